@@ -1,0 +1,1 @@
+"""The oxd wire contract: framing, envelopes and every command. No I/O happens here."""
