@@ -1,0 +1,46 @@
+"""The whole wire surface as one list. A command that is not here does not exist."""
+
+from collections.abc import Mapping
+
+from oxd_protocol import connect, site, uma
+from oxd_protocol.messages import Command
+
+__all__ = ["ALIASES", "COMMANDS", "find_command"]
+
+COMMANDS: tuple[Command, ...] = (
+    site.SETUP_CLIENT,
+    site.GET_CLIENT_TOKEN,
+    site.INTROSPECT_ACCESS_TOKEN,
+    site.REGISTER_SITE,
+    site.UPDATE_SITE,
+    site.REMOVE_SITE,
+    connect.GET_AUTHORIZATION_URL,
+    connect.GET_TOKENS_BY_CODE,
+    connect.GET_ACCESS_TOKEN_BY_REFRESH_TOKEN,
+    connect.GET_USER_INFO,
+    connect.GET_LOGOUT_URI,
+    uma.UMA_RS_PROTECT,
+    uma.UMA_RS_CHECK_ACCESS,
+    uma.INTROSPECT_RPT,
+    uma.UMA_RP_GET_RPT,
+    uma.UMA_RP_GET_CLAIMS_GATHERING_URL,
+    site.GET_RP,
+    connect.VALIDATE,
+    connect.ID_TOKEN_STATUS,
+    connect.ACCESS_TOKEN_STATUS,
+    *connect.UNSUPPORTED,
+)
+
+ALIASES: Mapping[str, str] = {"update_site_registration": "update_site"}
+"""Names of older libraries for commands that exist."""
+
+_BY_NAME: Mapping[str, Command] = {command.name: command for command in COMMANDS}
+
+
+def find_command(name: str) -> Command | None:
+    """Return the command with this name in any letter case, or None."""
+    found = _BY_NAME.get(name)
+    if found is None:
+        folded = name.strip().lower()
+        found = _BY_NAME.get(ALIASES.get(folded, folded))
+    return found

@@ -1,0 +1,231 @@
+"""The OpenID Connect commands: send a user to log in, turn the code into tokens, get claims, log out."""
+
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from oxd_protocol.messages import Command, Params, Result, Token, WordList
+from oxd_protocol.site import OxdIdParams
+
+__all__ = [
+    "ACCESS_TOKEN_STATUS",
+    "GET_ACCESS_TOKEN_BY_REFRESH_TOKEN",
+    "GET_AUTHORIZATION_URL",
+    "GET_LOGOUT_URI",
+    "GET_TOKENS_BY_CODE",
+    "GET_USER_INFO",
+    "ID_TOKEN_STATUS",
+    "UNSUPPORTED",
+    "VALIDATE",
+    "AccessTokenStatusParams",
+    "AccessTokenStatusResult",
+    "EmptyResult",
+    "GetAccessTokenByRefreshTokenParams",
+    "GetAuthorizationUrlParams",
+    "GetAuthorizationUrlResult",
+    "GetLogoutUriParams",
+    "GetLogoutUriResult",
+    "GetTokensByCodeParams",
+    "GetTokensByCodeResult",
+    "GetUserInfoParams",
+    "GetUserInfoResult",
+    "IdTokenStatusParams",
+    "IdTokenStatusResult",
+    "RefreshedTokenResult",
+    "ValidateParams",
+]
+
+Claims = Annotated[dict[str, list[str]], Meta(description="Every value is a list of texts, numbers included.")]
+
+
+class GetAuthorizationUrlParams(OxdIdParams, frozen=True, kw_only=True):
+    """How this login is to be asked for; what is absent is as registered."""
+
+    scope: Annotated[WordList, Meta(description="Default: the site's registered scopes.")] = ()
+    acr_values: Annotated[WordList, Meta(description="Default: the site's acr_values.")] = ()
+    prompt: Annotated[str, Meta(description="For example login, to have the user log in again.")] | None = None
+    hd: Annotated[str, Meta(description="The hosted domain, for OPs that know this parameter.")] | None = None
+    custom_parameters: Annotated[
+        dict[str, str], Meta(description="Further query parameters; none may override one of the protocol's.")
+    ] = msgspec.field(default_factory=dict)
+
+
+class GetAuthorizationUrlResult(Result, frozen=True, kw_only=True):
+    """Where to send the user."""
+
+    authorization_url: str
+
+
+class GetTokensByCodeParams(OxdIdParams, frozen=True, kw_only=True):
+    """What the OP sent back with the user."""
+
+    code: str
+    state: str
+    iss: (
+        Annotated[str, Meta(description="The iss parameter of the OP's redirect (RFC 9207), to have it checked.")]
+        | None
+    ) = None
+
+
+class GetTokensByCodeResult(Result, frozen=True, kw_only=True):
+    """The tokens; ``id_token_claims`` is left out where the answer would not fit into a frame."""
+
+    access_token: str
+    expires_in: int
+    id_token: str
+    refresh_token: str | None
+    id_token_claims: Claims
+
+
+class GetAccessTokenByRefreshTokenParams(OxdIdParams, frozen=True, kw_only=True):
+    """A refresh token, and fewer scopes if wanted."""
+
+    refresh_token: Token
+    scope: Annotated[WordList, Meta(description="Default: the scopes granted before.")] = ()
+
+
+class RefreshedTokenResult(Result, frozen=True, kw_only=True):
+    """The new tokens; ``refresh_token`` is null where the OP sent no new one."""
+
+    access_token: str
+    expires_in: int
+    refresh_token: str | None
+    scope: str | None
+
+
+class GetUserInfoParams(OxdIdParams, frozen=True, kw_only=True):
+    """An access token with the scope openid."""
+
+    access_token: Token
+
+
+class GetUserInfoResult(Result, frozen=True, kw_only=True):
+    """The user's claims. The two tokens are always null; old libraries look for the keys."""
+
+    claims: Claims
+    refresh_token: None = None
+    access_token: None = None
+
+
+class GetLogoutUriParams(OxdIdParams, frozen=True, kw_only=True):
+    """What the logout request is to carry."""
+
+    id_token_hint: Annotated[Token, Meta(description="Default: the site's last id_token.")] | None = None
+    post_logout_redirect_uri: Annotated[str, Meta(description="Default: the site's.")] | None = None
+    state: Annotated[str, Meta(description="Comes back at the post_logout_redirect_uri.")] | None = None
+    session_state: str | None = None
+
+
+class GetLogoutUriResult(Result, frozen=True, kw_only=True):
+    """Where to send the user to log out."""
+
+    uri: str
+
+
+class ValidateParams(OxdIdParams, frozen=True, kw_only=True):
+    """What the application got by itself from a hybrid flow."""
+
+    code: str
+    state: str
+    id_token: Token
+    access_token: Token | None = None
+    nonce: str | None = None
+
+
+class EmptyResult(Result, frozen=True, kw_only=True):
+    """Nothing to say but ok."""
+
+
+class IdTokenStatusParams(OxdIdParams, frozen=True, kw_only=True):
+    """An id_token, and the nonce it must have, if known."""
+
+    id_token: Token
+    nonce: str | None = None
+
+
+class IdTokenStatusResult(Result, frozen=True, kw_only=True):
+    """Times are in seconds since 1970."""
+
+    active: bool
+    expires_at: int
+    issued_at: int
+    claims: Claims
+
+
+class AccessTokenStatusParams(OxdIdParams, frozen=True, kw_only=True):
+    """An access token and the id_token that came with it."""
+
+    id_token: Token
+    access_token: Token
+
+
+class AccessTokenStatusResult(Result, frozen=True, kw_only=True):
+    """Times are in milliseconds since 1970."""
+
+    active: bool
+    expires_at: int
+    issued_at: int
+
+
+class AnyParams(Params, frozen=True, kw_only=True):
+    """The params of a command that is no more: nothing is read."""
+
+
+GET_AUTHORIZATION_URL = Command(
+    "get_authorization_url",
+    GetAuthorizationUrlParams,
+    GetAuthorizationUrlResult,
+    "Makes the URL at the OpenID Provider where the user logs in.",
+    aliases={"CustomParameters": "custom_parameters"},
+)
+GET_TOKENS_BY_CODE = Command(
+    "get_tokens_by_code",
+    GetTokensByCodeParams,
+    GetTokensByCodeResult,
+    "Turns the code and state of the OP's redirect into tokens, after checking the id_token.",
+    recomputable="id_token_claims",
+)
+GET_ACCESS_TOKEN_BY_REFRESH_TOKEN = Command(
+    "get_access_token_by_refresh_token",
+    GetAccessTokenByRefreshTokenParams,
+    RefreshedTokenResult,
+    "Gets a new access token with a refresh token.",
+)
+GET_USER_INFO = Command("get_user_info", GetUserInfoParams, GetUserInfoResult, "Gets the user's claims.")
+GET_LOGOUT_URI = Command(
+    "get_logout_uri",
+    GetLogoutUriParams,
+    GetLogoutUriResult,
+    "Makes the URL at the OP where the user logs out.",
+)
+VALIDATE = Command(
+    "validate", ValidateParams, EmptyResult, "Checks a code, a state and an id_token that belong together."
+)
+ID_TOKEN_STATUS = Command(
+    "id_token_status", IdTokenStatusParams, IdTokenStatusResult, "Checks an id_token and shows its claims."
+)
+ACCESS_TOKEN_STATUS = Command(
+    "access_token_status",
+    AccessTokenStatusParams,
+    AccessTokenStatusResult,
+    "Checks an access token against the id_token that came with it.",
+)
+
+
+def _unsupported(name: str, instead: str) -> Command:
+    summary = f"No longer supported: {instead}"
+    return Command(name, AnyParams, EmptyResult, summary, protected=False, unsupported=instead)
+
+
+UNSUPPORTED: tuple[Command, ...] = (
+    _unsupported(
+        "get_authorization_code",
+        "Send the user to the URL from get_authorization_url; the OP redirects with the code.",
+    ),
+    _unsupported("authorization_code_flow", "Use get_authorization_url and get_tokens_by_code."),
+    _unsupported("implicit_flow", "Use get_authorization_url and get_tokens_by_code."),
+    _unsupported("license_status", "There is no licence to ask about; simply leave the call out."),
+    _unsupported("uma_rp_authorize_rpt", "Use uma_rp_get_rpt with the ticket."),
+    _unsupported("uma_rp_get_gat", "Use uma_rp_get_rpt with the ticket."),
+)

@@ -1,0 +1,253 @@
+"""The commands about sites: what an application registers, changes, lists and removes; tokens for the commands.
+
+A *site* is one application's registration: its ``oxd_id`` here and its client at the OpenID Provider.
+"""
+
+from typing import Annotated, Any
+
+from msgspec import UNSET, Meta, UnsetType
+
+from oxd_protocol.messages import Command, FirstOf, Milliseconds, Params, Result, Token, WordList
+
+__all__ = [
+    "GET_CLIENT_TOKEN",
+    "GET_RP",
+    "INTROSPECT_ACCESS_TOKEN",
+    "REGISTER_SITE",
+    "REMOVE_SITE",
+    "SETUP_CLIENT",
+    "SITE_ALIASES",
+    "UPDATE_SITE",
+    "ClientTokenResult",
+    "GetClientTokenParams",
+    "GetRpParams",
+    "GetRpResult",
+    "IntrospectAccessTokenParams",
+    "OxdIdParams",
+    "OxdIdResult",
+    "RegisterSiteParams",
+    "RegisterSiteResult",
+    "SetupClientParams",
+    "SetupClientResult",
+    "SiteMetadata",
+    "UpdateSiteParams",
+]
+
+OxdId = Annotated[str, Meta(description="The site, as register_site answered it.")]
+ProtectionToken = Annotated[
+    Token,
+    Meta(description="An access token of the site's setup client; needed where commands are protected."),
+]
+
+
+class ProtectedParams(Params, frozen=True, kw_only=True):
+    """The params of every command that may need a protection token."""
+
+    protection_access_token: ProtectionToken | None = None
+
+
+class OxdIdParams(ProtectedParams, frozen=True, kw_only=True):
+    """The params of every command about one site."""
+
+    oxd_id: OxdId
+
+
+class OxdIdResult(Result, frozen=True, kw_only=True):
+    """The answer of commands that only confirm the site."""
+
+    oxd_id: OxdId
+
+
+class SiteMetadata(ProtectedParams, frozen=True, kw_only=True):
+    """What an application may say about itself, when it registers and when it changes something."""
+
+    authorization_redirect_uri: (
+        Annotated[str, Meta(description="Where the OP sends the user back to; an absolute URL.")] | None
+    ) = None
+    redirect_uris: Annotated[tuple[str, ...], Meta(description="Further redirect URIs to register.")] = ()
+    post_logout_redirect_uri: Annotated[str, Meta(description="Where the OP sends the user after logout.")] | None = (
+        None
+    )
+    application_type: Annotated[str, Meta(description="web or native.")] | None = None
+    response_types: Annotated[tuple[str, ...], Meta(description="For example code, or code id_token.")] = ()
+    grant_types: Annotated[tuple[str, ...], Meta(description="For example authorization_code.")] = ()
+    scope: Annotated[WordList, Meta(description="The scopes to register, for example openid, profile.")] = ()
+    acr_values: Annotated[WordList, Meta(description="Authentication methods to ask for by default.")] = ()
+    client_name: Annotated[str, Meta(description="A name for people; generated if absent.")] | None = None
+    client_jwks_uri: Annotated[str, Meta(description="Where the client's public keys are.")] | None = None
+    client_token_endpoint_auth_method: (
+        Annotated[
+            str,
+            Meta(description="client_secret_basic, client_secret_post, client_secret_jwt, private_key_jwt or none."),
+        ]
+        | None
+    ) = None
+    client_token_endpoint_auth_signing_alg: (
+        Annotated[str, Meta(description="The algorithm of the client's JWT, for example RS256.")] | None
+    ) = None
+    client_request_uris: Annotated[tuple[str, ...], Meta(description="request_uri values to register.")] = ()
+    client_frontchannel_logout_uris: Annotated[
+        tuple[str, ...], Meta(description="URLs that the OP loads at logout.")
+    ] = ()
+    client_sector_identifier_uri: Annotated[FirstOf, Meta(description="For pairwise subjects.")] | None = None
+    contacts: Annotated[tuple[str, ...], Meta(description="E-mail addresses of those responsible.")] = ()
+    ui_locales: Annotated[WordList, Meta(description="Preferred languages of the OP's pages.")] = ()
+    claims_locales: Annotated[WordList, Meta(description="Preferred languages of claims.")] = ()
+    claims_redirect_uri: Annotated[
+        tuple[str, ...], Meta(description="Where UMA claims gathering sends the user back to.")
+    ] = ()
+    client_id: Annotated[str, Meta(description="An existing client; skips registration at the OP.")] | None = None
+    client_secret: Annotated[str, Meta(description="The existing client's secret.")] | None = None
+    client_registration_access_token: (
+        Annotated[Token, Meta(description="The existing client's registration access token.")] | None
+    ) = None
+    client_registration_client_uri: (
+        Annotated[str, Meta(description="The existing client's configuration endpoint.")] | None
+    ) = None
+    trusted_client: Annotated[bool, Meta(description="Accepted for old clients; has no effect.")] | None = None
+    oxd_rp_programming_language: Annotated[str, Meta(description="For statistics; any text.")] | None = None
+
+
+SITE_ALIASES = {
+    "client_logout_uris": "client_frontchannel_logout_uris",
+    "response_type": "response_types",
+}
+
+
+class RegisterSiteParams(SiteMetadata, frozen=True, kw_only=True):
+    """What ``register_site`` takes; what is absent comes from the default site configuration."""
+
+    op_host: Annotated[str, Meta(description="The OpenID Provider, for example https://op.example.org.")] | None = None
+    op_discovery_path: (
+        Annotated[str, Meta(description="A path between op_host and /.well-known/openid-configuration.")] | None
+    ) = None
+
+
+class RegisterSiteResult(OxdIdResult, frozen=True, kw_only=True):
+    """The new site."""
+
+    op_host: str
+
+
+class SetupClientParams(RegisterSiteParams, frozen=True, kw_only=True):
+    """``register_site``'s params, and a name for the setup client."""
+
+    setup_client_name: Annotated[str, Meta(description="A name for the setup client.")] | None = None
+
+
+class SetupClientResult(Result, frozen=True, kw_only=True):
+    """Both clients; always with every key."""
+
+    oxd_id: str
+    client_id_of_oxd_id: str
+    op_host: str
+    setup_client_oxd_id: str
+    client_id: str
+    client_secret: str | None
+    client_registration_access_token: str | None
+    client_registration_client_uri: str | None
+    client_id_issued_at: int = 0
+    client_secret_expires_at: int = 0
+
+
+class UpdateSiteParams(SiteMetadata, frozen=True, kw_only=True):
+    """What is to change; what is absent stays as it is."""
+
+    oxd_id: OxdId
+
+    client_secret_expires_at: Annotated[
+        Milliseconds, Meta(description="Milliseconds since 1970; asks the OP to extend the client's life.")
+    ] = 0
+
+
+class GetClientTokenParams(Params, frozen=True, kw_only=True):
+    """Client credentials, and which token is wanted."""
+
+    client_id: str
+    op_host: str
+    client_secret: str | None = None
+    op_discovery_path: str | None = None
+    scope: WordList = ()
+    authentication_method: (
+        Annotated[
+            str,
+            Meta(description="client_secret_basic if absent; private_key_jwt needs algorithm and key_id."),
+        ]
+        | None
+    ) = None
+    algorithm: Annotated[str, Meta(description="For example RS256.")] | None = None
+    key_id: Annotated[str, Meta(description="The key's id in the server's key store.")] | None = None
+
+
+class ClientTokenResult(Result, frozen=True, kw_only=True):
+    """An access token."""
+
+    access_token: str
+    expires_in: int = 0
+    refresh_token: str | None = None
+    scope: str | None = None
+
+
+class IntrospectAccessTokenParams(OxdIdParams, frozen=True, kw_only=True):
+    """The token to ask about."""
+
+    access_token: Token
+
+
+class GetRpParams(ProtectedParams, frozen=True, kw_only=True):
+    """One site, or ``list`` for all of them."""
+
+    oxd_id: OxdId | None = None
+    list: Annotated[bool, Meta(description="true: answer the oxd_id and client_name of every site.")] | None = None
+
+
+class GetRpResult(Result, frozen=True, kw_only=True):
+    """The stored site, or the list of sites."""
+
+    node: Any
+
+
+class AnyResult(Result, frozen=True, kw_only=True):
+    """An answer that the authorization server's answer shapes: see the command."""
+
+    active: bool
+    scopes: list[str] | UnsetType = UNSET
+
+
+SETUP_CLIENT = Command(
+    "setup_client",
+    SetupClientParams,
+    SetupClientResult,
+    "Registers two clients: one whose tokens protect the commands, and one for everything else.",
+    protected=False,
+    aliases=SITE_ALIASES,
+)
+GET_CLIENT_TOKEN = Command(
+    "get_client_token",
+    GetClientTokenParams,
+    ClientTokenResult,
+    "Gets an access token with client credentials, to be sent as protection_access_token.",
+    protected=False,
+)
+INTROSPECT_ACCESS_TOKEN = Command(
+    "introspect_access_token",
+    IntrospectAccessTokenParams,
+    AnyResult,
+    "Asks the authorization server about an access token; its answer is passed through.",
+)
+REGISTER_SITE = Command(
+    "register_site",
+    RegisterSiteParams,
+    RegisterSiteResult,
+    "Registers the application as a client at the OpenID Provider (or takes a client it already has).",
+    aliases=SITE_ALIASES,
+)
+UPDATE_SITE = Command(
+    "update_site",
+    UpdateSiteParams,
+    OxdIdResult,
+    "Changes a site here and at the OpenID Provider; what is not named stays as it is.",
+    aliases=SITE_ALIASES,
+)
+REMOVE_SITE = Command("remove_site", OxdIdParams, OxdIdResult, "Forgets a site.")
+GET_RP = Command("get_rp", GetRpParams, GetRpResult, "Shows a stored site with its secrets, or lists all sites.")

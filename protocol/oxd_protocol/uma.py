@@ -1,0 +1,178 @@
+"""The UMA 2.0 commands: for resource servers (``uma_rs_*``) and for requesting parties (``uma_rp_*``)."""
+
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from oxd_protocol.messages import Command, JsonText, Result, Token, WordList
+from oxd_protocol.site import OxdIdParams, OxdIdResult
+
+__all__ = [
+    "INTROSPECT_RPT",
+    "UMA_RP_GET_CLAIMS_GATHERING_URL",
+    "UMA_RP_GET_RPT",
+    "UMA_RS_CHECK_ACCESS",
+    "UMA_RS_PROTECT",
+    "Condition",
+    "IntrospectRptParams",
+    "IntrospectRptResult",
+    "Permission",
+    "Resource",
+    "UmaRpGetClaimsGatheringUrlParams",
+    "UmaRpGetClaimsGatheringUrlResult",
+    "UmaRpGetRptParams",
+    "UmaRpGetRptResult",
+    "UmaRsCheckAccessParams",
+    "UmaRsCheckAccessResult",
+    "UmaRsProtectParams",
+]
+
+
+class Condition(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    rename={"http_methods": "httpMethods", "ticket_scopes": "ticketScopes"},
+):
+    """Which methods need which scopes, as a list (any of them) or as an expression."""
+
+    http_methods: tuple[str, ...] = ()
+    scopes: WordList = ()
+    ticket_scopes: WordList = ()
+    scope_expression: JsonText = None
+
+
+class Resource(msgspec.Struct, frozen=True, kw_only=True):
+    """One path and the conditions on it."""
+
+    path: str
+    conditions: tuple[Condition, ...] = ()
+
+
+class UmaRsProtectParams(OxdIdParams, frozen=True, kw_only=True):
+    """What to protect."""
+
+    resources: tuple[Resource, ...]
+    overwrite: Annotated[bool, Meta(description="true: replace what is protected already.")] | None = None
+
+
+class UmaRsCheckAccessParams(OxdIdParams, frozen=True, kw_only=True):
+    """The request that somebody made to the application."""
+
+    path: Annotated[str, Meta(description="For example /photo.")]
+    http_method: Annotated[str, Meta(description="For example GET.")]
+    rpt: Annotated[Token, Meta(description="The request's RPT; blank if it had none.")] | None = None
+
+
+class UmaRsCheckAccessResult(Result, frozen=True, kw_only=True):
+    """``granted``, or ``denied`` with a ticket whenever one could be had."""
+
+    access: str
+    ticket: str | UnsetType = UNSET
+    www_authenticate_header: str | UnsetType = msgspec.field(default=UNSET, name="www-authenticate_header")
+
+
+class IntrospectRptParams(OxdIdParams, frozen=True, kw_only=True):
+    """The RPT to ask about."""
+
+    rpt: Token
+
+
+class Permission(msgspec.Struct, frozen=True, kw_only=True):
+    """What an RPT may do with one resource."""
+
+    resource_id: str
+    resource_scopes: tuple[str, ...] = ()
+    exp: int | UnsetType = UNSET
+
+
+class IntrospectRptResult(Result, frozen=True, kw_only=True):
+    """The authorization server's answer; a key that it did not send is left out."""
+
+    active: bool
+    exp: int | UnsetType = UNSET
+    iat: int | UnsetType = UNSET
+    nbf: int | UnsetType = UNSET
+    permissions: tuple[Permission, ...] = ()
+    client_id: str | UnsetType = UNSET
+    sub: str | UnsetType = UNSET
+    aud: Any | UnsetType = UNSET
+    iss: str | UnsetType = UNSET
+    jti: str | UnsetType = UNSET
+
+
+class UmaRpGetRptParams(OxdIdParams, frozen=True, kw_only=True):
+    """A permission ticket, and what else the requesting party can show."""
+
+    ticket: str
+    claim_token: Token | None = None
+    claim_token_format: Annotated[str, Meta(description="Required with claim_token.")] | None = None
+    pct: Token | None = None
+    rpt: Token | None = None
+    scope: WordList = ()
+    state: Annotated[str, Meta(description="The state from uma_rp_get_claims_gathering_url.")] | None = None
+
+
+class UmaRpGetRptResult(Result, frozen=True, kw_only=True):
+    """The RPT."""
+
+    access_token: str
+    token_type: str
+    pct: str | None
+    updated: bool
+
+
+class UmaRpGetClaimsGatheringUrlParams(OxdIdParams, frozen=True, kw_only=True):
+    """The newest ticket, and where the user shall come back to."""
+
+    ticket: str
+    claims_redirect_uri: str
+
+
+class UmaRpGetClaimsGatheringUrlResult(Result, frozen=True, kw_only=True):
+    """Where to send the user, and the state that comes back."""
+
+    url: str
+    state: str
+
+
+UMA_RS_PROTECT = Command(
+    "uma_rs_protect",
+    UmaRsProtectParams,
+    OxdIdResult,
+    "Registers the application's protected resources at the authorization server.",
+    missing={"resources": "invalid_uma_request"},
+)
+UMA_RS_CHECK_ACCESS = Command(
+    "uma_rs_check_access",
+    UmaRsCheckAccessParams,
+    UmaRsCheckAccessResult,
+    "Decides whether a request may go on, and gets a ticket if it may not.",
+    missing={"path": "invalid_path_parameter", "http_method": "invalid_http_method"},
+)
+INTROSPECT_RPT = Command(
+    "introspect_rpt",
+    IntrospectRptParams,
+    IntrospectRptResult,
+    "Asks the authorization server about an RPT.",
+    missing={"rpt": "invalid_rpt_parameter"},
+)
+UMA_RP_GET_RPT = Command(
+    "uma_rp_get_rpt",
+    UmaRpGetRptParams,
+    UmaRpGetRptResult,
+    "Gets a requesting party token (RPT) for a ticket.",
+    missing={"ticket": "invalid_ticket_parameter"},
+    aliases={"access_token": "rpt"},
+)
+UMA_RP_GET_CLAIMS_GATHERING_URL = Command(
+    "uma_rp_get_claims_gathering_url",
+    UmaRpGetClaimsGatheringUrlParams,
+    UmaRpGetClaimsGatheringUrlResult,
+    "Makes the URL at the authorization server where the user gives the claims it needs.",
+    missing={
+        "ticket": "invalid_ticket_parameter",
+        "claims_redirect_uri": "invalid_claims_redirect_uri_parameter",
+    },
+)
