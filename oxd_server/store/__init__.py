@@ -1,0 +1,46 @@
+"""Where sites are kept. `open_store` is the way in; `base` says what every store can do."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from oxd_server.store.base import (
+    Site,
+    SiteExists,
+    SiteNotFound,
+    SiteSession,
+    Store,
+    StoreError,
+    UmaResource,
+)
+from oxd_server.store.exchange import export_site, import_site
+from oxd_server.store.file import open_file_store
+from oxd_server.store.memory import MemoryStore
+
+__all__ = [
+    "MemoryStore",
+    "Site",
+    "SiteExists",
+    "SiteNotFound",
+    "SiteSession",
+    "Store",
+    "StoreError",
+    "UmaResource",
+    "export_site",
+    "import_site",
+    "open_file_store",
+    "open_store",
+]
+
+
+@asynccontextmanager
+async def open_store(path: Path | None) -> AsyncIterator[Store]:
+    """The store in the file at `path`, made if it is not there yet; without a path, one in memory.
+
+    Raises `StoreError` if the file cannot be used.
+    """
+    if path is None:
+        yield MemoryStore()
+        return
+    async with open_file_store(path) as store:
+        yield store

@@ -1,0 +1,212 @@
+"""The only place that builds things, and the root of every task.
+
+``serve`` opens the store, the transport and the listeners, runs until a signal asks it to stop, and then lets the
+commands in flight finish within a deadline.
+"""
+
+import os
+import signal
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from ipaddress import ip_address
+from typing import Final
+
+import structlog
+import trio
+
+from oxd_protocol.messages import Response
+from oxd_server import __version__
+from oxd_server.config import Config, ConfigError, load_default_site
+from oxd_server.dispatch import Dispatcher
+from oxd_server.listener import CommandHandler, FrameListener, ListenerLimits, open_listeners
+from oxd_server.op.client import OpClient
+from oxd_server.op.key_store import KeyStore, load_key_store
+from oxd_server.op.tls import make_ssl_context
+from oxd_server.op.transport import Transport, TransportSettings
+from oxd_server.protection import Entrance, Guard, refuse_every_token
+from oxd_server.routes import ROUTES, check_routes
+from oxd_server.services import DefaultSiteHolder, Services
+from oxd_server.state import KEY_BYTES, States
+from oxd_server.store import Store, open_store
+
+__all__ = ["Running", "serve"]
+
+LISTENING: Final = "Start listening for notifications"
+"""Init scripts of the old server wait for a log line with these words."""
+
+_STATE_KEY: Final = "state"
+_SECONDS_PER_MINUTE: Final = 60
+_LOOPBACK: Final = ("127.0.0.1", "::1")
+_EVERYWHERE: Final = ("0.0.0.0", "::")  # noqa: S104 - asked for with localhost_only: false, and warned about
+_WRITE_TIMEOUT: Final = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """What is told when the server listens: the addresses that were bound."""
+
+    addresses: tuple[tuple[str, int], ...]
+
+
+async def serve(config: Config, *, task_status: trio.TaskStatus[Running] = trio.TASK_STATUS_IGNORED) -> None:
+    """Run the server until SIGTERM or SIGINT; SIGHUP reloads the default site configuration.
+
+    Raises ``ConfigError``, ``KeyFileError``, ``StoreError`` or ``OSError`` when it cannot start.
+    """
+    check_routes()
+    log = structlog.get_logger("oxd_server")
+    for warning in config.warnings:
+        log.warning(warning)
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+        async with open_store(config.store_path) as store, _open_op_client(config) as op:
+            services = Services(
+                config=config,
+                default_site=DefaultSiteHolder(load_default_site(config.default_site_path)),
+                store=store,
+                op=op,
+                states=await _make_states(config, store),
+                key_store=await _load_key_store(config),
+                now=time.time,
+                random=os.urandom,
+            )
+            await _serve(services, signals, log, task_status)
+    log.info("Stopped")
+
+
+@asynccontextmanager
+async def _open_op_client(config: Config) -> AsyncIterator[OpClient]:
+    context = await trio.to_thread.run_sync(
+        partial(
+            make_ssl_context,
+            config.trust_store_path,
+            config.trust_store_password,
+            trust_all=config.trust_all_certs,
+        )
+    )
+    settings = TransportSettings(
+        ssl_context=context,
+        connect_timeout=config.op_connect_timeout_in_seconds,
+        read_timeout=config.op_read_timeout_in_seconds,
+        total_timeout=config.op_total_timeout_in_seconds,
+        max_response_bytes=config.op_max_response_bytes,
+        allowed_op_hosts=frozenset(config.allowed_op_hosts),
+        plain_http_hosts=frozenset(config.allow_http_op_hosts),
+    )
+    async with Transport(settings) as transport:
+        yield OpClient.over(
+            transport,
+            clock=time.time,
+            discovery_lifetime=config.discovery_cache_expiration_in_minutes * _SECONDS_PER_MINUTE,
+            key_set_lifetime=config.public_op_key_cache_expiration_in_minutes * _SECONDS_PER_MINUTE,
+        )
+
+
+async def _load_key_store(config: Config) -> KeyStore | None:
+    path, password = config.crypt_provider_key_store_path, config.crypt_provider_key_store_password
+    return None if path is None else await trio.to_thread.run_sync(load_key_store, path, password)
+
+
+async def _make_states(config: Config, store: Store) -> States:
+    key = await store.secret(_STATE_KEY, partial(os.urandom, KEY_BYTES))
+    # A nonce lives as long as the state that it is derived from, so the shorter of the two settings counts.
+    minutes = min(config.state_expiration_in_minutes, config.nonce_expiration_in_minutes)
+    return States(key, minutes * _SECONDS_PER_MINUTE, os.urandom)
+
+
+async def _serve(
+    services: Services,
+    signals: AsyncIterator[int],
+    log: structlog.stdlib.BoundLogger,
+    task_status: trio.TaskStatus[Running],
+) -> None:
+    config = services.config
+    dispatcher = _make_dispatcher(services)
+    listeners = await open_listeners(_addresses_to_bind(config), config.port)
+    servers = [FrameListener(_entrance(dispatcher, listener), _limits(config)) for listener in listeners]
+    async with trio.open_nursery() as connections:
+        async with trio.open_nursery() as accepting:
+            for server, listener in zip(servers, listeners, strict=True):
+                serve_listener = partial(trio.serve_listeners, handler_nursery=connections)
+                accepting.start_soon(serve_listener, server.serve, [listener])
+            _announce(listeners, log, task_status)
+            await _until_stopped(signals, services.default_site, config, log)
+            accepting.cancel_scope.cancel()
+        for server in servers:
+            server.drain()
+        connections.cancel_scope.deadline = trio.current_time() + config.shutdown_timeout_in_seconds
+    if connections.cancel_scope.cancelled_caught:
+        log.warning("Some commands did not finish in time and were abandoned.")
+
+
+async def _until_stopped(
+    signals: AsyncIterator[int], default_site: DefaultSiteHolder, config: Config, log: structlog.stdlib.BoundLogger
+) -> None:
+    async for number in signals:
+        if number != signal.SIGHUP:
+            log.info("Stopping", signal=signal.Signals(number).name)
+            return
+        try:
+            default_site.current = await trio.to_thread.run_sync(load_default_site, config.default_site_path)
+        except ConfigError as error:
+            log.error("The default site configuration was not reloaded; the one before stays.", reason=str(error))
+        else:
+            log.info("The default site configuration was reloaded.")
+
+
+def _make_dispatcher(services: Services) -> Dispatcher:
+    config = services.config
+    return Dispatcher(
+        services,
+        ROUTES,
+        Guard(config.protect_commands_with_access_token, refuse_every_token),
+        max_in_flight=config.max_commands_in_flight,
+        time_out=config.time_out_in_seconds or None,
+    )
+
+
+def _limits(config: Config) -> ListenerLimits:
+    return ListenerLimits(
+        max_connections=config.max_connections,
+        max_request_bytes=config.max_request_bytes,
+        frame_timeout=config.frame_timeout_in_seconds or None,
+        idle_timeout=config.idle_timeout_in_seconds or None,
+        write_timeout=config.frame_timeout_in_seconds or _WRITE_TIMEOUT,
+    )
+
+
+def _addresses_to_bind(config: Config) -> tuple[str, ...]:
+    if config.bind_addresses:
+        return config.bind_addresses
+    return _LOOPBACK if config.localhost_only else _EVERYWHERE
+
+
+def _entrance(dispatcher: Dispatcher, listener: trio.SocketListener) -> CommandHandler:
+    entrance = Entrance.LOOPBACK_SOCKET if _is_loopback(listener) else Entrance.EXPOSED_SOCKET
+
+    async def handle(name: str, params: dict[str, object]) -> Response:
+        return await dispatcher.dispatch(name, params, entrance)
+
+    return handle
+
+
+def _is_loopback(listener: trio.SocketListener) -> bool:
+    return ip_address(listener.socket.getsockname()[0]).is_loopback
+
+
+def _announce(
+    listeners: list[trio.SocketListener], log: structlog.stdlib.BoundLogger, task_status: trio.TaskStatus[Running]
+) -> None:
+    addresses = tuple((str(name[0]), int(name[1])) for name in (ear.socket.getsockname() for ear in listeners))
+    exposed = [address for (address, _), ear in zip(addresses, listeners, strict=True) if not _is_loopback(ear)]
+    if exposed:
+        log.warning(
+            "The command socket can be reached from other machines: whoever reaches it can act as every site, unless "
+            "commands are protected. It has no TLS, so tokens and client secrets cross the network in the clear. "
+            "Prefer localhost_only: true.",
+            addresses=exposed,
+        )
+    log.info(LISTENING, version=__version__, port=addresses[0][1], addresses=[a for a, _ in addresses])
+    task_status.started(Running(addresses))

@@ -1,0 +1,273 @@
+"""The command line: ``oxd-server serve | check-config | sites | call | sandbox``.
+
+Exit codes: 0 done; 1 it failed, with one line that says why; 2 wrong usage.
+"""
+
+import argparse
+import json
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, TextIO
+
+import trio
+
+from oxd_protocol.errors import FramingError
+from oxd_server import __version__
+from oxd_server.config import Config, ConfigError, load_config, load_default_site
+from oxd_server.log import configure_logging
+from oxd_server.op.errors import KeyFileError
+from oxd_server.store.base import StoreError
+
+__all__ = ["main"]
+
+DEFAULT_PORT: Final = 8099
+
+
+class CliError(Exception):
+    """What was asked for cannot be done; the text is one line that says why."""
+
+
+_EXPECTED_ERRORS: Final = (CliError, ConfigError, KeyFileError, StoreError, FramingError, OSError, trio.TooSlowError)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one subcommand and return the exit code."""
+    options = _parser().parse_args(arguments)
+    run: Callable[[argparse.Namespace], int] = options.run
+    try:
+        return run(options)
+    except* _EXPECTED_ERRORS as group:
+        print(f"oxd-server: {_first(group)}", file=sys.stderr)
+    except* KeyboardInterrupt:
+        pass
+    return 1
+
+
+def _first(group: BaseExceptionGroup[Any]) -> str:
+    error = group.exceptions[0]
+    if isinstance(error, BaseExceptionGroup):
+        return _first(error)
+    return str(error) or type(error).__name__
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="oxd-server", description="OpenID Connect and UMA 2.0 for the application beside it."
+    )
+    parser.add_argument("--version", action="version", version=f"oxd-server {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _add_serve(commands)
+    _add_check_config(commands)
+    _add_sites(commands)
+    _add_call(commands)
+    _add_sandbox(commands)
+    return parser
+
+
+_Commands = Any  # argparse keeps the type of its subparsers action to itself
+
+
+def _add_serve(commands: _Commands) -> None:
+    parser = commands.add_parser(
+        "serve",
+        help="run the server",
+        description="Run the server until SIGTERM or SIGINT. SIGHUP reloads the default site configuration.",
+    )
+    _add_config(parser)
+    parser.set_defaults(run=_serve)
+
+
+def _add_check_config(commands: _Commands) -> None:
+    parser = commands.add_parser(
+        "check-config", help="check the configuration files", description="Check both configuration files and exit."
+    )
+    _add_config(parser)
+    parser.set_defaults(run=_check_config)
+
+
+def _add_sites(commands: _Commands) -> None:
+    parser = commands.add_parser("sites", help="look at the stored sites, or remove one")
+    actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
+    for name, run, help_text in (
+        ("list", _sites_list, "list oxd_id and client_name of every site"),
+        ("show", _sites_show, "show one site, its secrets masked"),
+        ("remove", _sites_remove, "forget one site here; the client at the OP stays"),
+        ("export", _sites_export, "write sites as JSON, with their secrets"),
+    ):
+        action = actions.add_parser(name, help=help_text, description=help_text.capitalize() + ".")
+        _add_config(action)
+        if name in ("show", "remove"):
+            action.add_argument("oxd_id", help="the site")
+        if name == "export":
+            action.add_argument("oxd_id", nargs="?", help="only this site")
+        action.set_defaults(run=run)
+
+
+def _add_call(commands: _Commands) -> None:
+    parser = commands.add_parser(
+        "call",
+        help="send one command to a running server",
+        description="Send one command to a running server and print its answer. Exit code 0 if its status is ok.",
+        epilog="example: oxd-server call get_rp '{\"list\": true}'",
+    )
+    parser.add_argument("command", metavar="COMMAND", help="for example get_authorization_url")
+    parser.add_argument("params", metavar="PARAMS", nargs="?", default="{}", help="the params as a JSON object")
+    parser.add_argument("--host", default="127.0.0.1", help="default: %(default)s")
+    parser.add_argument("--port", type=int, default=DEFAULT_PORT, help="default: %(default)s")
+    parser.add_argument("--timeout", type=float, default=60.0, metavar="SECONDS", help="default: %(default)g")
+    parser.set_defaults(run=_call)
+
+
+def _add_sandbox(commands: _Commands) -> None:
+    parser = commands.add_parser(
+        "sandbox",
+        help="run an OpenID provider and a demo application for trying things out",
+        description="Run an OpenID provider with ready-made users, and a demo application that logs in through a "
+        "running server. On loopback only, in memory only: for trying things out.",
+    )
+    parser.add_argument("--port", type=int, default=8100, help="of the OpenID provider; default: %(default)s")
+    parser.add_argument("--demo-port", type=int, default=8101, help="of the demo application; default: %(default)s")
+    parser.add_argument(
+        "--bind", default="127.0.0.1", metavar="ADDRESS", help="a loopback address; default: %(default)s"
+    )
+    parser.add_argument("--oxd-host", default="127.0.0.1", help="where the server is; default: %(default)s")
+    parser.add_argument("--oxd-port", type=int, default=DEFAULT_PORT, help="default: %(default)s")
+    parser.set_defaults(run=_sandbox)
+
+
+def _add_config(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--config",
+        type=Path,
+        metavar="PATH",
+        help="oxd-conf.json; oxd-default-site-config.json is read from the same folder. Every key has a default.",
+    )
+
+
+def _serve(options: argparse.Namespace) -> int:
+    from oxd_server.app import serve  # imported late: the other subcommands start faster without the whole server
+
+    config = load_config(options.config)
+    configure_logging(config.log_level, config.log_format, sys.stderr)
+    trio.run(serve, config)
+    return 0
+
+
+def _check_config(options: argparse.Namespace) -> int:
+    config = load_config(options.config)
+    load_default_site(config.default_site_path)
+    for warning in config.warnings:
+        print(f"warning: {warning}")
+    print("The configuration is valid.")
+    return 0
+
+
+def _sites_list(options: argparse.Namespace) -> int:
+    from oxd_server.sites import list_sites
+
+    print("oxd_id  client_name")
+    for oxd_id, client_name in trio.run(list_sites, _config_of_sites(options)):
+        print(f"{oxd_id}  {client_name}")
+    return 0
+
+
+def _sites_show(options: argparse.Namespace) -> int:
+    from oxd_server.sites import show_site
+
+    _print_json(trio.run(show_site, _config_of_sites(options), options.oxd_id), sys.stdout)
+    return 0
+
+
+def _sites_remove(options: argparse.Namespace) -> int:
+    from oxd_server.sites import remove_site
+
+    trio.run(remove_site, _config_of_sites(options), options.oxd_id)
+    print(f"Removed {options.oxd_id}.")
+    return 0
+
+
+def _sites_export(options: argparse.Namespace) -> int:
+    from oxd_server.sites import export_sites
+
+    _print_json(trio.run(export_sites, _config_of_sites(options), options.oxd_id), sys.stdout)
+    return 0
+
+
+def _config_of_sites(options: argparse.Namespace) -> Config:
+    config = load_config(options.config)
+    if config.storage == "memory":
+        raise CliError("storage is memory: there is no file; use oxd-server call get_rp '{\"list\": true}'")
+    return config
+
+
+def _call(options: argparse.Namespace) -> int:
+    from oxd_server.client import OxdClient, OxdUnreachable
+
+    try:
+        params = json.loads(options.params)
+    except ValueError as error:
+        raise CliError(f"PARAMS is not JSON: {error}") from None
+    if not isinstance(params, dict):
+        raise CliError("PARAMS must be a JSON object")
+    try:
+        client = OxdClient(options.host, options.port, options.timeout)
+        answer = trio.run(client.call, options.command, params)
+    except OxdUnreachable as error:
+        raise CliError(str(error)) from None
+    _print_json(answer, sys.stdout)
+    return 0 if answer.get("status") == "ok" else 1
+
+
+def _sandbox(options: argparse.Namespace) -> int:
+    from oxd_server.sandbox import SandboxError, SandboxSettings, run_sandbox
+
+    configure_logging("info", "auto", sys.stderr)
+    settings = SandboxSettings(
+        bind_address=options.bind,
+        port=options.port,
+        demo_port=options.demo_port,
+        oxd_host=options.oxd_host,
+        oxd_port=options.oxd_port,
+    )
+    try:
+        trio.run(_until_terminated, partial(run_sandbox, settings))
+    except* SandboxError as group:
+        raise CliError(_first(group)) from None
+    return 0
+
+
+async def _until_terminated(run: Callable[[], Awaitable[None]]) -> None:
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(run)
+            async for _ in signals:
+                nursery.cancel_scope.cancel()
+                break
+
+
+def _print_json(value: object, stream: TextIO) -> None:
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    print(_coloured(text) if stream.isatty() else text, file=stream)
+
+
+_KEY, _TEXT, _OTHER, _RESET = "\x1b[36m", "\x1b[32m", "\x1b[33m", "\x1b[0m"
+
+
+def _coloured(text: str) -> str:
+    """Colour indented JSON line by line: keys, texts, everything else."""
+    return "\n".join(_coloured_line(line) for line in text.split("\n"))
+
+
+def _coloured_line(line: str) -> str:
+    indent = line[: len(line) - len(line.lstrip())]
+    rest = line[len(indent) :]
+    key, separator, value = rest.partition('": ') if rest.startswith('"') and '": ' in rest else ("", "", rest)
+    coloured_key = f'{_KEY}{key}"{_RESET}: ' if separator else ""
+    if value.rstrip(",") in ("{", "[", "}", "]", "{}", "[]"):
+        return indent + coloured_key + value
+    colour = _TEXT if value.startswith('"') else _OTHER
+    comma = "," if value.endswith(",") else ""
+    return f"{indent}{coloured_key}{colour}{value.removesuffix(',')}{_RESET}{comma}"

@@ -1,0 +1,110 @@
+"""From a command's name and raw params to its response. Both entrances come through here.
+
+The order is fixed: find the command, decode its params, check the protection token, then run the handler. So a
+request that is refused has changed nothing. This is also the only place where exceptions become wire errors.
+"""
+
+import secrets
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final
+
+import structlog
+import trio
+
+from oxd_protocol.catalog import find_command
+from oxd_protocol.errors import ERROR_CODES, CommandError
+from oxd_protocol.messages import Command, Params, Response, decode_params, error_response
+from oxd_server.op.errors import OpError
+from oxd_server.protection import Entrance, Guard
+from oxd_server.services import Services
+from oxd_server.store.base import StoreError
+from oxd_server.translation import command_error
+
+__all__ = ["Dispatcher", "Handler"]
+
+Handler = Callable[[Services, Any], Awaitable[Any]]
+"""``async def get_user_info(services, params) -> result``: a plain function per command."""
+
+_ERROR_ID_BYTES: Final = 6
+
+
+class Dispatcher:
+    """Runs commands. ``time_out`` is in seconds (None: only the OP's own time-outs bound a command)."""
+
+    def __init__(
+        self,
+        services: Services,
+        routes: Mapping[str, Handler],
+        guard: Guard,
+        *,
+        max_in_flight: int,
+        time_out: float | None,
+    ) -> None:
+        self._services = services
+        self._routes = routes
+        self._guard = guard
+        self._max_in_flight = max_in_flight
+        self._in_flight = 0
+        self._time_out = time_out
+        self._log = structlog.get_logger("oxd_server.dispatch")
+
+    @property
+    def in_flight(self) -> int:
+        """How many commands are being run."""
+        return self._in_flight
+
+    async def dispatch(self, name: str, raw_params: Mapping[str, Any], entrance: Entrance) -> Response:
+        """Run one command and answer, whatever happens; only cancellation is raised."""
+        if self._in_flight >= self._max_in_flight:
+            return error_response(CommandError("server_busy"))
+        self._in_flight += 1
+        try:
+            return await self._run(name, raw_params, entrance)
+        except CommandError as error:
+            return self._refuse(name, error)
+        except OpError as error:
+            return self._refuse(name, command_error(error))
+        except StoreError as error:
+            return self._fail(name, error, "The server's store failed; nothing was changed here.")
+        except Exception as error:
+            return self._fail(name, error, ERROR_CODES["internal_error"])
+        finally:
+            self._in_flight -= 1
+
+    async def _run(self, name: str, raw_params: Mapping[str, Any], entrance: Entrance) -> Response:
+        command = find_command(name)
+        if command is None:
+            raise CommandError("unsupported_operation", f"There is no command {name[:100]!r}.")
+        if command.unsupported is not None:
+            raise CommandError("unsupported_operation", f"{command.name} is no longer supported. {command.unsupported}")
+        handler = self._routes.get(command.name)
+        if handler is None:
+            raise CommandError("unsupported_operation", f"This server does not offer {command.name} yet.")
+        params = decode_params(command, raw_params)
+        with trio.CancelScope() as scope:
+            if self._time_out is not None:
+                scope.deadline = trio.current_time() + self._time_out
+            return await self._guard_and_handle(command, handler, params, entrance)
+        raise CommandError(
+            "op_unreachable",
+            f"The command did not finish within {self._time_out:g} seconds (time_out_in_seconds).",
+            {"step": "command"},
+        )
+
+    async def _guard_and_handle(
+        self, command: Command, handler: Handler, params: Params, entrance: Entrance
+    ) -> Response:
+        await self._guard.check(command, params, entrance)
+        result = await handler(self._services, params)
+        self._log.debug("command done", command=command.name, oxd_id=getattr(params, "oxd_id", None))
+        return Response("ok", result, command.recomputable)
+
+    def _refuse(self, name: str, error: CommandError) -> Response:
+        self._log.info("command refused", command=name[:100], error=error.code, description=error.description)
+        return error_response(error)
+
+    def _fail(self, name: str, error: Exception, description: str) -> Response:
+        """Answer ``internal_error`` with an id under which the log has the traceback, secrets redacted."""
+        error_id = secrets.token_hex(_ERROR_ID_BYTES)
+        self._log.error("command failed", command=name[:100], error_id=error_id, exc_info=error)
+        return error_response(CommandError("internal_error", description, {"error_id": error_id}))

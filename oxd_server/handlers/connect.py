@@ -1,0 +1,238 @@
+"""The OpenID Connect commands. The checks live in ``op``; here they are put together."""
+
+import base64
+import hashlib
+import hmac
+
+import msgspec
+from msgspec.structs import replace
+
+from oxd_protocol.connect import (
+    GetAccessTokenByRefreshTokenParams,
+    GetAuthorizationUrlParams,
+    GetAuthorizationUrlResult,
+    GetLogoutUriParams,
+    GetLogoutUriResult,
+    GetTokensByCodeParams,
+    GetTokensByCodeResult,
+    GetUserInfoParams,
+    GetUserInfoResult,
+    RefreshedTokenResult,
+)
+from oxd_protocol.errors import CommandError
+from oxd_protocol.messages import claims_as_lists
+from oxd_server.clients import credentials_of
+from oxd_server.op.authorization import (
+    AuthorizationRequest,
+    authorization_url,
+    check_authorization_response_iss,
+    pkce_challenge,
+)
+from oxd_server.op.discovery import ProviderMetadata, required, supports_s256
+from oxd_server.op.errors import OpError
+from oxd_server.op.id_token import Expectations, IdToken
+from oxd_server.op.id_token_check import check_id_token
+from oxd_server.op.jose import allowed_algorithms
+from oxd_server.op.logout import end_session_url
+from oxd_server.op.tokens import TokenAnswer, exchange_code, refresh_tokens
+from oxd_server.op.userinfo import get_userinfo, userinfo_expectations
+from oxd_server.services import Services
+from oxd_server.state import LoginState
+from oxd_server.store.base import ChangeSession, Site, SiteSession
+
+__all__ = [
+    "get_access_token_by_refresh_token",
+    "get_authorization_url",
+    "get_logout_uri",
+    "get_tokens_by_code",
+    "get_user_info",
+]
+
+_GOOGLE = "https://accounts.google.com"
+_GOOGLE_LOGOUT = "https://www.google.com/accounts/Logout?continue=https://appengine.google.com/_ah/logout"
+
+
+async def get_authorization_url(services: Services, params: GetAuthorizationUrlParams) -> GetAuthorizationUrlResult:
+    """Make the URL where the user logs in. Nothing is remembered: the state carries what is needed later."""
+    site = await services.site(params.oxd_id)
+    metadata = await services.metadata_of(site)
+    endpoint = required(metadata.authorization_endpoint, "authorization_endpoint")
+    login = services.states.issue(site.oxd_id, services.now(), pkce=supports_s256(metadata))
+    request = AuthorizationRequest(
+        client_id=site.client_id or "",
+        redirect_uri=site.authorization_redirect_uri or "",
+        response_type=site.response_types[0] if site.response_types else "code",
+        scope=" ".join(params.scope or site.scope),
+        state=login.state,
+        nonce=login.nonce,
+        code_challenge=pkce_challenge(login.code_verifier) if login.code_verifier else None,
+        prompt=params.prompt,
+        acr_values=" ".join(params.acr_values or site.acr_values) or None,
+        ui_locales=" ".join(site.ui_locales) or None,
+        claims_locales=" ".join(site.claims_locales) or None,
+        hd=params.hd,
+        custom=_custom_parameters(params),
+    )
+    return GetAuthorizationUrlResult(authorization_url=authorization_url(endpoint, request))
+
+
+def _custom_parameters(params: GetAuthorizationUrlParams) -> dict[str, str]:
+    if not params.custom_parameters:
+        return {}
+    # Gluu's AS takes custom parameters from this one, a JSON list of objects with one key each.
+    as_headers = msgspec.json.encode([{name: value} for name, value in params.custom_parameters.items()]).decode()
+    return {**params.custom_parameters, "custom_response_headers": as_headers}
+
+
+async def get_tokens_by_code(services: Services, params: GetTokensByCodeParams) -> GetTokensByCodeResult:
+    """Turn code and state into tokens. The state is used up unless the OP never gave tokens for it."""
+    site = await services.site(params.oxd_id)
+    login = services.states.open(params.state, site.oxd_id, services.now())
+    if login is None:
+        raise _unknown_state()
+    metadata = await services.metadata_of(site)
+    check_authorization_response_iss(params.iss, metadata)
+    if not await services.store.spend(login.used_token, login.expires_at, services.now()):
+        raise _unknown_state()
+    try:
+        tokens = await exchange_code(
+            services.op,
+            metadata,
+            credentials_of(site, services.key_store),
+            code=params.code,
+            redirect_uri=site.authorization_redirect_uri or "",
+            code_verifier=login.code_verifier,
+        )
+    except OpError:
+        await services.store.unspend(login.used_token)
+        raise
+    return await _accept_tokens(services, site, metadata, login, params.code, tokens)
+
+
+def _unknown_state() -> CommandError:
+    return CommandError(
+        "bad_request",
+        "'state' is not registered: it was not issued for this site, has expired or was used already. "
+        "Send the user to a new URL from get_authorization_url.",
+    )
+
+
+async def _accept_tokens(
+    services: Services, site: Site, metadata: ProviderMetadata, login: LoginState, code: str, tokens: TokenAnswer
+) -> GetTokensByCodeResult:
+    if tokens.access_token is None:
+        raise CommandError("no_access_token")
+    if tokens.id_token is None:
+        raise CommandError("no_id_token")
+    expected = expectations(services, site, metadata, login.nonce, access_token=tokens.access_token, code=code)
+    id_token = await check_id_token(services.op, metadata, tokens.id_token, expected)
+    session = _session_change(tokens.id_token, id_token, tokens.access_token)
+    await services.store.change_session(site.oxd_id, session)
+    return GetTokensByCodeResult(
+        access_token=tokens.access_token,
+        expires_in=tokens.expires_in or 0,
+        id_token=tokens.id_token,
+        refresh_token=tokens.refresh_token,
+        id_token_claims=claims_as_lists(id_token.claims),
+    )
+
+
+def expectations(
+    services: Services,
+    site: Site,
+    metadata: ProviderMetadata,
+    nonce: str,
+    *,
+    access_token: str | None = None,
+    code: str | None = None,
+) -> Expectations:
+    """Return what an id_token for this site is checked against."""
+    return Expectations(
+        issuer=metadata.issuer,
+        client_id=site.client_id or "",
+        algorithms=allowed_algorithms(
+            site.id_token_signed_response_alg, metadata.id_token_signing_alg_values_supported
+        ),
+        nonce=nonce,
+        client_secret=site.client_secret,
+        access_token=access_token,
+        code=code,
+        leeway=services.config.op_clock_leeway_in_seconds,
+    )
+
+
+def _session_change(token: str, id_token: IdToken, access_token: str) -> ChangeSession:
+    access_token_hash = hash_of(access_token)
+
+    def change(session: SiteSession) -> SiteSession:
+        return replace(session, id_token=token, access_token_hash=access_token_hash, subject=id_token.subject)
+
+    return change
+
+
+def hash_of(access_token: str) -> str:
+    """Return what is kept of an access token: enough to know it again, useless to anybody else."""
+    return base64.urlsafe_b64encode(hashlib.sha256(access_token.encode()).digest()).rstrip(b"=").decode()
+
+
+async def get_access_token_by_refresh_token(
+    services: Services, params: GetAccessTokenByRefreshTokenParams
+) -> RefreshedTokenResult:
+    """Get a new access token. Two callers with the same refresh token share one request: it is not spent twice."""
+    site = await services.site(params.oxd_id)
+    scope = " ".join(params.scope) or None
+    key = (site.oxd_id, hash_of(params.refresh_token), scope)
+    tokens = await services.refreshes.run(key, lambda: _refresh(services, site, params.refresh_token, scope))
+    if tokens.access_token is None:
+        raise CommandError("no_access_token")
+    return RefreshedTokenResult(
+        access_token=tokens.access_token,
+        expires_in=tokens.expires_in or 0,
+        refresh_token=tokens.refresh_token,
+        scope=tokens.scope,
+    )
+
+
+async def _refresh(services: Services, site: Site, refresh_token: str, scope: str | None) -> TokenAnswer:
+    metadata = await services.metadata_of(site)
+    credentials = credentials_of(site, services.key_store)
+    return await refresh_tokens(services.op, metadata, credentials, refresh_token=refresh_token, scope=scope)
+
+
+async def get_user_info(services: Services, params: GetUserInfoParams) -> GetUserInfoResult:
+    """Get the user's claims; their ``sub`` must be that of the id_token that came with this access token."""
+    site = await services.site(params.oxd_id)
+    session = await services.store.session(site.oxd_id)
+    metadata = await services.metadata_of(site)
+    expected = userinfo_expectations(
+        metadata,
+        client_id=site.client_id or "",
+        client_secret=site.client_secret,
+        signed_response_alg=site.userinfo_signed_response_alg,
+        subject=session.subject if _issued_together(session, params.access_token) else None,
+    )
+    claims = await get_userinfo(services.op, metadata, params.access_token, expected)
+    return GetUserInfoResult(claims=claims_as_lists(claims))
+
+
+def _issued_together(session: SiteSession, access_token: str) -> bool:
+    kept = session.access_token_hash
+    return kept is not None and hmac.compare_digest(kept, hash_of(access_token))
+
+
+async def get_logout_uri(services: Services, params: GetLogoutUriParams) -> GetLogoutUriResult:
+    """Make the URL where the user logs out at the OP (RP-Initiated Logout 1.0, section 2)."""
+    site = await services.site(params.oxd_id)
+    metadata = await services.metadata_of(site)
+    redirect_uri = params.post_logout_redirect_uri or site.logout_redirect_uri
+    if services.config.support_google_logout and metadata.issuer == _GOOGLE:
+        return GetLogoutUriResult(uri=f"{_GOOGLE_LOGOUT}?continue={redirect_uri}" if redirect_uri else _GOOGLE_LOGOUT)
+    session = await services.store.session(site.oxd_id)
+    uri = end_session_url(
+        required(metadata.end_session_endpoint, "end_session_endpoint"),
+        id_token_hint=params.id_token_hint or session.id_token,
+        post_logout_redirect_uri=redirect_uri,
+        state=params.state,
+        session_state=params.session_state,
+    )
+    return GetLogoutUriResult(uri=uri)

@@ -1,0 +1,107 @@
+"""An HTTP answer of the OP, and the first things to ask of it."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import msgspec
+
+from .errors import OpErrorResponse, OpInvalidResponse
+
+MAX_SECONDS = 10**12
+
+_CHALLENGE_ERROR = re.compile(r'(?i)\berror\s*=\s*"?([!#-\[\]-~]{1,100})"?')
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back: `headers` with lower-case names, `body` within the size limit, `host` and `step` for reports."""
+
+    status: int
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
+    host: str
+    step: str
+
+    @property
+    def content_type(self) -> str:
+        """The media type without its parameters, in lower case; empty if none was sent."""
+        return self.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+    def expect(self, *statuses: int) -> None:
+        """Pass if the status is one of these.
+
+        Raises:
+            OpErrorResponse: the OP reports an error (4xx, 5xx).
+            OpInvalidResponse: any other status; a redirect too, for none is followed.
+        """
+        if self.status in statuses:
+            return
+        if self.status >= 400:
+            raise self.error_response()
+        what = "a redirect, which is not followed" if 300 <= self.status < 400 else "unexpected"
+        raise self.invalid(f"HTTP status {self.status} is {what}")
+
+    def json_object(self) -> dict[str, object]:
+        """The body as a JSON object, whatever content type it was sent with.
+
+        Raises:
+            OpInvalidResponse: it is anything else.
+        """
+        value = decode_json_object(self.body)
+        if value is None:
+            raise self.invalid(f"the answer is not a JSON object ({self.content_type or 'no content type'})")
+        return value
+
+    def invalid(self, reason: str) -> OpInvalidResponse:
+        """The error that says why this answer cannot be used."""
+        return OpInvalidResponse(self.host, self.step, reason)
+
+    def error_response(self) -> OpErrorResponse:
+        """This answer as the OP's error."""
+        challenge = _CHALLENGE_ERROR.search(self.headers.get("www-authenticate", ""))
+        return OpErrorResponse(
+            self.host,
+            self.step,
+            self.status,
+            self.body.decode("utf-8", "replace"),
+            decode_json_object(self.body),
+            challenge_error=challenge.group(1) if challenge else None,
+        )
+
+
+def decode_json_object(data: bytes) -> dict[str, object] | None:
+    """The JSON object in `data`, or None if there is anything else. The last of equal names wins."""
+    try:
+        value = msgspec.json.decode(data)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def text_member(answer: Answer, body: Mapping[str, object], name: str) -> str | None:
+    """A member that is a text; None if it is absent or empty.
+
+    Raises:
+        OpInvalidResponse: it is of another type.
+    """
+    value = body.get(name)
+    if value is not None and not isinstance(value, str):
+        raise answer.invalid(f"{name} is not a text")
+    return value or None
+
+
+def seconds_member(answer: Answer, body: Mapping[str, object], name: str) -> int | None:
+    """A member that is a number of seconds; digits in a text count as well, since some OPs send them so.
+
+    Raises:
+        OpInvalidResponse: it is anything else.
+    """
+    value = body.get(name)
+    if isinstance(value, str) and re.fullmatch(r"[0-9]{1,12}", value):
+        value = int(value)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MAX_SECONDS:
+        raise answer.invalid(f"{name} is not a number of seconds")
+    return int(value)

@@ -1,0 +1,130 @@
+"""The authorization request as a URL, and the check of the issuer that answers it. Pure.
+
+Specifications: RFC 6749 section 4.1.1, OpenID Connect Core 1.0 section 3.1.2.1, RFC 7636 (PKCE), RFC 9207.
+"""
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from urllib.parse import quote, urlencode
+
+from .discovery import ProviderMetadata
+from .errors import IssuerMismatch, ParameterRefused
+from .jose import encode_base64url
+
+_CODE_VERIFIER = re.compile(r"[A-Za-z0-9._~-]{43,128}")
+
+PROTOCOL_PARAMETERS = frozenset(
+    {
+        "client_id", "redirect_uri", "response_type", "response_mode", "scope", "state", "nonce",
+        "code_challenge", "code_challenge_method", "request", "request_uri",
+    }
+)  # fmt: skip
+"""What a custom parameter may never set. The others of the protocol may be, where the request leaves them empty."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuthorizationRequest:
+    """The parameters of an authorization request; empty ones are left out.
+
+    Attributes:
+        code_challenge: from `pkce_challenge`, or None for a request without PKCE.
+        custom: further parameters.
+    """
+
+    client_id: str
+    redirect_uri: str
+    response_type: str
+    scope: str
+    state: str = field(repr=False)
+    nonce: str = field(repr=False)
+    code_challenge: str | None = None
+    response_mode: str | None = None
+    prompt: str | None = None
+    acr_values: str | None = None
+    display: str | None = None
+    max_age: int | None = None
+    ui_locales: str | None = None
+    claims_locales: str | None = None
+    id_token_hint: str | None = field(default=None, repr=False)
+    login_hint: str | None = None
+    claims: str | None = None
+    hd: str | None = None
+    custom: Mapping[str, str] = field(default_factory=dict)
+
+
+def authorization_url(endpoint: str, request: AuthorizationRequest) -> str:
+    """The URL to send the browser to. Every value is percent-encoded; a query of the endpoint is kept.
+
+    Raises:
+        ParameterRefused: a custom parameter would override one of the protocol.
+    """
+    parameters = _parameters(request)
+    for name in request.custom:
+        if name in PROTOCOL_PARAMETERS or name in parameters:
+            raise ParameterRefused(name)
+    return add_query(endpoint, {**parameters, **request.custom})
+
+
+def _parameters(request: AuthorizationRequest) -> dict[str, str]:
+    values = {
+        "response_type": request.response_type,
+        "client_id": request.client_id,
+        "redirect_uri": request.redirect_uri,
+        "scope": request.scope,
+        "state": request.state,
+        "nonce": request.nonce,
+        "code_challenge": request.code_challenge,
+        "code_challenge_method": "S256" if request.code_challenge else None,
+        "response_mode": request.response_mode,
+        "prompt": request.prompt,
+        "acr_values": request.acr_values,
+        "display": request.display,
+        "max_age": str(request.max_age) if request.max_age is not None else None,
+        "ui_locales": request.ui_locales,
+        "claims_locales": request.claims_locales,
+        "id_token_hint": request.id_token_hint,
+        "login_hint": request.login_hint,
+        "claims": request.claims,
+        "hd": request.hd,
+    }
+    return {name: value for name, value in values.items() if value}
+
+
+def add_query(endpoint: str, parameters: Mapping[str, str]) -> str:
+    """`endpoint` with the parameters added to its query.
+
+    RFC 6749 section 3.1: the endpoint's own query component "MUST be retained when adding additional query
+    parameters." A space becomes `%20`, which means the same to every parser.
+    """
+    query = urlencode(parameters, quote_via=quote, safe="")
+    if not query:
+        return endpoint
+    separator = "" if endpoint.endswith(("?", "&")) else "&" if "?" in endpoint else "?"
+    return endpoint + separator + query
+
+
+def pkce_challenge(code_verifier: str) -> str:
+    """The S256 code challenge (RFC 7636 section 4.2).
+
+    Raises:
+        ValueError: the verifier is not 43 to 128 of the allowed characters (section 4.1).
+    """
+    if not _CODE_VERIFIER.fullmatch(code_verifier):
+        raise ValueError("a code_verifier has 43 to 128 characters of A-Z a-z 0-9 - . _ ~")
+    return encode_base64url(hashlib.sha256(code_verifier.encode("ascii")).digest())
+
+
+def check_authorization_response_iss(iss: str | None, metadata: ProviderMetadata) -> None:
+    """Refuse an authorization response of another issuer; pass if the caller did not say whose it is.
+
+    RFC 9207 section 2.4: "Clients MUST then compare the extracted and URL-decoded value to the issuer identifier of
+    the authorization server where the authorization request was sent to. This comparison MUST use simple string
+    comparison".
+
+    Raises:
+        IssuerMismatch: it is another one.
+    """
+    if iss is not None and iss != metadata.issuer:
+        raise IssuerMismatch(metadata.issuer, iss)

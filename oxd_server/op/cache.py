@@ -1,0 +1,104 @@
+"""What was fetched from an OP, kept for a while: fresh, then stale for use while the OP is down.
+
+The size is bounded (the longest unrefreshed entry goes first), and a key is fetched by one task at a time.
+"""
+
+import re
+from collections.abc import Awaitable, Callable, Hashable, Mapping
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from .errors import OpErrorResponse, OpUnreachable
+from .single_flight import SingleFlight
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+
+MIN_LIFETIME = 60.0
+MAX_LIFETIME = 24 * 3600.0
+STALE_LIFETIME = 24 * 3600.0
+RETRY_INTERVAL = 30.0
+
+_MAX_AGE = re.compile(r"(?i)(?:^|[,\s])max-age\s*=\s*\"?(\d{1,10})")
+_NOT_KEPT = re.compile(r"(?i)(?:^|[,\s])no-(?:store|cache)\b")
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched(Generic[V]):
+    """A value and how many seconds it is fresh."""
+
+    value: V
+    lifetime: float
+
+
+@dataclass(slots=True)
+class _Entry(Generic[V]):
+    value: V
+    fresh_until: float
+    stale_until: float
+
+
+class RefreshingCache(Generic[K, V]):
+    """Values by key; `clock` gives seconds that never run backwards."""
+
+    def __init__(self, clock: Callable[[], float], *, capacity: int = 1000) -> None:
+        self._clock = clock
+        self._capacity = capacity
+        self._entries: dict[K, _Entry[V]] = {}
+        self._flights = SingleFlight[K, V]()
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def fresh(self, key: K) -> V | None:
+        """The value if it is there and fresh: a look-up and a comparison."""
+        entry = self._entries.get(key)
+        return entry.value if entry is not None and self._clock() < entry.fresh_until else None
+
+    async def get(self, key: K, fetch: Callable[[], Awaitable[Fetched[V]]]) -> V:
+        """The fresh value, else what `fetch` brings, else the stale value if the OP is down.
+
+        Raises:
+            OpError: `fetch` failed and nothing stale can stand in.
+        """
+        value = self.fresh(key)
+        return value if value is not None else await self.refresh(key, fetch)
+
+    async def refresh(self, key: K, fetch: Callable[[], Awaitable[Fetched[V]]]) -> V:
+        """As `get`, but fetch even if the value is fresh (or wait for the fetch that is under way)."""
+
+        async def fetch_and_keep() -> V:
+            try:
+                fetched = await fetch()
+            except (OpUnreachable, OpErrorResponse) as error:
+                return self._stand_in(key, error)
+            self._keep(key, fetched)
+            return fetched.value
+
+        return await self._flights.run(key, fetch_and_keep)
+
+    def _keep(self, key: K, fetched: Fetched[V]) -> None:
+        fresh_until = self._clock() + fetched.lifetime
+        self._entries.pop(key, None)
+        self._entries[key] = _Entry(fetched.value, fresh_until, fresh_until + STALE_LIFETIME)
+        while len(self._entries) > self._capacity:
+            del self._entries[next(iter(self._entries))]
+
+    def _stand_in(self, key: K, error: OpUnreachable | OpErrorResponse) -> V:
+        entry = self._entries.get(key)
+        now = self._clock()
+        is_down = isinstance(error, OpUnreachable) or error.status >= 500 or error.status == 429
+        if entry is None or not is_down or now >= entry.stale_until:
+            raise error
+        # An OP that is down is not asked again by every command that needs the value.
+        entry.fresh_until = max(entry.fresh_until, min(now + RETRY_INTERVAL, entry.stale_until))
+        return entry.value
+
+
+def lifetime_of(headers: Mapping[str, str], default: float) -> float:
+    """Seconds that an answer stays fresh by its `Cache-Control` (RFC 9111 section 5.2.2), within bounds."""
+    control = headers.get("cache-control", "")
+    if _NOT_KEPT.search(control):
+        return MIN_LIFETIME
+    max_age = _MAX_AGE.search(control)
+    return min(max(float(max_age.group(1)), MIN_LIFETIME), MAX_LIFETIME) if max_age else default

@@ -1,0 +1,67 @@
+"""What is needed to talk to OPs, in one hand: made once at the start and handed to whoever does."""
+
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Self
+
+from .answer import Answer
+from .client_auth import ClientCredentials, authenticate
+from .discovery import DEFAULT_LIFETIME, DiscoveryCache, ProviderMetadata
+from .jwks import KeySetCache
+from .transport import Transport
+
+
+@dataclass(frozen=True, slots=True)
+class OpClient:
+    """The transport, the caches, the time and the chance that the functions of this package work with.
+
+    Attributes:
+        clock: seconds since the epoch, for what is written in tokens.
+        random: gives that many unguessable bytes.
+    """
+
+    transport: Transport
+    discovery: DiscoveryCache
+    key_sets: KeySetCache
+    clock: Callable[[], float]
+    random: Callable[[int], bytes]
+
+    @classmethod
+    def over(
+        cls,
+        transport: Transport,
+        *,
+        discovery_lifetime: float = DEFAULT_LIFETIME,
+        key_set_lifetime: float = DEFAULT_LIFETIME,
+        clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+        random: Callable[[int], bytes] = secrets.token_bytes,
+    ) -> Self:
+        """A client with fresh caches; lifetimes in seconds, `monotonic` is the clock of the caches."""
+        return cls(
+            transport,
+            DiscoveryCache(transport, monotonic, lifetime=discovery_lifetime),
+            KeySetCache(transport, monotonic, lifetime=key_set_lifetime),
+            clock,
+            random,
+        )
+
+    async def post_form(
+        self,
+        url: str,
+        metadata: ProviderMetadata,
+        credentials: ClientCredentials,
+        form: Mapping[str, str],
+        *,
+        step: str,
+    ) -> Answer:
+        """POST a form to an endpoint of the OP, authenticated as the client.
+
+        Raises:
+            ClientAuthenticationError: the client cannot authenticate (nothing was sent).
+            OpHostRefused, OpUnreachable, OpInvalidResponse
+        """
+        proof = authenticate(credentials, metadata.issuer, self.clock(), self.random)
+        return await self.transport.send("POST", url, step=step, headers=proof.headers, form={**form, **proof.form})

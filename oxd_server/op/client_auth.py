@@ -1,0 +1,163 @@
+"""How a client shows an OP who it is, at the token endpoint and at others that ask for it.
+
+Specifications: RFC 6749 section 2.3, OpenID Connect Core 1.0 section 9, RFC 7523.
+"""
+
+import base64
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from urllib.parse import quote_plus
+
+from .errors import ClientAuthenticationError, ClientSecretExpired, IdTokenError, MalformedToken
+from .jose import ALGORITHMS, AnyKey, encode_base64url, secret_signing_key, sign_token
+from .key_store import KeyStore
+
+ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+ASSERTION_LIFETIME = 120
+
+_BEARER_TOKEN = re.compile(r"[!-~]+")
+
+
+class ClientAuthMethod(StrEnum):
+    """The token endpoint authentication methods (Core section 9). `NONE` is for public clients, with PKCE."""
+
+    CLIENT_SECRET_BASIC = "client_secret_basic"  # noqa: S105 - a name, not a secret
+    CLIENT_SECRET_POST = "client_secret_post"  # noqa: S105
+    CLIENT_SECRET_JWT = "client_secret_jwt"  # noqa: S105
+    PRIVATE_KEY_JWT = "private_key_jwt"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientCredentials:
+    """Who the client is and how it is registered to authenticate.
+
+    Attributes:
+        method: a `ClientAuthMethod`; another text is refused when it is used.
+        signing_alg: of the assertion; default HS256, or what suits the key.
+        key_store: where the key for `private_key_jwt` is found.
+        key_id: which key there; default: the first that fits.
+        client_secret_expires_at: seconds since the epoch; 0 and None: never.
+    """
+
+    client_id: str
+    client_secret: str | None = field(default=None, repr=False)
+    method: str = ClientAuthMethod.CLIENT_SECRET_BASIC
+    signing_alg: str | None = None
+    key_store: KeyStore | None = field(default=None, repr=False)
+    key_id: str | None = None
+    client_secret_expires_at: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ClientAuthentication:
+    """What to add to a request: headers and form fields, both secret."""
+
+    headers: dict[str, str] = field(default_factory=dict, repr=False)
+    form: dict[str, str] = field(default_factory=dict, repr=False)
+
+
+def authenticate(
+    credentials: ClientCredentials, audience: str, now: float, random: Callable[[int], bytes]
+) -> ClientAuthentication:
+    """What proves the client's identity to `audience` (the OP's issuer), now.
+
+    Args:
+        now: seconds since the epoch.
+        random: gives that many unguessable bytes.
+
+    Raises:
+        ClientSecretExpired: the secret has expired; it is not used.
+        ClientAuthenticationError: the method is unknown, or a secret or key that it needs is missing.
+    """
+    client_id = credentials.client_id
+    match credentials.method:
+        case ClientAuthMethod.CLIENT_SECRET_BASIC:
+            return ClientAuthentication(headers={"authorization": _basic(client_id, _secret(credentials, now))})
+        case ClientAuthMethod.CLIENT_SECRET_POST:
+            return ClientAuthentication(form={"client_id": client_id, "client_secret": _secret(credentials, now)})
+        case ClientAuthMethod.CLIENT_SECRET_JWT:
+            return _by_assertion(client_id, _secret_assertion(credentials, audience, now, random))
+        case ClientAuthMethod.PRIVATE_KEY_JWT:
+            return _by_assertion(client_id, _private_key_assertion(credentials, audience, now, random))
+        case ClientAuthMethod.NONE:
+            return ClientAuthentication(form={"client_id": client_id})
+    raise ClientAuthenticationError(f"{credentials.method[:50]} is no known authentication method")
+
+
+def bearer_header(token: str) -> dict[str, str]:
+    """The header that presents an access token (RFC 6750 section 2.1).
+
+    Raises:
+        MalformedToken: it holds characters that no access token has, and that could break the header.
+    """
+    if not _BEARER_TOKEN.fullmatch(token):
+        raise MalformedToken("the token holds characters that no access token has")
+    return {"authorization": f"Bearer {token}"}
+
+
+def secret_expires_within(credentials: ClientCredentials, now: float, seconds: float) -> bool:
+    """Whether the client secret expires in the next `seconds`, or has expired."""
+    expires_at = credentials.client_secret_expires_at
+    return bool(expires_at and now + seconds >= expires_at)
+
+
+def _secret(credentials: ClientCredentials, now: float) -> str:
+    if not credentials.client_secret:
+        raise ClientAuthenticationError(f"{credentials.method} needs a client secret, and there is none")
+    expires_at = credentials.client_secret_expires_at
+    if expires_at and now >= expires_at:
+        raise ClientSecretExpired(credentials.client_id, expires_at)
+    return credentials.client_secret
+
+
+def _basic(client_id: str, client_secret: str) -> str:
+    """RFC 6749 section 2.3.1: both are form-urlencoded before they are joined."""
+    pair = f"{quote_plus(client_id)}:{quote_plus(client_secret)}"
+    return "Basic " + base64.b64encode(pair.encode("ascii")).decode("ascii")
+
+
+def _by_assertion(client_id: str, assertion: str) -> ClientAuthentication:
+    return ClientAuthentication(
+        form={"client_id": client_id, "client_assertion_type": ASSERTION_TYPE, "client_assertion": assertion}
+    )
+
+
+def _secret_assertion(credentials: ClientCredentials, audience: str, now: float, random: Callable[[int], bytes]) -> str:
+    secret = _secret(credentials, now)
+    name = credentials.signing_alg or "HS256"
+    if name not in ALGORITHMS or not ALGORITHMS[name].symmetric:
+        raise ClientAuthenticationError(f"{name[:50]} is no algorithm for signing with a client secret")
+    try:
+        key: AnyKey = secret_signing_key(ALGORITHMS[name], secret)
+    except IdTokenError as error:
+        raise ClientAuthenticationError(f"the client secret is too short for {name}") from error
+    return sign_token({"typ": "JWT"}, _assertion_claims(credentials, audience, now, random), ALGORITHMS[name], key)
+
+
+def _private_key_assertion(
+    credentials: ClientCredentials, audience: str, now: float, random: Callable[[int], bytes]
+) -> str:
+    if credentials.key_store is None:
+        raise ClientAuthenticationError("private_key_jwt needs a key store, and none is configured")
+    key, algorithm = credentials.key_store.select(credentials.signing_alg, credentials.key_id)
+    claims = _assertion_claims(credentials, audience, now, random)
+    return sign_token({"typ": "JWT", "kid": key.kid}, claims, algorithm, key.key)
+
+
+def _assertion_claims(
+    credentials: ClientCredentials, audience: str, now: float, random: Callable[[int], bytes]
+) -> dict[str, object]:
+    """RFC 7523 section 3. The audience is the issuer, as one text: every OP knows itself by that name, and it cannot
+    be passed on to another one.
+    """
+    return {
+        "iss": credentials.client_id,
+        "sub": credentials.client_id,
+        "aud": audience,
+        "jti": encode_base64url(random(16)),
+        "iat": int(now),
+        "exp": int(now) + ASSERTION_LIFETIME,
+    }

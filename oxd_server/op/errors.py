@@ -1,0 +1,197 @@
+"""What can go wrong between us and an OpenID provider (OP).
+
+    OpError
+      InvalidOpHost              what was given as op_host is no address of an OP
+      OpHostRefused              the configuration forbids talking to that host
+      OpMetadataMissing          the OP does not publish what the step needs
+      OpUnreachable              no connection, or no answer in time
+      OpInvalidResponse          an answer that the specifications do not allow
+      OpErrorResponse            the OP's own error answer
+      IdTokenError               a JWT of the OP failed exactly one named check
+      IssuerMismatch             the authorization response came from another issuer
+      ParameterRefused           a caller's parameter would override one of the protocol
+      ClientAuthenticationError  the client cannot authenticate in the way it is registered
+        ClientSecretExpired      its secret has expired
+      MalformedToken             a token from the caller that cannot be one; it was not sent
+    KeyFileError                 a trust store or key store cannot be used
+
+No message and no attribute holds a secret: neither tokens, nor client secrets, nor nonces or what is derived
+from them. `OpErrorResponse` holds the OP's text, which is shown to the application that caused it.
+"""
+
+from collections.abc import Mapping
+from enum import StrEnum
+
+MAX_SHOWN_CHARACTERS = 200
+MAX_ERROR_BODY_CHARACTERS = 8192
+
+
+class OpError(Exception):
+    """The OP, or what we were told about it, is at fault."""
+
+
+class InvalidOpHost(OpError):
+    """`op_host` or `op_discovery_path` cannot be turned into a discovery URL."""
+
+
+class OpHostRefused(OpError):
+    """`host` may not be contacted; raised before the first byte is sent."""
+
+    def __init__(self, host: str, reason: str) -> None:
+        super().__init__(f"{host}: {reason}")
+        self.host = host
+        self.reason = reason
+
+
+class OpMetadataMissing(OpError):
+    """The OP publishes no `field`, which the step needs."""
+
+    def __init__(self, field: str) -> None:
+        super().__init__(f"the OP publishes no {field}")
+        self.field = field
+
+
+class OpUnreachable(OpError):
+    """The OP at `host` gave no answer in `step`; `sent` says whether the request may have reached it."""
+
+    def __init__(self, host: str, step: str, reason: str, *, sent: bool = False) -> None:
+        super().__init__(f"{step} at {host}: {reason}")
+        self.host = host
+        self.step = step
+        self.reason = reason
+        self.sent = sent
+
+
+class OpInvalidResponse(OpError):
+    """The OP at `host` answered in `step` with something that the specifications do not allow."""
+
+    def __init__(self, host: str, step: str, reason: str) -> None:
+        super().__init__(f"{step} at {host}: {reason}")
+        self.host = host
+        self.step = step
+        self.reason = reason
+
+
+class OpErrorResponse(OpError):
+    """The OP at `host` answered `step` with an error status.
+
+    `body_text` is bounded; `body_json` is the parsed body where that is a JSON object. `oauth_error` is the
+    OP's error code (RFC 6749 section 5.2), or that of its `WWW-Authenticate` header (RFC 6750 section 3).
+    """
+
+    def __init__(
+        self,
+        host: str,
+        step: str,
+        status: int,
+        body_text: str = "",
+        body_json: Mapping[str, object] | None = None,
+        *,
+        challenge_error: str | None = None,
+    ) -> None:
+        super().__init__(f"{step} at {host}: HTTP status {status}")
+        self.host = host
+        self.step = step
+        self.status = status
+        self.body_text = body_text[:MAX_ERROR_BODY_CHARACTERS]
+        self.body_json = body_json
+        self._challenge_error = challenge_error
+
+    @property
+    def oauth_error(self) -> str | None:
+        """The OAuth error code, if the OP gave one."""
+        code = self.body_json.get("error") if self.body_json is not None else None
+        return code if isinstance(code, str) else self._challenge_error
+
+
+class IdTokenCheck(StrEnum):
+    """The checks of a JWT from the OP, each one reason to refuse it."""
+
+    MALFORMED = "malformed"
+    TOO_LARGE = "too_large"
+    ENCRYPTED = "encrypted"
+    CRITICAL_HEADER = "critical_header"
+    BAD_TYPE = "bad_type"
+    ALGORITHM_NOT_ALLOWED = "algorithm_not_allowed"
+    KEY_NOT_FOUND = "key_not_found"
+    KEY_AMBIGUOUS = "key_ambiguous"
+    KEY_UNUSABLE = "key_unusable"
+    BAD_SIGNATURE = "bad_signature"
+    BAD_CLAIM_TYPE = "bad_claim_type"
+    MISSING_ISSUER = "missing_issuer"
+    BAD_ISSUER = "bad_issuer"
+    MISSING_AUDIENCE = "missing_audience"
+    BAD_AUDIENCE = "bad_audience"
+    UNTRUSTED_AUDIENCE = "untrusted_audience"
+    MISSING_AUTHORIZED_PARTY = "missing_authorized_party"
+    BAD_AUTHORIZED_PARTY = "bad_authorized_party"
+    MISSING_EXPIRY = "missing_expiry"
+    EXPIRED = "expired"
+    MISSING_ISSUED_AT = "missing_issued_at"
+    ISSUED_IN_THE_FUTURE = "issued_in_the_future"
+    NOT_YET_VALID = "not_yet_valid"
+    MISSING_SUBJECT = "missing_subject"
+    BAD_SUBJECT = "bad_subject"
+    MISSING_NONCE = "missing_nonce"
+    BAD_NONCE = "bad_nonce"
+    MISSING_AT_HASH = "missing_at_hash"
+    BAD_AT_HASH = "bad_at_hash"
+    MISSING_C_HASH = "missing_c_hash"
+    BAD_C_HASH = "bad_c_hash"
+
+
+class IdTokenError(OpError):
+    """A JWT of the OP failed `check`; `expected` and `actual` are texts to show, or None where they are secret."""
+
+    def __init__(self, check: IdTokenCheck, expected: object = None, actual: object = None) -> None:
+        self.check = check
+        self.expected = shown(expected)
+        self.actual = shown(actual)
+        detail = f": expected {self.expected}, got {self.actual}" if self.expected or self.actual else ""
+        super().__init__(check.value + detail)
+
+
+class IssuerMismatch(OpError):
+    """The `iss` of an authorization response is not the issuer that the request went to (RFC 9207)."""
+
+    def __init__(self, expected: str, actual: str) -> None:
+        self.expected = expected
+        self.actual = shown(actual)
+        super().__init__(f"expected iss {self.expected}, got {self.actual}")
+
+
+class ParameterRefused(OpError):
+    """A custom parameter `name` would override a parameter of the protocol."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"{name} is a parameter of the protocol and cannot be set as a custom one")
+        self.name = name
+
+
+class ClientAuthenticationError(OpError):
+    """The client lacks what its token endpoint authentication method needs."""
+
+
+class ClientSecretExpired(ClientAuthenticationError):
+    """The client secret expired at `expired_at` (seconds since the epoch); it was not sent."""
+
+    def __init__(self, client_id: str, expired_at: int) -> None:
+        super().__init__(f"the secret of client {client_id} expired at {expired_at}")
+        self.client_id = client_id
+        self.expired_at = expired_at
+
+
+class MalformedToken(OpError):
+    """A token that the caller gave holds characters that no token has; nothing was sent."""
+
+
+class KeyFileError(Exception):
+    """A trust store or key store file cannot be used; the text says why and what to do."""
+
+
+def shown(value: object) -> str | None:
+    """A value from outside as short text for a person, None for None."""
+    if value is None:
+        return None
+    text = value if isinstance(value, str) else repr(value)
+    return text if len(text) <= MAX_SHOWN_CHARACTERS else text[:MAX_SHOWN_CHARACTERS] + "..."

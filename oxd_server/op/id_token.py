@@ -1,0 +1,221 @@
+"""The validation of an id_token: a chain of checks, each with a reason of its own. Pure.
+
+Specification: OpenID Connect Core 1.0 section 3.1.3.7 (code flow), 3.3.2.11 and 3.3.3.6 (hybrid flow), 12.2
+(refreshed id_tokens).
+"""
+
+import hashlib
+import hmac
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+
+from .errors import IdTokenCheck, IdTokenError
+from .jose import Algorithm, KeySet, encode_base64url, verify_token
+
+DEFAULT_LEEWAY = 60.0
+
+
+class Unchecked(Enum):
+    """Checks that a caller leaves out on purpose, by name."""
+
+    NONCE = "nonce"
+    """No nonce is known: whether the id_token belongs to this login is not checked."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expectations:
+    """What an id_token is checked against.
+
+    Attributes:
+        issuer: the discovered issuer; compared to the letter.
+        client_id: must be in the audience.
+        algorithms: from `jose.allowed_algorithms`.
+        client_secret: the HMAC key, for a client that registered an HMAC algorithm.
+        nonce: the one issued with the state, or `Unchecked.NONCE`.
+        access_token, code: issued together with the id_token, for at_hash and c_hash.
+        require_at_hash, require_c_hash: what the flow demands (Core sections 3.2.2.10, 3.3.2.11).
+        subject: the `sub` of the earlier id_token, when this one was refreshed.
+        trusted_audiences: other audiences that may stand beside the client.
+        leeway: tolerated difference of the clocks, in seconds.
+        accept_expired: for telling what an id_token says, never for a login.
+    """
+
+    issuer: str
+    client_id: str
+    algorithms: frozenset[str]
+    nonce: str | Unchecked = field(repr=False)
+    client_secret: str | None = field(default=None, repr=False)
+    access_token: str | None = field(default=None, repr=False)
+    code: str | None = field(default=None, repr=False)
+    require_at_hash: bool = False
+    require_c_hash: bool = False
+    subject: str | None = None
+    trusted_audiences: frozenset[str] = frozenset()
+    leeway: float = DEFAULT_LEEWAY
+    accept_expired: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class IdToken:
+    """A valid id_token."""
+
+    header: Mapping[str, object]
+    claims: Mapping[str, object] = field(repr=False)
+
+    @property
+    def subject(self) -> str:
+        """The user at this OP."""
+        return str(self.claims["sub"])
+
+
+def validate_id_token(token: str, keys: KeySet, expected: Expectations, now: float) -> IdToken:
+    """The id_token, if every check passes; `now` in seconds since the epoch.
+
+    Raises:
+        IdTokenError: names the first check that failed; nothing else is raised, whatever `token` is.
+    """
+    signed = verify_token(token, keys, expected.algorithms, expected.client_secret)
+    claims = signed.claims
+    check_issuer(claims, expected.issuer)
+    check_audience(claims, expected.client_id, expected.trusted_audiences)
+    check_authorized_party(claims, expected.client_id)
+    check_times(claims, now, expected.leeway, accept_expired=expected.accept_expired)
+    check_subject(claims, expected.subject)
+    check_nonce(claims, expected.nonce)
+    check_at_hash(claims, signed.algorithm, expected.access_token, required=expected.require_at_hash)
+    check_c_hash(claims, signed.algorithm, expected.code, required=expected.require_c_hash)
+    return IdToken(signed.header, claims)
+
+
+def check_issuer(claims: Mapping[str, object], issuer: str) -> None:
+    """Core 3.1.3.7 (2): the issuer "MUST exactly match the value of the iss (issuer) Claim"."""
+    actual = _text_claim(claims, "iss", IdTokenCheck.MISSING_ISSUER)
+    if actual != issuer:
+        raise IdTokenError(IdTokenCheck.BAD_ISSUER, issuer, actual)
+
+
+def check_audience(claims: Mapping[str, object], client_id: str, trusted: frozenset[str]) -> None:
+    """Core 3.1.3.7 (3): "The ID Token MUST be rejected if the ID Token does not list the Client as a valid audience,
+    or if it contains additional audiences not trusted by the Client."
+    """
+    audiences = _audiences(claims)
+    if client_id not in audiences:
+        raise IdTokenError(IdTokenCheck.BAD_AUDIENCE, client_id, ", ".join(audiences))
+    untrusted = [audience for audience in audiences if audience != client_id and audience not in trusted]
+    if untrusted:
+        raise IdTokenError(IdTokenCheck.UNTRUSTED_AUDIENCE, client_id, ", ".join(untrusted))
+
+
+def check_authorized_party(claims: Mapping[str, object], client_id: str) -> None:
+    """`azp` is there when there are several audiences, and it is the client whenever it is there."""
+    if claims.get("azp") is None:
+        if len(set(_audiences(claims))) > 1:
+            raise IdTokenError(IdTokenCheck.MISSING_AUTHORIZED_PARTY, client_id)
+    elif claims["azp"] != client_id:
+        raise IdTokenError(IdTokenCheck.BAD_AUTHORIZED_PARTY, client_id, claims["azp"])
+
+
+def check_times(claims: Mapping[str, object], now: float, leeway: float, *, accept_expired: bool = False) -> None:
+    """Core 3.1.3.7 (9): "The current time MUST be before the time represented by the exp Claim."
+
+    `exp` and `iat` are REQUIRED (Core section 2); `nbf` counts when it is there (RFC 7519 section 4.1.5).
+    """
+    expires_at = _time_claim(claims, "exp", IdTokenCheck.MISSING_EXPIRY)
+    if now >= expires_at + leeway and not accept_expired:
+        raise IdTokenError(IdTokenCheck.EXPIRED, f"exp after {now:.0f}", f"{expires_at:.0f}")
+    issued_at = _time_claim(claims, "iat", IdTokenCheck.MISSING_ISSUED_AT)
+    if issued_at > now + leeway:
+        raise IdTokenError(IdTokenCheck.ISSUED_IN_THE_FUTURE, f"iat before {now:.0f}", f"{issued_at:.0f}")
+    if claims.get("nbf") is not None:
+        not_before = _time_claim(claims, "nbf", IdTokenCheck.BAD_CLAIM_TYPE)
+        if not_before > now + leeway:
+            raise IdTokenError(IdTokenCheck.NOT_YET_VALID, f"nbf before {now:.0f}", f"{not_before:.0f}")
+
+
+def check_subject(claims: Mapping[str, object], expected: str | None) -> None:
+    """`sub` is REQUIRED (Core section 2); in a refreshed id_token it MUST be the same as before (section 12.2)."""
+    subject = _text_claim(claims, "sub", IdTokenCheck.MISSING_SUBJECT)
+    if not subject:
+        raise IdTokenError(IdTokenCheck.MISSING_SUBJECT, "a sub", "an empty one")
+    if expected is not None and subject != expected:
+        raise IdTokenError(IdTokenCheck.BAD_SUBJECT, "the sub of the earlier id_token", "another one")
+
+
+def check_nonce(claims: Mapping[str, object], expected: str | Unchecked) -> None:
+    """Core 3.1.3.7 (11): a nonce Claim MUST be present "and its value checked to verify that it is the same value as
+    the one that was sent in the Authentication Request."
+    """
+    if isinstance(expected, Unchecked):
+        return
+    actual = _text_claim(claims, "nonce", IdTokenCheck.MISSING_NONCE)
+    if not same_secret(actual, expected):
+        raise IdTokenError(IdTokenCheck.BAD_NONCE, "the nonce issued with the state", "another one")
+
+
+def check_at_hash(
+    claims: Mapping[str, object], algorithm: Algorithm, access_token: str | None, *, required: bool = False
+) -> None:
+    """`at_hash` is the left half of the access token's hash (Core sections 3.1.3.8 and 3.2.2.9)."""
+    if claims.get("at_hash") is None:
+        if required:
+            raise IdTokenError(IdTokenCheck.MISSING_AT_HASH, "at_hash, which this flow requires")
+    elif access_token is not None and not _is_half_hash(claims["at_hash"], access_token, algorithm):
+        raise IdTokenError(IdTokenCheck.BAD_AT_HASH, "the hash of the access token", "another one")
+
+
+def check_c_hash(
+    claims: Mapping[str, object], algorithm: Algorithm, code: str | None, *, required: bool = False
+) -> None:
+    """`c_hash` is the left half of the code's hash (Core sections 3.3.2.10 and 3.3.2.11)."""
+    if claims.get("c_hash") is None:
+        if required:
+            raise IdTokenError(IdTokenCheck.MISSING_C_HASH, "c_hash, which this flow requires")
+    elif code is not None and not _is_half_hash(claims["c_hash"], code, algorithm):
+        raise IdTokenError(IdTokenCheck.BAD_C_HASH, "the hash of the code", "another one")
+
+
+def half_hash(value: str, algorithm: Algorithm) -> str:
+    """Base64url of the left half of the hash that belongs to the id_token's algorithm (Core section 3.3.2.11)."""
+    digest = hashlib.new(algorithm.hash_name, value.encode()).digest()
+    return encode_base64url(digest[: len(digest) // 2])
+
+
+def same_secret(one: str, other: str) -> bool:
+    """Equality in constant time."""
+    return hmac.compare_digest(one.encode("utf-8", "surrogatepass"), other.encode("utf-8", "surrogatepass"))
+
+
+def _is_half_hash(actual: object, value: str, algorithm: Algorithm) -> bool:
+    return isinstance(actual, str) and same_secret(actual, half_hash(value, algorithm))
+
+
+def _text_claim(claims: Mapping[str, object], name: str, missing: IdTokenCheck) -> str:
+    value = claims.get(name)
+    if value is None:
+        raise IdTokenError(missing, f"a claim {name}")
+    if not isinstance(value, str):
+        raise IdTokenError(IdTokenCheck.BAD_CLAIM_TYPE, f"a text as {name}", type(value).__name__)
+    return value
+
+
+def _time_claim(claims: Mapping[str, object], name: str, missing: IdTokenCheck) -> float:
+    value = claims.get(name)
+    if value is None:
+        raise IdTokenError(missing, f"a claim {name}")
+    # JSON numbers of any size come as int; beyond any date they are of the wrong kind as well.
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or abs(value) > 1e15:
+        raise IdTokenError(IdTokenCheck.BAD_CLAIM_TYPE, f"seconds as {name}", type(value).__name__)
+    return float(value)
+
+
+def _audiences(claims: Mapping[str, object]) -> list[str]:
+    value = claims.get("aud")
+    if value is None or value == []:
+        raise IdTokenError(IdTokenCheck.MISSING_AUDIENCE, "a claim aud")
+    values = value if isinstance(value, list) else [value]
+    texts = [audience for audience in values if isinstance(audience, str)]
+    if len(texts) < len(values):
+        raise IdTokenError(IdTokenCheck.BAD_CLAIM_TYPE, "a text or texts as aud", type(value).__name__)
+    return texts

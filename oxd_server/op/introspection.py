@@ -1,0 +1,59 @@
+"""What an authorization server says about a token. Specification: RFC 7662."""
+
+from collections.abc import Mapping
+
+from .answer import Answer
+from .client import OpClient
+from .client_auth import ClientCredentials, bearer_header
+from .discovery import ProviderMetadata, required
+
+STEP = "introspection"
+
+
+async def introspect_token(
+    op: OpClient,
+    metadata: ProviderMetadata,
+    authorization: ClientCredentials | str,
+    token: str,
+    *,
+    token_type_hint: str | None = None,
+) -> dict[str, object]:
+    """The answer about `token`, with every member the server sent (RFC 7662 section 2).
+
+    Args:
+        authorization: who asks: the client, or an access token that allows to (RFC 7662 section 2.1 leaves both open).
+
+    Raises:
+        OpMetadataMissing: the OP has no introspection endpoint.
+        ClientAuthenticationError, OpHostRefused, OpUnreachable, OpErrorResponse, OpInvalidResponse
+    """
+    url = required(metadata.introspection_endpoint, "introspection_endpoint")
+    form = {"token": token}
+    if token_type_hint is not None:
+        form["token_type_hint"] = token_type_hint
+    if isinstance(authorization, ClientCredentials):
+        return process_introspection(await op.post_form(url, metadata, authorization, form, step=STEP))
+    headers = bearer_header(authorization)
+    return process_introspection(await op.transport.send("POST", url, step=STEP, headers=headers, form=form))
+
+
+def process_introspection(answer: Answer) -> dict[str, object]:
+    """The members of the answer; `active` is a boolean (REQUIRED, RFC 7662 section 2.2).
+
+    Raises:
+        OpErrorResponse: the server refused.
+        OpInvalidResponse: not an introspection answer.
+    """
+    answer.expect(200)
+    body = answer.json_object()
+    if not isinstance(body.get("active"), bool):
+        raise answer.invalid("active is missing or not a boolean")
+    return body
+
+
+def scopes_of(introspection: Mapping[str, object]) -> list[str]:
+    """The scopes as a list; `scope` is a text with spaces (RFC 7662 section 2.2), from some servers a list."""
+    scope = introspection.get("scope")
+    if isinstance(scope, str):
+        return scope.split()
+    return [name for name in scope if isinstance(name, str)] if isinstance(scope, list) else []

@@ -1,0 +1,324 @@
+"""JSON Web Signatures from an OP: which algorithms count, which key is meant, whether the signature holds. Pure.
+
+An algorithm fixes the type and curve of its key, so that no key can be used in another way than it was made for: a
+published key is never an HMAC secret, and a client secret is never anything else.
+
+Specifications: RFC 7515 (JWS), RFC 7517 (JWK), RFC 7518 (algorithms), RFC 8037 (EdDSA), RFC 8725 (best practice).
+"""
+
+import base64
+import binascii
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+from cryptography.exceptions import UnsupportedAlgorithm
+from joserfc.errors import JoseError
+from joserfc.jwk import ECKey, OctKey, OKPKey, RSAKey
+from joserfc.jws import JWSRegistry
+
+from .answer import decode_json_object
+from .errors import IdTokenCheck, IdTokenError
+
+JwkKey = RSAKey | ECKey | OKPKey
+AnyKey = JwkKey | OctKey
+
+MAX_TOKEN_CHARACTERS = 64 * 1024
+MAX_KEYS = 200
+
+_BASE64URL = re.compile(r"[A-Za-z0-9_-]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Algorithm:
+    """A JWS algorithm: its key type, its curve if it has one, and the hash of `at_hash` and `c_hash`."""
+
+    name: str
+    key_type: str
+    curve: str | None
+    hash_name: str
+    min_secret_octets: int = 0
+
+    @property
+    def symmetric(self) -> bool:
+        """Whether it is an HMAC with the client secret."""
+        return self.key_type == "oct"
+
+
+_CURVES = {"256": "P-256", "384": "P-384", "512": "P-521"}
+
+
+def _algorithms() -> Iterable[Algorithm]:
+    for size in ("256", "384", "512"):
+        yield Algorithm(f"RS{size}", "RSA", None, f"sha{size}")
+        yield Algorithm(f"PS{size}", "RSA", None, f"sha{size}")
+        yield Algorithm(f"ES{size}", "EC", _CURVES[size], f"sha{size}")
+        yield Algorithm(f"HS{size}", "oct", None, f"sha{size}", int(size) // 8)
+    yield Algorithm("EdDSA", "OKP", "Ed25519", "sha512")
+
+
+ALGORITHMS: Mapping[str, Algorithm] = {algorithm.name: algorithm for algorithm in _algorithms()}
+"""Every algorithm that may sign: `none` is not among them."""
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedKey:
+    """A public key of an OP's key set, with what the set says of its use."""
+
+    kid: str | None
+    key_type: str
+    curve: str | None
+    use: str | None
+    algorithm: str | None
+    key_ops: tuple[str, ...] | None
+    key: JwkKey = field(repr=False)
+
+    def fits(self, algorithm: Algorithm) -> bool:
+        """Whether it may verify signatures of this algorithm (RFC 7517 sections 4.2 to 4.4)."""
+        return (
+            self.key_type == algorithm.key_type
+            and (algorithm.curve is None or self.curve == algorithm.curve)
+            and self.use in (None, "sig")
+            and self.algorithm in (None, algorithm.name)
+            and (self.key_ops is None or "verify" in self.key_ops)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class KeySet:
+    """The usable public keys that an OP publishes."""
+
+    keys: tuple[PublishedKey, ...] = ()
+
+    def select(self, algorithm: Algorithm, kid: str | None) -> PublishedKey:
+        """The one key that can have made the signature.
+
+        Core 1.0 section 10.1: "If there are multiple keys in the referenced JWK Set document, a kid value MUST be
+        provided in the JOSE Header."
+
+        Raises:
+            IdTokenError: no key fits, or more than one does.
+        """
+        fitting = [key for key in self.keys if key.fits(algorithm) and (kid is None or key.kid == kid)]
+        wanted = f"one {algorithm.name} key" + (f" with kid {kid}" if kid is not None else "")
+        if not fitting:
+            raise IdTokenError(IdTokenCheck.KEY_NOT_FOUND, wanted, "none")
+        if len(fitting) > 1:
+            raise IdTokenError(IdTokenCheck.KEY_AMBIGUOUS, wanted, f"{len(fitting)} keys")
+        return fitting[0]
+
+
+def parse_key_set(document: Mapping[str, object]) -> KeySet | None:
+    """The usable keys of a JWK Set, or None if it is no JWK Set.
+
+    RFC 7517 section 5: "Implementations SHOULD ignore JWKs within a JWK Set that use "kty" (key type) values that
+    are not understood by them, that are missing required members, or for which values are out of the supported
+    ranges." Symmetric keys have no business there and are ignored as well.
+    """
+    entries = document.get("keys")
+    if not isinstance(entries, list):
+        return None
+    keys = (_parse_key(entry) for entry in entries[:MAX_KEYS] if isinstance(entry, dict))
+    return KeySet(tuple(key for key in keys if key is not None))
+
+
+_PUBLIC_MEMBERS = {"RSA": ("n", "e"), "EC": ("crv", "x", "y"), "OKP": ("crv", "x")}
+_USABLE_CURVES = frozenset({"P-256", "P-384", "P-521", "Ed25519"})
+
+
+def _parse_key(entry: dict[str, object]) -> PublishedKey | None:
+    key_type, key_ops = entry.get("kty"), entry.get("key_ops")
+    if not isinstance(key_type, str) or key_type not in _PUBLIC_MEMBERS:
+        return None
+    members = {name: entry.get(name) for name in _PUBLIC_MEMBERS[key_type]}
+    texts = {name: value for name, value in members.items() if isinstance(value, str)}
+    if len(texts) < len(members) or (key_type != "RSA" and texts["crv"] not in _USABLE_CURVES):
+        return None
+    key = _import_key(key_type, texts)
+    if key is None or (key_ops is not None and not isinstance(key_ops, list)):
+        return None
+    return PublishedKey(
+        kid=_text(entry.get("kid")),
+        key_type=key_type,
+        curve=texts.get("crv"),
+        use=_text(entry.get("use")),
+        algorithm=_text(entry.get("alg")),
+        key_ops=tuple(op for op in key_ops if isinstance(op, str)) if key_ops is not None else None,
+        key=key,
+    )
+
+
+def _import_key(key_type: str, members: dict[str, str]) -> JwkKey | None:
+    # RFC 7518 section 3.3: "A key of size 2048 bits or larger MUST be used with these algorithms."
+    if key_type == "RSA" and _bit_length(members["n"]) < 2048:
+        return None
+    importers: dict[str, Callable[[dict[str, str]], JwkKey]] = {
+        "RSA": lambda jwk: RSAKey.import_key({**jwk}),
+        "EC": lambda jwk: ECKey.import_key({**jwk}),
+        "OKP": lambda jwk: OKPKey.import_key({**jwk}),
+    }
+    try:
+        key = importers[key_type]({"kty": key_type, **members})
+        key.public_key  # noqa: B018 - made on first use; a bad point shows here
+    except (JoseError, ValueError, TypeError, KeyError, OverflowError, UnsupportedAlgorithm):
+        return None
+    return key
+
+
+def _bit_length(text: str) -> int:
+    """The length of a base64url number, 0 if it is none."""
+    if not _BASE64URL.fullmatch(text) or len(text) % 4 == 1:
+        return 0
+    return int.from_bytes(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)), "big").bit_length()
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def allowed_algorithms(registered: str | None, published: Sequence[str]) -> frozenset[str]:
+    """The algorithms to accept: the one the client registered, else the asymmetric ones that the OP publishes.
+
+    `none`, and what we do not know, is never among them; an HMAC only if it was registered.
+    """
+    if registered is not None:
+        return frozenset({registered} & ALGORITHMS.keys())
+    asymmetric = (name for name in published if name in ALGORITHMS and not ALGORITHMS[name].symmetric)
+    return frozenset(asymmetric)
+
+
+def needs_key_set(algorithms: Iterable[str]) -> bool:
+    """Whether any of these algorithms is verified with a published key."""
+    return any(name in ALGORITHMS and not ALGORITHMS[name].symmetric for name in algorithms)
+
+
+@dataclass(frozen=True, slots=True)
+class SignedToken:
+    """A JWS in compact serialization whose signature holds."""
+
+    header: Mapping[str, object]
+    algorithm: Algorithm
+    claims: dict[str, object] = field(repr=False)
+
+
+def verify_token(token: str, keys: KeySet, algorithms: frozenset[str], client_secret: str | None = None) -> SignedToken:
+    """Decode a signed JWT and verify its signature, with exactly the key that its header means.
+
+    Args:
+        algorithms: names that are acceptable, from `allowed_algorithms`.
+        client_secret: the HMAC key where an HMAC algorithm is acceptable.
+
+    Raises:
+        IdTokenError: one check failed.
+    """
+    header_part, payload_part, signature_part = _split(token)
+    header = _decode_object(header_part, "header")
+    algorithm = _check_header(header, algorithms)
+    key = _verification_key(header, algorithm, keys, client_secret)
+    signature = _decode(signature_part, "signature")
+    if not _signature_holds(algorithm, f"{header_part}.{payload_part}".encode("ascii"), signature, key):
+        raise IdTokenError(IdTokenCheck.BAD_SIGNATURE, f"a valid {algorithm.name} signature", "an invalid one")
+    return SignedToken(header, algorithm, _decode_object(payload_part, "payload"))
+
+
+def _split(token: str) -> tuple[str, str, str]:
+    if len(token) > MAX_TOKEN_CHARACTERS:
+        raise IdTokenError(IdTokenCheck.TOO_LARGE, f"at most {MAX_TOKEN_CHARACTERS} characters", str(len(token)))
+    parts = token.split(".")
+    if len(parts) == 5:
+        raise IdTokenError(IdTokenCheck.ENCRYPTED, "a signed JWT", "an encrypted one")
+    if len(parts) != 3:
+        raise IdTokenError(IdTokenCheck.MALFORMED, "three parts", f"{len(parts)}")
+    return parts[0], parts[1], parts[2]
+
+
+def _decode(part: str, what: str) -> bytes:
+    """RFC 7515 section 2: base64url "with all trailing '=' characters omitted" and nothing else in it."""
+    if not _BASE64URL.fullmatch(part) or len(part) % 4 == 1:
+        raise IdTokenError(IdTokenCheck.MALFORMED, f"a base64url {what}", "something else")
+    try:
+        return base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))
+    except binascii.Error as error:  # pragma: no cover - the checks above leave nothing to refuse
+        raise IdTokenError(IdTokenCheck.MALFORMED, f"a base64url {what}", "something else") from error
+
+
+def _decode_object(part: str, what: str) -> dict[str, object]:
+    value = decode_json_object(_decode(part, what))
+    if value is None:
+        raise IdTokenError(IdTokenCheck.MALFORMED, f"a JSON object as {what}", "something else")
+    return value
+
+
+def _check_header(header: Mapping[str, object], algorithms: frozenset[str]) -> Algorithm:
+    # RFC 7515 section 4.1.11: "If any of the listed extension Header Parameters are not understood and supported by
+    # the recipient, then the JWS is invalid." We support none.
+    if "crit" in header:
+        raise IdTokenError(IdTokenCheck.CRITICAL_HEADER, "no crit", header["crit"])
+    # RFC 8725 section 3.11: a JWT of another kind (an access token, a logout token) is not taken for this one.
+    typ = header.get("typ", "JWT")
+    if not isinstance(typ, str) or typ.lower().removeprefix("application/") != "jwt":
+        raise IdTokenError(IdTokenCheck.BAD_TYPE, "JWT", typ)
+    name = header.get("alg")
+    if not isinstance(name, str):
+        raise IdTokenError(IdTokenCheck.MALFORMED, "alg in the header", name)
+    # RFC 8725 section 3.1: "Libraries MUST enable the caller to specify a supported set of algorithms and MUST NOT
+    # use any other algorithms when performing cryptographic operations."
+    if name not in algorithms or name not in ALGORITHMS:
+        raise IdTokenError(IdTokenCheck.ALGORITHM_NOT_ALLOWED, " or ".join(sorted(algorithms)) or "none", name)
+    return ALGORITHMS[name]
+
+
+def _verification_key(
+    header: Mapping[str, object], algorithm: Algorithm, keys: KeySet, client_secret: str | None
+) -> AnyKey:
+    if algorithm.symmetric:
+        return _secret_key(algorithm, client_secret)
+    kid = header.get("kid")
+    if kid is not None and not isinstance(kid, str):
+        raise IdTokenError(IdTokenCheck.MALFORMED, "a text as kid", kid)
+    return keys.select(algorithm, kid).key
+
+
+def _secret_key(algorithm: Algorithm, client_secret: str | None) -> OctKey:
+    if client_secret is None:
+        raise IdTokenError(IdTokenCheck.KEY_UNUSABLE, f"a client secret for {algorithm.name}", "none")
+    # Core 1.0 section 16.19: the client_secret "MUST also contain at least the minimum of number of octets required
+    # for MAC keys for the particular algorithm used."
+    secret = client_secret.encode()
+    if len(secret) < algorithm.min_secret_octets:
+        raise IdTokenError(
+            IdTokenCheck.KEY_UNUSABLE,
+            f"a client secret of at least {algorithm.min_secret_octets} octets for {algorithm.name}",
+            "a shorter one",
+        )
+    return OctKey(secret, secret)
+
+
+def _signature_holds(algorithm: Algorithm, signing_input: bytes, signature: bytes, key: AnyKey) -> bool:
+    try:
+        return JWSRegistry.algorithms[algorithm.name].verify(signing_input, signature, key)
+    except (JoseError, ValueError, TypeError, OverflowError):
+        return False
+
+
+def sign_token(header: Mapping[str, object], claims: Mapping[str, object], algorithm: Algorithm, key: AnyKey) -> str:
+    """A JWT in compact serialization; `alg` in the header is set to the algorithm's name."""
+    parts = ({"alg": algorithm.name, **header}, claims)
+    signing_input = ".".join(encode_base64url(msgspec.json.encode(part)) for part in parts)
+    signature = JWSRegistry.algorithms[algorithm.name].sign(signing_input.encode("ascii"), key)
+    return f"{signing_input}.{encode_base64url(signature)}"
+
+
+def secret_signing_key(algorithm: Algorithm, client_secret: str) -> OctKey:
+    """The client secret as the key of an HMAC algorithm.
+
+    Raises:
+        IdTokenError: it is too short for the algorithm.
+    """
+    return _secret_key(algorithm, client_secret)
+
+
+def encode_base64url(data: bytes) -> str:
+    """Base64url without padding."""
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode("ascii")

@@ -1,0 +1,113 @@
+"""The key sets of OPs: fetched, kept, and fetched again, within bounds, when a signature asks for it.
+
+Specification: OpenID Connect Core 1.0 section 10.1.1 (rotation of signing keys), RFC 7517 section 5.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from typing import TypeVar
+
+from .answer import Answer
+from .cache import Fetched, RefreshingCache, lifetime_of
+from .errors import IdTokenCheck, IdTokenError, OpErrorResponse, OpInvalidResponse, OpUnreachable
+from .jose import KeySet, parse_key_set
+from .transport import Transport
+
+T = TypeVar("T")
+
+DEFAULT_LIFETIME = 3600.0
+MAX_REFETCHES = 5
+REFETCH_WINDOW = 60.0
+STEP = "key set"
+
+_ASKS_FOR_NEW_KEYS = frozenset({IdTokenCheck.KEY_NOT_FOUND, IdTokenCheck.BAD_SIGNATURE})
+
+
+def process_key_set(answer: Answer) -> KeySet:
+    """The usable keys in the answer to a GET of the jwks_uri.
+
+    Raises:
+        OpErrorResponse: an error status.
+        OpInvalidResponse: no JWK Set.
+    """
+    answer.expect(200)
+    keys = parse_key_set(answer.json_object())
+    if keys is None:
+        raise answer.invalid("the answer is not a JWK Set")
+    return keys
+
+
+class KeySetCache:
+    """Key sets by jwks_uri; `lifetime` (seconds) holds where the OP's answer names none."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        clock: Callable[[], float],
+        *,
+        lifetime: float = DEFAULT_LIFETIME,
+        capacity: int = 1000,
+    ) -> None:
+        self._transport = transport
+        self._clock = clock
+        self._lifetime = lifetime
+        self._capacity = capacity
+        self._cache = RefreshingCache[str, KeySet](clock, capacity=capacity)
+        self._refetches: dict[str, deque[float]] = {}
+
+    async def get(self, jwks_uri: str) -> KeySet:
+        """The key set, from the cache or from the OP.
+
+        Raises:
+            OpHostRefused, OpUnreachable, OpErrorResponse, OpInvalidResponse
+        """
+        return await self._cache.get(jwks_uri, lambda: self._fetch(jwks_uri))
+
+    async def newer_than(self, jwks_uri: str, seen: KeySet) -> KeySet:
+        """A key set that was fetched after `seen`, or `seen` itself if none is to be had now.
+
+        At most `MAX_REFETCHES` in `REFETCH_WINDOW` seconds are made for one jwks_uri, so that bad tokens cannot make
+        us flood an OP.
+        """
+        current = self._cache.fresh(jwks_uri)
+        if current is not None and current is not seen:
+            return current
+        if not self._may_refetch(jwks_uri):
+            return seen
+        try:
+            return await self._cache.refresh(jwks_uri, lambda: self._fetch(jwks_uri))
+        except (OpUnreachable, OpErrorResponse, OpInvalidResponse):
+            return seen
+
+    async def verify(self, jwks_uri: str, verify: Callable[[KeySet], T]) -> T:
+        """What `verify` makes of the key set; if it misses a key or doubts a signature, of a newer one as well.
+
+        Raises:
+            IdTokenError: as `verify` decided last.
+            OpError: there is no key set.
+        """
+        keys = await self.get(jwks_uri)
+        try:
+            return verify(keys)
+        except IdTokenError as error:
+            if error.check not in _ASKS_FOR_NEW_KEYS:
+                raise
+            newer = await self.newer_than(jwks_uri, keys)
+            if newer is keys:
+                raise
+        return verify(newer)
+
+    async def _fetch(self, jwks_uri: str) -> Fetched[KeySet]:
+        headers = {"accept": "application/jwk-set+json, application/json"}
+        answer = await self._transport.send("GET", jwks_uri, step=STEP, headers=headers)
+        return Fetched(process_key_set(answer), lifetime_of(answer.headers, self._lifetime))
+
+    def _may_refetch(self, jwks_uri: str) -> bool:
+        now = self._clock()
+        if jwks_uri not in self._refetches and len(self._refetches) >= self._capacity:
+            del self._refetches[next(iter(self._refetches))]
+        times = self._refetches.setdefault(jwks_uri, deque(maxlen=MAX_REFETCHES))
+        if len(times) == MAX_REFETCHES and now - times[0] < REFETCH_WINDOW:
+            return False
+        times.append(now)
+        return True

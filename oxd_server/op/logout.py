@@ -1,0 +1,28 @@
+"""The logout request as a URL. Pure. Specification: OpenID Connect RP-Initiated Logout 1.0."""
+
+from .authorization import add_query
+
+
+def end_session_url(
+    endpoint: str,
+    *,
+    id_token_hint: str | None = None,
+    post_logout_redirect_uri: str | None = None,
+    state: str | None = None,
+    session_state: str | None = None,
+    client_id: str | None = None,
+    ui_locales: str | None = None,
+) -> str:
+    """The URL to send the browser to; a query of the endpoint is kept, parameters without a value are left out.
+
+    RP-Initiated Logout section 2. `session_state` is not in the specification; Gluu's server reads it.
+    """
+    values = {
+        "id_token_hint": id_token_hint,
+        "post_logout_redirect_uri": post_logout_redirect_uri,
+        "state": state,
+        "session_state": session_state,
+        "client_id": client_id,
+        "ui_locales": ui_locales,
+    }
+    return add_query(endpoint, {name: value for name, value in values.items() if value})

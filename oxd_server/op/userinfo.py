@@ -1,0 +1,134 @@
+"""The userinfo endpoint. Specification: OpenID Connect Core 1.0 section 5.3."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from .answer import Answer
+from .client import OpClient
+from .client_auth import bearer_header
+from .discovery import ProviderMetadata, required
+from .errors import IdTokenError, OpInvalidResponse
+from .id_token import DEFAULT_LEEWAY, check_audience, check_issuer, check_times
+from .jose import KeySet, allowed_algorithms, needs_key_set, verify_token
+
+STEP = "userinfo"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UserInfoExpectations:
+    """What the answer of the userinfo endpoint is checked against.
+
+    Attributes:
+        issuer, client_id: for a signed answer.
+        algorithms: those that may sign it.
+        client_secret: the HMAC key, for a client that registered an HMAC algorithm.
+        must_be_signed: the client registered `userinfo_signed_response_alg`.
+        subject: the `sub` of the id_token of the same login; None if it is not known.
+    """
+
+    issuer: str
+    client_id: str
+    algorithms: frozenset[str]
+    client_secret: str | None = field(default=None, repr=False)
+    must_be_signed: bool = False
+    subject: str | None = None
+
+
+def userinfo_expectations(
+    metadata: ProviderMetadata,
+    *,
+    client_id: str,
+    client_secret: str | None = None,
+    signed_response_alg: str | None = None,
+    subject: str | None = None,
+) -> UserInfoExpectations:
+    """What to expect of the userinfo of a client that registered this `userinfo_signed_response_alg`, or none."""
+    published = metadata.userinfo_signing_alg_values_supported or metadata.id_token_signing_alg_values_supported
+    return UserInfoExpectations(
+        issuer=metadata.issuer,
+        client_id=client_id,
+        algorithms=allowed_algorithms(signed_response_alg, published),
+        client_secret=client_secret,
+        must_be_signed=signed_response_alg is not None,
+        subject=subject,
+    )
+
+
+async def get_userinfo(
+    op: OpClient, metadata: ProviderMetadata, access_token: str, expected: UserInfoExpectations
+) -> dict[str, object]:
+    """The claims about the user whom the access token stands for.
+
+    Raises:
+        OpMetadataMissing: the OP has no userinfo endpoint.
+        OpErrorResponse: the OP refused.
+        OpInvalidResponse: the answer failed a check.
+        OpHostRefused, OpUnreachable
+    """
+    answer = await request_userinfo(op, metadata, access_token)
+    if not is_signed(answer) or not needs_key_set(expected.algorithms):
+        return process_userinfo(answer, expected, KeySet(), op.clock())
+    jwks_uri = required(metadata.jwks_uri, "jwks_uri")
+    now = op.clock()
+    try:
+        return await op.key_sets.verify(jwks_uri, lambda keys: _signed_claims(answer, expected, keys, now))
+    except IdTokenError as error:
+        raise _refused(answer, error) from error
+
+
+async def request_userinfo(op: OpClient, metadata: ProviderMetadata, access_token: str) -> Answer:
+    """The endpoint's answer, not yet validated (Core section 5.3.1)."""
+    url = required(metadata.userinfo_endpoint, "userinfo_endpoint")
+    headers = {**bearer_header(access_token), "accept": "application/json, application/jwt"}
+    return await op.transport.send("GET", url, step=STEP, headers=headers)
+
+
+def is_signed(answer: Answer) -> bool:
+    """Whether the answer is a JWT (Core section 5.3.2)."""
+    return answer.status == 200 and answer.content_type == "application/jwt"
+
+
+def process_userinfo(answer: Answer, expected: UserInfoExpectations, keys: KeySet, now: float) -> dict[str, object]:
+    """The claims in the answer.
+
+    Raises:
+        OpErrorResponse: the OP refused.
+        OpInvalidResponse: a check failed.
+    """
+    answer.expect(200)
+    if is_signed(answer):
+        try:
+            return _signed_claims(answer, expected, keys, now)
+        except IdTokenError as error:
+            raise _refused(answer, error) from error
+    if expected.must_be_signed:
+        raise answer.invalid("the client is registered for signed userinfo, and this is not signed")
+    return _check_subject(answer, answer.json_object(), expected.subject)
+
+
+def _signed_claims(answer: Answer, expected: UserInfoExpectations, keys: KeySet, now: float) -> dict[str, object]:
+    token = answer.body.decode("ascii", "replace").strip()
+    claims = verify_token(token, keys, expected.algorithms, expected.client_secret).claims
+    # Core section 5.3.2: signed userinfo "SHOULD contain the Claims iss (issuer) and aud (audience) as members".
+    if "iss" in claims:
+        check_issuer(claims, expected.issuer)
+    if "aud" in claims:
+        check_audience(claims, expected.client_id, frozenset())
+    if "exp" in claims:
+        check_times({"iat": now, **claims}, now, DEFAULT_LEEWAY)
+    return _check_subject(answer, claims, expected.subject)
+
+
+def _check_subject(answer: Answer, claims: Mapping[str, object], expected: str | None) -> dict[str, object]:
+    subject = claims.get("sub")
+    if not isinstance(subject, str) or not subject:
+        raise answer.invalid("the sub is missing")
+    # Core section 5.3.2: "The sub Claim in the UserInfo Response MUST be verified to exactly match the sub Claim in
+    # the ID Token; if they do not match, the UserInfo Response values MUST NOT be used."
+    if expected is not None and subject != expected:
+        raise answer.invalid("the sub is not that of the id_token")
+    return dict(claims)
+
+
+def _refused(answer: Answer, error: IdTokenError) -> OpInvalidResponse:
+    return answer.invalid(f"the signed userinfo is refused: {error}")

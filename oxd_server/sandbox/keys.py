@@ -1,0 +1,85 @@
+"""The provider's signing keys and what is signed with them."""
+
+import base64
+import hashlib
+from dataclasses import dataclass, field
+from typing import Any
+
+from joserfc import jwt
+from joserfc.errors import JoseError
+from joserfc.jwk import ECKey, KeyParameters, KeySet, OctKey, OKPKey, RSAKey
+from joserfc.jws import JWSRegistry
+
+SIGNING_ALGS = ("RS256", "PS256", "ES256", "EdDSA", "HS256")
+_RSA_BITS = 2048
+_AsymmetricKey = RSAKey | ECKey | OKPKey
+
+
+class Algorithms(JWSRegistry):
+    """The usual algorithms, and EdDSA by its old name, which is what providers and clients still register."""
+
+    def get_alg(self, name: str) -> Any:
+        """The algorithm; for EdDSA without the warning that RFC 9864 prefers `Ed25519`."""
+        if name == "EdDSA" and name in (self.allowed or ()):
+            return self.algorithms[name]
+        return super().get_alg(name)
+
+
+@dataclass(frozen=True)
+class SigningKeys:
+    """One private key per algorithm, each with its own `kid`."""
+
+    by_alg: dict[str, _AsymmetricKey] = field(repr=False)
+
+    @classmethod
+    def generate(cls, generation: int = 1) -> "SigningKeys":
+        """New keys. Takes a fraction of a second of CPU: call it in a thread."""
+
+        def parameters(alg: str) -> KeyParameters:
+            return {"kid": f"{alg.lower()}-{generation}", "use": "sig", "alg": alg}
+
+        return cls(
+            {
+                "RS256": RSAKey.generate_key(_RSA_BITS, parameters("RS256"), private=True),
+                "PS256": RSAKey.generate_key(_RSA_BITS, parameters("PS256"), private=True),
+                "ES256": ECKey.generate_key("P-256", parameters("ES256"), private=True),
+                "EdDSA": OKPKey.generate_key("Ed25519", parameters("EdDSA"), private=True),
+            }
+        )
+
+    def public_jwks(self) -> dict[str, Any]:
+        """The JSON Web Key Set to publish."""
+        return {"keys": [key.as_dict(private=False) for key in self.by_alg.values()]}
+
+    def sign(self, claims: dict[str, Any], alg: str, client_secret: str | None = None) -> str:
+        """A compact JWS over `claims`; HS256 uses the client secret (OpenID Connect Core 10.1)."""
+        registry = Algorithms(algorithms=[alg])
+        if alg == "HS256":
+            return jwt.encode({"alg": alg}, claims, OctKey.import_key(client_secret or ""), registry=registry)
+        key = self.by_alg[alg]
+        return jwt.encode({"alg": alg, "kid": key.kid}, claims, key, registry=registry)
+
+    def claims_of_our_token(self, token: str) -> dict[str, Any] | None:
+        """The claims of a token that these keys signed; None for any other. Expiry is not looked at."""
+        keys = KeySet(list(self.by_alg.values()))
+        try:
+            return dict(jwt.decode(token, keys, registry=Algorithms(algorithms=list(self.by_alg))).claims)
+        except (JoseError, ValueError):
+            return None
+
+
+def claims_by_secret(token: str, client_secret: str | None) -> dict[str, Any] | None:
+    """The claims of a token signed with HS256 and this secret; None for any other. Expiry is not looked at."""
+    if not client_secret:
+        return None
+    try:
+        key = OctKey.import_key(client_secret)
+        return dict(jwt.decode(token, key, registry=Algorithms(algorithms=["HS256"])).claims)
+    except (JoseError, ValueError):
+        return None
+
+
+def half_hash(value: str, alg: str) -> str:
+    """`at_hash` or `c_hash` under the hash function of the id_token's algorithm; SHA-512 for Ed25519."""
+    digest = (hashlib.sha512 if alg == "EdDSA" else hashlib.sha256)(value.encode()).digest()
+    return base64.urlsafe_b64encode(digest[: len(digest) // 2]).rstrip(b"=").decode()

@@ -1,0 +1,127 @@
+"""The provider's documents and its one route table."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from oxd_server.http1 import HttpRequest, HttpResponse
+from oxd_server.sandbox import authorization, logout, pages, registration, token_endpoint
+from oxd_server.sandbox.client_auth import AUTH_METHODS, HMAC_ALGS, KEY_ALGS
+from oxd_server.sandbox.keys import SIGNING_ALGS
+from oxd_server.sandbox.model import SCOPES, ProviderState
+from oxd_server.sandbox.userinfo import CLAIMS_BY_SCOPE, userinfo
+from oxd_server.sandbox.web import (
+    OAuthError,
+    PageError,
+    html_response,
+    json_response,
+    oauth_error_response,
+    style_response,
+)
+
+Route = Callable[[ProviderState, HttpRequest], Awaitable[HttpResponse]]
+
+
+def metadata(state: ProviderState) -> dict[str, Any]:
+    """The discovery document (OpenID Connect Discovery 3, RFC 8414 2)."""
+    issuer = state.issuer
+    claims = [name for names in CLAIMS_BY_SCOPE.values() for name in names]
+    auth: dict[str, Any] = {}
+    for endpoint in ("token", "introspection", "revocation"):
+        auth[f"{endpoint}_endpoint_auth_methods_supported"] = list(AUTH_METHODS)
+        auth[f"{endpoint}_endpoint_auth_signing_alg_values_supported"] = [*HMAC_ALGS, *KEY_ALGS]
+    return {
+        "issuer": issuer + "/other" if "discovery_bad_issuer" in state.faults else issuer,
+        "authorization_endpoint": f"{issuer}/authorize",
+        "token_endpoint": f"{issuer}/token",
+        "userinfo_endpoint": f"{issuer}/userinfo",
+        "jwks_uri": f"{issuer}/jwks",
+        "registration_endpoint": f"{issuer}/register",
+        "introspection_endpoint": f"{issuer}/introspect",
+        "revocation_endpoint": f"{issuer}/revoke",
+        "end_session_endpoint": f"{issuer}/end_session",
+        "scopes_supported": list(SCOPES),
+        "response_types_supported": list(registration.RESPONSE_TYPES),
+        "response_modes_supported": ["query", "fragment"],
+        "grant_types_supported": list(registration.GRANT_TYPES),
+        "subject_types_supported": ["public"],
+        "id_token_signing_alg_values_supported": list(SIGNING_ALGS),
+        "userinfo_signing_alg_values_supported": list(SIGNING_ALGS),
+        "code_challenge_methods_supported": ["S256"],
+        "prompt_values_supported": ["none", "login", "consent", "select_account"],
+        "claims_supported": ["sub", "iss", "aud", "exp", "iat", "auth_time", "nonce", *claims],
+        "claims_parameter_supported": False,
+        "request_parameter_supported": False,
+        "request_uri_parameter_supported": False,
+        "authorization_response_iss_parameter_supported": True,
+        **auth,
+    }
+
+
+async def _discovery(state: ProviderState, request: HttpRequest) -> HttpResponse:
+    del request
+    return json_response(metadata(state))
+
+
+async def _jwks(state: ProviderState, request: HttpRequest) -> HttpResponse:
+    del request
+    return json_response(state.keys.public_jwks())
+
+
+async def _style(state: ProviderState, request: HttpRequest) -> HttpResponse:
+    del state, request
+    return style_response()
+
+
+async def _home(state: ProviderState, request: HttpRequest) -> HttpResponse:
+    found = authorization.current_session(state, request)
+    endpoints = {name: url for name, url in metadata(state).items() if name.endswith(("_endpoint", "_uri"))}
+    user = found[1].user if found else None
+    return html_response(pages.home_page(state.issuer, state.users.values(), endpoints, user))
+
+
+ROUTES: dict[str, dict[str, Route]] = {
+    "/": {"GET": _home},
+    "/style.css": {"GET": _style},
+    "/.well-known/openid-configuration": {"GET": _discovery},
+    "/.well-known/oauth-authorization-server": {"GET": _discovery},
+    "/jwks": {"GET": _jwks},
+    "/register": {
+        "POST": registration.register,
+        "GET": registration.read,
+        "PUT": registration.update,
+        "DELETE": registration.delete,
+    },
+    "/authorize": {"GET": authorization.authorize, "POST": authorization.authorize},
+    "/interaction": {"GET": authorization.interact},
+    "/login": {"POST": authorization.login},
+    "/consent": {"POST": authorization.consent},
+    "/end_session": {"GET": logout.end_session, "POST": logout.end_session},
+    "/token": {"POST": token_endpoint.token},
+    "/userinfo": {"GET": userinfo, "POST": userinfo},
+    "/introspect": {"POST": token_endpoint.introspect},
+    "/revoke": {"POST": token_endpoint.revoke},
+}
+_FOR_PEOPLE = {"/", "/authorize", "/interaction", "/login", "/consent", "/end_session"}
+
+
+async def handle(state: ProviderState, request: HttpRequest) -> HttpResponse:
+    """Answer one request: the route's answer, or its error as a page or as JSON."""
+    methods = ROUTES.get(request.path)
+    if methods is None:
+        return html_response(pages.error_page("No such page", f"There is nothing at {request.path}."), 404)
+    route = methods.get("GET" if request.method == "HEAD" else request.method)
+    if route is None:
+        return _method_not_allowed(methods)
+    try:
+        return await route(state, request)
+    except PageError as error:
+        return html_response(pages.error_page(error.title, error.explanation), error.status)
+    except OAuthError as error:
+        if request.path in _FOR_PEOPLE:
+            return authorization.oauth_error_page(error)
+        return oauth_error_response(error)
+
+
+def _method_not_allowed(methods: Mapping[str, Route]) -> HttpResponse:
+    answer = json_response({"error": "method_not_allowed", "error_description": "see the Allow header"}, 405)
+    return HttpResponse(405, [*answer.headers, ("Allow", ", ".join(methods))], answer.body)

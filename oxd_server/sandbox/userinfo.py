@@ -1,0 +1,54 @@
+"""The userinfo endpoint (OpenID Connect Core 5.3)."""
+
+from typing import Any
+
+from oxd_server.http1 import HttpRequest, HttpResponse
+from oxd_server.sandbox.model import ProviderState, User
+from oxd_server.sandbox.web import SECURITY_HEADERS, OAuthError, bearer_token, form, json_response
+
+# OpenID Connect Core 5.4: the claims that each scope asks for.
+CLAIMS_BY_SCOPE = {
+    "profile": (
+        "name", "family_name", "given_name", "middle_name", "nickname", "preferred_username", "profile", "picture",
+        "website", "gender", "birthdate", "zoneinfo", "locale", "updated_at",
+    ),
+    "email": ("email", "email_verified"),
+    "address": ("address",),
+    "phone": ("phone_number", "phone_number_verified"),
+}  # fmt: skip
+
+
+async def userinfo(state: ProviderState, request: HttpRequest) -> HttpResponse:
+    """GET or POST /userinfo: the claims that the access token's scopes allow, as JSON or as a signed JWT."""
+    text = bearer_token(request)
+    if text is None and request.method == "POST":
+        text = form(request).get("access_token")
+    token = state.live_access_token(text)
+    if token is None or token.grant.user is None:
+        # RFC 6750 3: the answer MUST include WWW-Authenticate; without any token it names no error.
+        detail = ', error="invalid_token"' if text else ""
+        challenge = f'Bearer realm="sandbox"{detail}'
+        raise OAuthError("invalid_token", "the access token is not active", 401, WWW_Authenticate=challenge)
+    if "openid" not in token.scope.split():
+        challenge = 'Bearer realm="sandbox", error="insufficient_scope", scope="openid"'
+        raise OAuthError("insufficient_scope", "the scope openid is missing", 403, WWW_Authenticate=challenge)
+    claims = claims_for(token.grant.user, token.scope)
+    if "userinfo_bad_sub" in state.faults:
+        claims["sub"] = "somebody-else"
+    return _answer(state, token.grant.client_id, claims)
+
+
+def claims_for(user: User, scope: str) -> dict[str, Any]:
+    """`sub` and the claims of the given scopes that the user has."""
+    names = [name for word in scope.split() for name in CLAIMS_BY_SCOPE.get(word, ())]
+    return {"sub": user.sub} | {name: user.claims[name] for name in names if name in user.claims}
+
+
+def _answer(state: ProviderState, client_id: str, claims: dict[str, Any]) -> HttpResponse:
+    client = state.clients.get(client_id)
+    alg = client.metadata.get("userinfo_signed_response_alg") if client else None
+    if client is None or alg is None:
+        return json_response(claims)
+    # Core 5.3.2: a signed answer "MUST" contain iss and aud, and its type is application/jwt.
+    signed = state.keys.sign({**claims, "iss": state.issuer, "aud": client_id}, alg, client.secret)
+    return HttpResponse(200, [("Content-Type", "application/jwt"), *SECURITY_HEADERS], signed.encode())

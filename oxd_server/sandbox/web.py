@@ -1,0 +1,172 @@
+"""HTTP helpers of the sandbox: parameters in, JSON, pages and redirects out."""
+
+import base64
+import binascii
+import hmac
+import json
+from collections.abc import Mapping
+from http.cookies import CookieError, SimpleCookie
+from importlib.resources import files
+from typing import Any
+from urllib.parse import parse_qsl, unquote_plus, urlencode, urlsplit, urlunsplit
+
+from oxd_server.http1 import HttpRequest, HttpResponse
+
+_FORM = "application/x-www-form-urlencoded"
+_MAX_FIELDS = 100
+SECURITY_HEADERS = (
+    ("Cache-Control", "no-store"),
+    ("X-Content-Type-Options", "nosniff"),
+    ("Referrer-Policy", "no-referrer"),
+)
+# The forms end in a redirect to the application, and browsers apply form-action to that whole chain.
+_PAGE_POLICY = (
+    "default-src 'none'; style-src 'self'; img-src data:; base-uri 'none'; frame-ancestors 'none'; form-action 'self' http: https:"
+)
+
+STYLE = files("oxd_server.sandbox").joinpath("static/style.css").read_bytes()
+
+
+class OAuthError(Exception):
+    """An error answer in the form of RFC 6749 5.2 (`headers` for a challenge)."""
+
+    def __init__(self, error: str, description: str, status: int = 400, **headers: str) -> None:
+        super().__init__(f"{error}: {description}")
+        self.error = error
+        self.description = description
+        self.status = status
+        self.headers = [(name.replace("_", "-"), value) for name, value in headers.items()]
+
+
+class PageError(Exception):
+    """Something a person must be told on a page, because there is nowhere to send the browser to."""
+
+    def __init__(self, title: str, explanation: str, status: int = 400) -> None:
+        super().__init__(title)
+        self.title = title
+        self.explanation = explanation
+        self.status = status
+
+
+def _parameters(text: str) -> dict[str, str]:
+    try:
+        pairs = parse_qsl(text, keep_blank_values=True, max_num_fields=_MAX_FIELDS, errors="strict")
+    except ValueError as error:
+        raise OAuthError("invalid_request", "the parameters cannot be read") from error
+    names = [name for name, _ in pairs]
+    # RFC 6749 3.1: "Request and response parameters MUST NOT be included more than once."
+    if len(names) != len(set(names)):
+        raise OAuthError("invalid_request", "a parameter is included more than once")
+    # RFC 6749 3.1: "Parameters sent without a value MUST be treated as if they were omitted".
+    return {name: value for name, value in pairs if value}
+
+
+def query(request: HttpRequest) -> dict[str, str]:
+    """The parameters of the query; OAuthError if one is repeated."""
+    return _parameters(request.query)
+
+
+def form(request: HttpRequest) -> dict[str, str]:
+    """The parameters of a form body; OAuthError if it is no form or one is repeated."""
+    content_type = (request.header("content-type") or "").partition(";")[0].strip().lower()
+    if request.body and content_type != _FORM:
+        raise OAuthError("invalid_request", f"the body must be {_FORM}")
+    return _parameters(request.body.decode("utf-8", "replace"))
+
+
+def json_body(request: HttpRequest) -> dict[str, Any]:
+    """The JSON object of the body; OAuthError if it is none."""
+    try:
+        value = json.loads(request.body)
+    except (ValueError, RecursionError) as error:
+        raise OAuthError("invalid_client_metadata", "the body is not JSON") from error
+    if not isinstance(value, dict):
+        raise OAuthError("invalid_client_metadata", "the body is not a JSON object")
+    return value
+
+
+def bearer_token(request: HttpRequest) -> str | None:
+    """The token of `Authorization: Bearer ...` (RFC 6750 2.1), or None."""
+    scheme, _, token = (request.header("authorization") or "").partition(" ")
+    return token.strip() or None if scheme.lower() == "bearer" else None
+
+
+def basic_credentials(request: HttpRequest) -> tuple[str, str] | None:
+    """Client id and secret of `Authorization: Basic ...`, or None where there is no such header."""
+    scheme, _, encoded = (request.header("authorization") or "").partition(" ")
+    if scheme.lower() != "basic":
+        return None
+    try:
+        client_id, _, secret = base64.b64decode(encoded.strip(), validate=True).decode().partition(":")
+    except (binascii.Error, UnicodeDecodeError) as error:
+        raise OAuthError("invalid_client", "the Basic credentials cannot be read", 401) from error
+    # RFC 6749 2.3.1: both are encoded with application/x-www-form-urlencoded first.
+    return unquote_plus(client_id), unquote_plus(secret)
+
+
+def cookie(request: HttpRequest, name: str) -> str | None:
+    """The value of a cookie, or None."""
+    try:
+        morsel = SimpleCookie(request.header("cookie") or "").get(name)
+    except CookieError:
+        return None
+    return morsel.value if morsel else None
+
+
+def set_cookie(name: str, value: str) -> tuple[str, str]:
+    """A session cookie that scripts and other sites' forms do not get."""
+    return "Set-Cookie", f"{name}={value}; Path=/; HttpOnly; SameSite=Lax"
+
+
+def same_secret(given: str | None, expected: str | None) -> bool:
+    """Whether two secrets are equal, in constant time; an absent one equals nothing."""
+    if not given or not expected:
+        return False
+    return hmac.compare_digest(given.encode("utf-8", "surrogatepass"), expected.encode())
+
+
+def json_response(value: object, status: int = 200) -> HttpResponse:
+    """A JSON answer that nobody caches (RFC 6749 5.1 asks for it where tokens are inside)."""
+    headers = [("Content-Type", "application/json"), ("Pragma", "no-cache"), *SECURITY_HEADERS]
+    return HttpResponse(status, headers, json.dumps(value).encode())
+
+
+def oauth_error_response(error: OAuthError) -> HttpResponse:
+    """The JSON form of an OAuth error."""
+    answer = json_response({"error": error.error, "error_description": error.description}, error.status)
+    return HttpResponse(error.status, [*answer.headers, *error.headers], answer.body)
+
+
+def html_response(page: str, status: int = 200, *extra: tuple[str, str]) -> HttpResponse:
+    """A page, under a policy that allows our stylesheet and nothing else."""
+    headers = [
+        ("Content-Type", "text/html; charset=utf-8"),
+        ("Content-Security-Policy", _PAGE_POLICY),
+        ("X-Frame-Options", "DENY"),
+        *SECURITY_HEADERS,
+        *extra,
+    ]
+    return HttpResponse(status, headers, page.encode())
+
+
+def style_response() -> HttpResponse:
+    """The stylesheet."""
+    headers = [("Content-Type", "text/css; charset=utf-8"), ("X-Content-Type-Options", "nosniff")]
+    return HttpResponse(200, headers, STYLE)
+
+
+def redirect(location: str, *extra: tuple[str, str]) -> HttpResponse:
+    """Send the browser to `location` with a GET, whatever it came with."""
+    return HttpResponse(303, [("Location", location), *SECURITY_HEADERS, *extra])
+
+
+def with_query(uri: str, parameters: Mapping[str, str | None]) -> str:
+    """`uri` with parameters added to its query, an existing query kept; None values are left out."""
+    parts = urlsplit(uri)
+    added = urlencode({name: value for name, value in parameters.items() if value is not None})
+    return urlunsplit(parts._replace(query="&".join(filter(None, [parts.query, added]))))
+
+
+def with_fragment(uri: str, parameters: Mapping[str, str | None]) -> str:
+    """`uri` with parameters as its fragment; None values are left out."""
+    return uri + "#" + urlencode({name: value for name, value in parameters.items() if value is not None})

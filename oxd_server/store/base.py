@@ -1,0 +1,204 @@
+"""What a store keeps, and what every store can do.
+
+A `Site` is what a site *is*; a `SiteSession` is what changes with every login and PAT. They are kept apart
+so that a busy login path never rewrites (or races with) a site's registration. Both are values: a change
+is a pure function from the newest version to the next one, applied by the store, so that two commands
+can never undo each other.
+"""
+
+from collections.abc import Callable
+from typing import Protocol
+
+import msgspec
+
+
+class StoreError(Exception):
+    """The store could not do what was asked. The text is one line, for people, and holds no secret."""
+
+
+class SiteNotFound(StoreError):
+    """No site has this `oxd_id`."""
+
+    def __init__(self, oxd_id: str) -> None:
+        super().__init__(f"no site has the oxd_id {oxd_id!r}")
+        self.oxd_id = oxd_id
+
+
+class SiteExists(StoreError):
+    """The `oxd_id` of a new site is taken."""
+
+    def __init__(self, oxd_id: str) -> None:
+        super().__init__(f"there is already a site with the oxd_id {oxd_id!r}")
+        self.oxd_id = oxd_id
+
+
+class UmaResource(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """A protected resource: the conditions of one path, and its `id` at the authorization server.
+
+    `scope_expression` is JSON text (`{"rule": ..., "data": [...]}`).
+    """
+
+    id: str
+    path: str
+    http_methods: tuple[str, ...] = ()
+    scopes: tuple[str, ...] = ()
+    ticket_scopes: tuple[str, ...] = ()
+    scope_expression: str | None = None
+
+
+class Site(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """A registered site. Field names are those of the legacy store; dates are milliseconds, 0 = unknown.
+
+    `setup_oxd_id` and `setup_client_id` name the setup client that the site belongs to. `registered_metadata` is the
+    JSON text of what the OP last answered about the client: an update has to send all of it back.
+    """
+
+    oxd_id: str
+    op_host: str
+    op_discovery_path: str | None = None
+
+    authorization_redirect_uri: str | None = None
+    redirect_uris: tuple[str, ...] = ()
+    logout_redirect_uri: str | None = None
+    front_channel_logout_uri: tuple[str, ...] = ()
+    claims_redirect_uri: tuple[str, ...] = ()
+    request_uris: tuple[str, ...] = ()
+    sector_identifier_uri: str | None = None
+
+    application_type: str | None = None
+    response_types: tuple[str, ...] = ()
+    grant_types: tuple[str, ...] = ()
+    scope: tuple[str, ...] = ()
+    acr_values: tuple[str, ...] = ()
+    ui_locales: tuple[str, ...] = ()
+    claims_locales: tuple[str, ...] = ()
+    contacts: tuple[str, ...] = ()
+    client_name: str | None = None
+    trusted_client: bool = False
+
+    client_id: str | None = None
+    client_secret: str | None = None
+    client_id_issued_at: int = 0
+    client_secret_expires_at: int = 0
+    client_registration_access_token: str | None = None
+    client_registration_client_uri: str | None = None
+    client_jwks_uri: str | None = None
+    token_endpoint_auth_method: str | None = None
+    token_endpoint_auth_signing_alg: str | None = None
+    id_token_signed_response_alg: str | None = None
+    userinfo_signed_response_alg: str | None = None
+
+    is_setup_client: bool = False
+    setup_oxd_id: str | None = None
+    setup_client_id: str | None = None
+
+    user_id: str | None = None
+    user_secret: str | None = None
+    uma_protected_resources: tuple[UmaResource, ...] = ()
+    oxd_rp_programming_language: str | None = None
+    registered_metadata: str | None = None
+
+    def __repr__(self) -> str:
+        return f"Site(oxd_id={self.oxd_id!r}, op_host={self.op_host!r})"
+
+    def __rich_repr__(self) -> list[tuple[str, str]]:  # msgspec's own would show every field
+        return [("oxd_id", self.oxd_id), ("op_host", self.op_host)]
+
+
+class SiteSession(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """What changes often at a site: its last id_token and its PAT.
+
+    `access_token_hash` is the base64url SHA-256 of the access token that was issued with `id_token`: it tells
+    whether a caller's access token belongs to that login, and `subject` whose login it was. `pat_created_at` is in
+    milliseconds, `pat_expires_in` in seconds; 0 = unknown.
+    """
+
+    id_token: str | None = None
+    access_token_hash: str | None = None
+    subject: str | None = None
+    pat: str | None = None
+    pat_expires_in: int = 0
+    pat_created_at: int = 0
+    pat_refresh_token: str | None = None
+
+    def __repr__(self) -> str:  # every field is a secret or tells of one
+        return "SiteSession(...)"
+
+    def __rich_repr__(self) -> list[tuple[str, str]]:
+        return []
+
+
+ChangeSite = Callable[[Site], Site]
+ChangeSession = Callable[[SiteSession], SiteSession]
+# Named here because a store's method `list` hides the builtin inside its class.
+Sites = list[Site]
+SiteNames = list[tuple[str, str]]
+
+
+class Store(Protocol):
+    """Keeps sites, sessions, the server's own secrets, and the single-use values that were used.
+
+    A method that writes returns when the write is kept (for a file: on disk). A change function must be
+    pure and quick: it may run in a worker thread, within a transaction. Its exceptions reach the caller
+    unchanged, and then nothing has changed. A caller that is cancelled while its write waits may find
+    it done or not done, never half done. Every method raises `StoreError` if the store fails.
+    """
+
+    async def get(self, oxd_id: str) -> Site | None:
+        """The site, or None."""
+
+    async def session(self, oxd_id: str) -> SiteSession:
+        """What changes often at the site; an empty one if there is none, or no such site."""
+        ...
+
+    async def add(self, site: Site) -> None:
+        """Keep a new site. Raises `SiteExists` if its oxd_id is taken."""
+
+    async def change(self, oxd_id: str, change: ChangeSite) -> Site:
+        """Apply `change` to the newest version of the site, and return the result.
+
+        Raises `SiteNotFound`; `ValueError` if the change alters the oxd_id.
+        """
+        ...
+
+    async def change_session(self, oxd_id: str, change: ChangeSession) -> SiteSession:
+        """Apply `change` to the newest version of the site's session. Raises `SiteNotFound`."""
+        ...
+
+    async def remove(self, oxd_id: str) -> Site:
+        """Forget the site and its session; return the site. Raises `SiteNotFound`."""
+        ...
+
+    async def setup_clients(self, op_host: str) -> Sites:
+        """The sites that are setup clients at exactly this `op_host`, by oxd_id."""
+        ...
+
+    async def secret(self, name: str, make: Callable[[], bytes]) -> bytes:
+        """The server's own secret of this name, made by `make` if there is none yet.
+
+        Whoever asks, whenever, gets the same bytes. `make` runs in a worker thread; of several made at the
+        same time, one is kept.
+        """
+        ...
+
+    async def spend(self, token: bytes, expires_at: float, now: float) -> bool:
+        """Remember a used single-use value until `expires_at`; False if it was used before.
+
+        `expires_at` and `now` are seconds of the same clock. Keep tokens short: a hash or the random part.
+        """
+        ...
+
+    async def unspend(self, token: bytes) -> None:
+        """Forget that the value was used: what it was used for never happened."""
+
+    async def list(self) -> SiteNames:
+        """`(oxd_id, client_name)` of every site, ordered by oxd_id; an unknown name is ""."""
+        ...
+
+
+def changed_site(site: Site, change: ChangeSite) -> Site:
+    """`change(site)`, once it is certain that it is still the same site (`ValueError` if not)."""
+    changed = change(site)
+    if changed.oxd_id != site.oxd_id:
+        raise ValueError("a change must not alter the oxd_id of a site")
+    return changed

@@ -1,0 +1,256 @@
+"""The SQLite file: how it is opened and checked, and what is read from and written to it.
+
+Everything here blocks and is called in worker threads. Opening never repairs, converts or empties a file
+that it does not understand: it raises `StoreError` and leaves the file as it is.
+"""
+
+import os
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from oxd_server.store.base import (
+    ChangeSession,
+    ChangeSite,
+    Site,
+    SiteExists,
+    SiteNames,
+    SiteNotFound,
+    Sites,
+    SiteSession,
+    StoreError,
+    changed_site,
+)
+
+_APPLICATION_ID = 0x6F786421  # "oxd!": tells our files from those of others
+_SCHEMA_VERSION = 1
+_SCHEMA = (
+    """CREATE TABLE site (
+        oxd_id TEXT PRIMARY KEY, op_host TEXT NOT NULL, client_name TEXT NOT NULL,
+        is_setup_client INTEGER NOT NULL, json TEXT NOT NULL)""",
+    "CREATE INDEX site_setup_client ON site (op_host) WHERE is_setup_client",
+    "CREATE TABLE site_session (oxd_id TEXT PRIMARY KEY, json TEXT NOT NULL)",
+    "CREATE TABLE secret (name TEXT PRIMARY KEY, value BLOB NOT NULL)",
+    "CREATE TABLE spent (token BLOB PRIMARY KEY, expires_at REAL NOT NULL) WITHOUT ROWID",
+    "CREATE INDEX spent_expires_at ON spent (expires_at)",
+    f"PRAGMA application_id = {_APPLICATION_ID}",
+    f"PRAGMA user_version = {_SCHEMA_VERSION}",
+)
+# More than one, so that the table shrinks; few, so that no single write pays for a long pause.
+_PURGED_AT_ONCE = 8
+
+T = TypeVar("T")
+_site_decoder = msgspec.json.Decoder(Site)
+_session_decoder = msgspec.json.Decoder(SiteSession)
+
+
+def open_database(path: Path, busy_timeout: float) -> sqlite3.Connection:
+    """Open the file at `path` for writing; make it, readable by its owner only, if it is not there.
+
+    `busy_timeout` (seconds) is how long a statement waits for another process's lock.
+    Raises `StoreError` if the file cannot be made or written, is damaged, or is not for this version.
+    """
+    try:
+        _prepare_file(path)
+        connection = connect(path, busy_timeout)
+        try:
+            _check_and_create(connection)
+        except (StoreError, sqlite3.Error):
+            connection.close()
+            raise
+    except StoreError as error:
+        raise StoreError(f"the store {path} {error}; nothing was changed in it") from None
+    except sqlite3.OperationalError as error:
+        raise StoreError(f"the store {path} cannot be written: {error}") from None
+    except sqlite3.DatabaseError as error:
+        raise StoreError(
+            f"the store {path} is damaged: {error}; nothing was changed in it: "
+            "restore it from a backup, or move it away to start with an empty one"
+        ) from None
+    except OSError as error:
+        raise StoreError(f"the store {path} cannot be used: {error.strerror}") from None
+    return connection
+
+
+def connect(path: Path, busy_timeout: float) -> sqlite3.Connection:
+    """One more connection to a file that is there. It may move between threads, one at a time."""
+    connection = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode=rw",
+        uri=True,
+        timeout=busy_timeout,
+        isolation_level=None,  # transactions are begun and ended here, never behind our back
+        check_same_thread=False,
+    )
+    # FULL: a commit returns when it is on disk, which is what an acknowledged write means.
+    connection.execute("PRAGMA synchronous = FULL")
+    return connection
+
+
+def _prepare_file(path: Path) -> None:
+    """Make folder and file private before SQLite sees them: its -wal and -shm files take over the mode."""
+    if not path.parent.is_dir():
+        path.parent.mkdir(mode=0o700, parents=True)
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    for file in (path, Path(f"{path}-wal"), Path(f"{path}-shm")):
+        if file.exists() and file.stat().st_mode & 0o077:
+            file.chmod(0o600)
+
+
+def _check_and_create(connection: sqlite3.Connection) -> None:
+    _check(connection)
+    if connection.execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
+        raise StoreError("lies on a file system without shared memory, which it needs")
+    connection.execute("BEGIN IMMEDIATE")
+    if not _check(connection):  # once more, now that nobody else can come first
+        for statement in _SCHEMA:
+            connection.execute(statement)
+    connection.execute("COMMIT")
+
+
+def _check(connection: sqlite3.Connection) -> bool:
+    """Whether the file holds our tables; False if it is empty. Raises `StoreError` if it is neither."""
+    (application_id,) = connection.execute("PRAGMA application_id").fetchone()
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    if application_id == 0 and version == 0 and tables == 0:
+        return False
+    if application_id != _APPLICATION_ID:
+        raise StoreError("is a database of another application")
+    if version > _SCHEMA_VERSION:
+        raise StoreError(f"was written by a newer version (schema {version}, this one knows {_SCHEMA_VERSION})")
+    return True
+
+
+def read_site(connection: sqlite3.Connection, oxd_id: str) -> Site | None:
+    """The site, or None. Raises `StoreError` if its row cannot be read."""
+    row = connection.execute("SELECT json FROM site WHERE oxd_id = ?", (oxd_id,)).fetchone()
+    return None if row is None else _decode(_site_decoder, row[0], oxd_id)
+
+
+def read_session(connection: sqlite3.Connection, oxd_id: str) -> SiteSession:
+    """The site's session, an empty one if there is none. Raises `StoreError` if its row cannot be read."""
+    row = connection.execute("SELECT json FROM site_session WHERE oxd_id = ?", (oxd_id,)).fetchone()
+    return SiteSession() if row is None else _decode(_session_decoder, row[0], oxd_id)
+
+
+def _decode(decoder: "msgspec.json.Decoder[T]", text: str, oxd_id: str) -> T:
+    try:
+        return decoder.decode(text)
+    except msgspec.MsgspecError:  # its text may quote what it read, which may be a secret
+        raise StoreError(f"the stored site {oxd_id!r} is damaged") from None
+
+
+def read_setup_clients(connection: sqlite3.Connection, op_host: str) -> Sites:
+    """The setup clients at this `op_host`, by oxd_id."""
+    rows = connection.execute(
+        "SELECT json, oxd_id FROM site WHERE op_host = ? AND is_setup_client ORDER BY oxd_id", (op_host,)
+    )
+    return [_decode(_site_decoder, text, oxd_id) for text, oxd_id in rows]
+
+
+def read_names(connection: sqlite3.Connection, after: str | None, limit: int) -> SiteNames:
+    """The next `limit` pairs of oxd_id and client name, in the order of oxd_id; from the start for None."""
+    condition, values = ("", (limit,)) if after is None else ("WHERE oxd_id > ?", (after, limit))
+    query = f"SELECT oxd_id, client_name FROM site {condition} ORDER BY oxd_id LIMIT ?"  # noqa: S608
+    return connection.execute(query, values).fetchall()
+
+
+def read_secret(connection: sqlite3.Connection, name: str) -> bytes | None:
+    """The server's own secret of this name, or None."""
+    row = connection.execute("SELECT value FROM secret WHERE name = ?", (name,)).fetchone()
+    return None if row is None else bytes(row[0])
+
+
+def add_site(connection: sqlite3.Connection, site: Site) -> Site:
+    """Insert a site. Raises `SiteExists`."""
+    added = connection.execute(
+        "INSERT INTO site (op_host, client_name, is_setup_client, json, oxd_id) VALUES (?, ?, ?, ?, ?)"
+        " ON CONFLICT DO NOTHING",
+        _row(site),
+    )
+    if added.rowcount == 0:
+        raise SiteExists(site.oxd_id)
+    return site
+
+
+def change_site(connection: sqlite3.Connection, oxd_id: str, change: ChangeSite) -> Site:
+    """Apply the change to the row as it is now. Raises `SiteNotFound`, and whatever the change raises."""
+    site = changed_site(_existing(connection, oxd_id), change)
+    connection.execute(
+        "UPDATE site SET op_host = ?, client_name = ?, is_setup_client = ?, json = ? WHERE oxd_id = ?", _row(site)
+    )
+    return site
+
+
+def change_session(connection: sqlite3.Connection, oxd_id: str, change: ChangeSession) -> SiteSession:
+    """Apply the change to the session as it is now. Raises `SiteNotFound`, and whatever the change raises."""
+    if connection.execute("SELECT 1 FROM site WHERE oxd_id = ?", (oxd_id,)).fetchone() is None:
+        raise SiteNotFound(oxd_id)
+    session = change(read_session(connection, oxd_id))
+    connection.execute(
+        "INSERT INTO site_session (oxd_id, json) VALUES (?, ?) ON CONFLICT DO UPDATE SET json = excluded.json",
+        (oxd_id, msgspec.json.encode(session).decode()),
+    )
+    return session
+
+
+def remove_site(connection: sqlite3.Connection, oxd_id: str) -> Site:
+    """Delete the site and its session. Raises `SiteNotFound`."""
+    site = _existing(connection, oxd_id)
+    connection.execute("DELETE FROM site WHERE oxd_id = ?", (oxd_id,))
+    connection.execute("DELETE FROM site_session WHERE oxd_id = ?", (oxd_id,))
+    return site
+
+
+def keep_secret(connection: sqlite3.Connection, name: str, value: bytes) -> bytes:
+    """Keep the secret unless there is one already; the one that is kept."""
+    connection.execute("INSERT INTO secret (name, value) VALUES (?, ?) ON CONFLICT DO NOTHING", (name, value))
+    return read_secret(connection, name) or value
+
+
+def spend(connection: sqlite3.Connection, token: bytes, expires_at: float, now: float) -> bool:
+    """Insert the used value; False if it is there and has not expired. Deletes a few that have."""
+    connection.execute(
+        "DELETE FROM spent WHERE token IN (SELECT token FROM spent WHERE expires_at <= ? LIMIT ?)",
+        (now, _PURGED_AT_ONCE),
+    )
+    spent = connection.execute(
+        "INSERT INTO spent (token, expires_at) VALUES (?, ?) ON CONFLICT DO UPDATE"
+        " SET expires_at = excluded.expires_at WHERE spent.expires_at <= ?",
+        (token, expires_at, now),
+    )
+    return spent.rowcount == 1
+
+
+def unspend(connection: sqlite3.Connection, token: bytes) -> None:
+    """Delete the used value, if it is there."""
+    connection.execute("DELETE FROM spent WHERE token = ?", (token,))
+
+
+def in_savepoint(connection: sqlite3.Connection, apply: Callable[[sqlite3.Connection], T]) -> T:
+    """Run one of several changes of a transaction; if it fails, it leaves nothing behind for the others."""
+    connection.execute("SAVEPOINT one")
+    try:
+        result = apply(connection)
+    except Exception:
+        if connection.in_transaction:  # a full disk has already ended the transaction as a whole
+            connection.execute("ROLLBACK TO one")
+            connection.execute("RELEASE one")
+        raise
+    connection.execute("RELEASE one")
+    return result
+
+
+def _existing(connection: sqlite3.Connection, oxd_id: str) -> Site:
+    site = read_site(connection, oxd_id)
+    if site is None:
+        raise SiteNotFound(oxd_id)
+    return site
+
+
+def _row(site: Site) -> tuple[str, str, bool, str, str]:
+    text = msgspec.json.encode(site).decode()
+    return site.op_host, site.client_name or "", site.is_setup_client, text, site.oxd_id

@@ -1,0 +1,116 @@
+"""Sites in the JSON shape of the legacy store, in both directions.
+
+Written out, a site has every legacy key, null where nothing is known, so that scripts which index the keys go
+on working. Read in, nearly anything goes: files of many ages lie about.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from oxd_server.store.base import Site, SiteSession, StoreError, UmaResource
+
+# The legacy server kept one RPT per site and gave it to whoever asked next. Nothing is kept any more.
+_OBSOLETE = ("rpt", "rpt_token_type", "rpt_pct", "rpt_upgraded", "rpt_expires_at", "rpt_created_at")
+_DATES = {"client_id_issued_at", "client_secret_expires_at", "pat_created_at"}
+_ALIASES = {
+    "post_logout_redirect_uri": "logout_redirect_uri",
+    "response_type": "response_types",
+    "grant_type": "grant_types",
+    "httpMethods": "http_methods",
+    "ticketScopes": "ticket_scopes",
+    "scopeExpressions": "scope_expression",
+    "scopeExpression": "scope_expression",
+    "scope_expressions": "scope_expression",
+}
+
+
+def export_site(site: Site, session: SiteSession) -> dict[str, Any]:
+    """A site and its session as one legacy JSON object: plain dicts, lists, texts and numbers. It holds secrets."""
+    resources = [_plain(resource) for resource in site.uma_protected_resources]
+    return _plain(site) | _plain(session) | dict.fromkeys(_OBSOLETE) | {"uma_protected_resources": resources}
+
+
+def _plain(struct: msgspec.Struct) -> dict[str, Any]:
+    values = ((name, getattr(struct, name)) for name in struct.__struct_fields__)
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in values}
+
+
+def import_site(node: Mapping[str, Any]) -> tuple[Site, SiteSession]:
+    """Read a legacy JSON object: nulls, blanks, missing and unknown keys, dates in any of their shapes.
+
+    Raises `StoreError`, which names the key and never the value, if there is no oxd_id, or if nothing can be
+    made of a value.
+    """
+    values = {"op_host": ""} | _values(Site, node)
+    if "oxd_id" not in values:
+        raise StoreError("the site has no oxd_id")
+    if redirect_uris := values.get("redirect_uris"):
+        values.setdefault("authorization_redirect_uri", redirect_uris[0])
+    return Site(**values), SiteSession(**_values(SiteSession, node))
+
+
+def _values(kind: type[msgspec.Struct], node: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of `kind` that `node` has a value for."""
+    known = {_ALIASES[key]: value for key, value in node.items() if key in _ALIASES}
+    known |= {key: value for key, value in node.items() if value is not None}
+    values = {}
+    for field in msgspec.structs.fields(kind):
+        read = _milliseconds if field.name in _DATES else _READERS[field.type]
+        try:
+            value = read(known.get(field.name))
+        except (TypeError, ValueError, OverflowError):
+            raise StoreError(f"the site's {field.name} cannot be understood") from None
+        if value is not None:
+            values[field.name] = value
+    return values
+
+
+def _text(value: Any) -> str | None:
+    """Text; of a list its first item; of an object its JSON. Blank is None."""
+    if isinstance(value, list):
+        return next((text for text in map(_text, value) if text), None)
+    if isinstance(value, dict):
+        return json.dumps(value)
+    return None if value is None else str(value).strip() or None
+
+
+def _texts(value: Any) -> tuple[str, ...] | None:
+    """A list of texts without blanks and nulls; one text is a list of one."""
+    items = value if isinstance(value, list) else [value]
+    return tuple(text for text in map(_text, items) if text) or None
+
+
+def _flag(value: Any) -> bool | None:
+    return value if isinstance(value, bool) else None if value is None else str(value).lower() == "true"
+
+
+def _number(value: Any) -> int | None:
+    return None if value in (None, "") else int(value)
+
+
+def _milliseconds(value: Any) -> int | None:
+    """A date as milliseconds: from milliseconds, their digits, or ISO 8601. The year 1 means unknown."""
+    if not isinstance(value, str) or not value.strip() or value.strip().lstrip("-").isdigit():
+        return _number(value)
+    date = datetime.fromisoformat(value.strip())
+    moment = date if date.tzinfo else date.replace(tzinfo=UTC)
+    return max(0, round(moment.timestamp() * 1000))
+
+
+def _resources(value: Any) -> tuple[UmaResource, ...] | None:
+    items = [{"id": "", "path": ""} | _values(UmaResource, item) for item in value or ()]
+    return tuple(UmaResource(**item) for item in items) or None
+
+
+_READERS: dict[Any, Callable[[Any], Any]] = {
+    str: _text,
+    str | None: _text,
+    tuple[str, ...]: _texts,
+    bool: _flag,
+    int: _number,
+    tuple[UmaResource, ...]: _resources,
+}

@@ -1,0 +1,300 @@
+"""A store in one SQLite file: a bounded cache for reading, group commit for writing.
+
+A write is applied in a transaction to the row as it is on disk, never to the cached copy, so that other
+processes may write to the same file. Whoever comes to write while nobody is committing commits everything
+that is waiting, in one transaction; whoever comes meanwhile waits for the next one. So one writer pays one
+commit, and sixty-four pay two between them. The event loop never waits for the disk: every statement runs
+in a worker thread.
+
+A failed commit (a full disk, a lock that another process holds) fails all writes that it was to carry, and nothing
+else: the cache only ever learns of committed versions, reading goes on, and the next write tries afresh.
+"""
+
+import sqlite3
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import trio
+
+from oxd_server.store import database
+from oxd_server.store.base import (
+    ChangeSession,
+    ChangeSite,
+    Site,
+    SiteNames,
+    Sites,
+    SiteSession,
+    StoreError,
+)
+
+T = TypeVar("T")
+_Apply = Callable[[sqlite3.Connection], T]
+_STRIPES = 1024
+_READERS = 4
+_NAMES_PER_PAGE = 1000
+
+
+@asynccontextmanager
+async def open_file_store(
+    path: Path, *, cache_size: int = 10_000, max_waiting: int = 1000, busy_timeout: float = 5.0
+) -> AsyncIterator["FileStore"]:
+    """The store in the file at `path`, which is made (mode 0600, its folder 0700) if it is not there.
+
+    `cache_size` bounds the cached sites, and likewise the sessions; `max_waiting` bounds the writes that share a
+    commit (more wait for their turn); `busy_timeout` (seconds) is how long other processes' locks are waited for.
+    Raises `StoreError` if the file cannot be used; then it is left as it is. On the way out, waiting writes finish.
+    """
+    writer = await trio.to_thread.run_sync(database.open_database, path, busy_timeout)
+    store = FileStore(writer, partial(database.connect, path, busy_timeout), cache_size, max_waiting)
+    try:
+        yield store
+    finally:
+        await store.aclose()
+
+
+class _Cache(Generic[T]):
+    """The most recently used values, at most `size`.
+
+    A value read from disk may be older than a write that was committed and published while it was on
+    its way. `stamp` is taken before reading; `fill` forgets what was read if a write has come in between. Stamps are
+    kept for groups of keys, so that they stay few.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._values: OrderedDict[str, T] = OrderedDict()
+        self._stamps = [0] * _STRIPES
+
+    def get(self, key: str) -> T | None:
+        value = self._values.get(key)
+        if value is not None:
+            self._values.move_to_end(key)
+        return value
+
+    def stamp(self, key: str) -> int:
+        return self._stamps[hash(key) % _STRIPES]
+
+    def fill(self, key: str, value: T, stamp: int) -> None:
+        if stamp == self.stamp(key):
+            self._values[key] = value
+            if len(self._values) > self._size:
+                self._values.popitem(last=False)
+
+    def publish(self, key: str, value: T | None) -> None:
+        """Take the outcome of a committed write; None: there is nothing any more."""
+        self._stamps[hash(key) % _STRIPES] += 1
+        if value is None:
+            self._values.pop(key, None)
+        else:
+            self.fill(key, value, self.stamp(key))
+
+
+class _Write(Generic[T]):
+    """A write on its way: what it does to the database, and what became of it."""
+
+    def __init__(self, apply: _Apply[T], publish: Callable[[T], None]) -> None:
+        self._apply = apply
+        self._publish = publish
+        self._result: T | None = None
+        self._error: Exception | None = None
+        self.done = False
+
+    def run(self, connection: sqlite3.Connection) -> None:
+        """Apply it within a transaction. An error of its own stays with it; one of the database is raised."""
+        try:
+            self._result = database.in_savepoint(connection, self._apply)
+        except sqlite3.Error:
+            raise
+        except Exception as error:  # whatever the change function raises belongs to its caller
+            self._error = error
+
+    def fail(self, text: str) -> None:
+        self._error = StoreError(text)
+
+    def settle(self) -> None:
+        """After the transaction: make the result known."""
+        self.done = True
+        if self._error is None:
+            self._publish(self._result)  # type: ignore[arg-type]
+
+    def outcome(self) -> T:
+        if self._error is not None:
+            raise self._error
+        return self._result  # type: ignore[return-value]
+
+
+class FileStore:
+    """A `Store` in a SQLite file. Made by `open_file_store`; `commits` counts the transactions so far."""
+
+    def __init__(
+        self,
+        writer: sqlite3.Connection,
+        connect: Callable[[], sqlite3.Connection],
+        cache_size: int,
+        max_waiting: int,
+    ) -> None:
+        self.commits = 0
+        self._sites = _Cache[Site](cache_size)
+        self._sessions = _Cache[SiteSession](cache_size)
+        self._writer = writer
+        self._waiting: dict[_Write[Any], None] = {}  # in order of arrival
+        self._committing = trio.Lock()
+        self._room = trio.Semaphore(max_waiting)
+        self._write_thread = trio.CapacityLimiter(1)
+        self._connect = connect
+        self._idle_readers: list[sqlite3.Connection] = []
+        self._read_threads = trio.CapacityLimiter(_READERS)
+        self._closed = False
+
+    async def get(self, oxd_id: str) -> Site | None:
+        return await self._cached(self._sites, database.read_site, oxd_id)
+
+    async def session(self, oxd_id: str) -> SiteSession:
+        return await self._cached(self._sessions, database.read_session, oxd_id) or SiteSession()
+
+    async def add(self, site: Site) -> None:
+        publish = partial(self._sites.publish, site.oxd_id)
+        await self._write(lambda connection: database.add_site(connection, site), publish)
+
+    async def change(self, oxd_id: str, change: ChangeSite) -> Site:
+        publish = partial(self._sites.publish, oxd_id)
+        return await self._write(lambda connection: database.change_site(connection, oxd_id, change), publish)
+
+    async def change_session(self, oxd_id: str, change: ChangeSession) -> SiteSession:
+        publish = partial(self._sessions.publish, oxd_id)
+        return await self._write(lambda connection: database.change_session(connection, oxd_id, change), publish)
+
+    async def remove(self, oxd_id: str) -> Site:
+        def publish(_: Site) -> None:
+            self._sites.publish(oxd_id, None)
+            self._sessions.publish(oxd_id, None)
+
+        return await self._write(lambda connection: database.remove_site(connection, oxd_id), publish)
+
+    async def setup_clients(self, op_host: str) -> Sites:
+        return await self._read(database.read_setup_clients, op_host)
+
+    async def secret(self, name: str, make: Callable[[], bytes]) -> bytes:
+        kept = await self._read(database.read_secret, name)
+        if kept is not None:
+            return kept
+        made = await trio.to_thread.run_sync(make)
+        return await self._write(lambda connection: database.keep_secret(connection, name, made))
+
+    async def spend(self, token: bytes, expires_at: float, now: float) -> bool:
+        return await self._write(lambda connection: database.spend(connection, token, expires_at, now))
+
+    async def unspend(self, token: bytes) -> None:
+        await self._write(lambda connection: database.unspend(connection, token))
+
+    async def list(self) -> SiteNames:
+        names: SiteNames = []
+        while page := await self._read(database.read_names, names[-1][0] if names else None, _NAMES_PER_PAGE):
+            names += page
+        return names
+
+    async def aclose(self) -> None:
+        """Finish the waiting writes, then close the file. Every later call raises `StoreError`."""
+        with trio.CancelScope(shield=True):
+            self._closed = True
+            async with self._committing:
+                await self._commit_waiting()
+            connections = [*self._idle_readers, self._writer]
+            self._idle_readers.clear()
+            for connection in connections:  # the last one folds the write-ahead log back into the file
+                await trio.to_thread.run_sync(connection.close)
+
+    async def _cached(
+        self, cache: _Cache[T], read: Callable[[sqlite3.Connection, str], T | None], oxd_id: str
+    ) -> T | None:
+        """The one place that decides whether a cached value may be believed.
+
+        A value that is there is returned without a checkpoint: a command has plenty around it.
+        """
+        self._check_open()
+        value = cache.get(oxd_id)
+        if value is not None:
+            return value
+        stamp = cache.stamp(oxd_id)
+        value = await self._read(read, oxd_id)
+        if value is not None:
+            cache.fill(oxd_id, value, stamp)
+        return value
+
+    async def _read(self, query: Callable[..., T], *arguments: object) -> T:
+        self._check_open()
+        return await trio.to_thread.run_sync(self._read_in_thread, query, arguments, limiter=self._read_threads)
+
+    def _read_in_thread(self, query: Callable[..., T], arguments: tuple[object, ...]) -> T:
+        try:
+            connection = self._reader()
+            try:
+                return query(connection, *arguments)
+            finally:
+                self._put_back(connection)
+        except sqlite3.Error as error:
+            raise StoreError(f"the store cannot be read: {error}") from None
+        except UnicodeEncodeError:  # a lone surrogate: no such text can ever have been stored
+            raise StoreError("the store cannot look up a text that is not valid Unicode") from None
+
+    def _reader(self) -> sqlite3.Connection:
+        try:
+            return self._idle_readers.pop()  # atomic: several threads come here
+        except IndexError:
+            return self._connect()
+
+    def _put_back(self, connection: sqlite3.Connection) -> None:
+        if self._closed:
+            connection.close()
+        else:
+            self._idle_readers.append(connection)
+
+    async def _write(self, apply: _Apply[T], publish: Callable[[T], None] = lambda _: None) -> T:
+        """Apply, commit, publish. A caller that is cancelled withdraws a write that no commit has picked up yet."""
+        write = _Write(apply, publish)
+        async with self._room:
+            self._check_open()
+            self._waiting[write] = None
+            try:
+                async with self._committing:
+                    if not write.done:
+                        await self._commit_waiting()
+            finally:
+                self._waiting.pop(write, None)
+        return write.outcome()
+
+    async def _commit_waiting(self) -> None:
+        """Commit all that waits. Called with `_committing` held, which keeps publications in commit order."""
+        batch = tuple(self._waiting)
+        self._waiting.clear()
+        if not batch:
+            return
+        # Shielded: the batch carries the writes of others, who must not hang when this caller is cancelled.
+        with trio.CancelScope(shield=True):
+            await trio.to_thread.run_sync(self._commit, batch, limiter=self._write_thread)
+        for write in batch:
+            write.settle()
+
+    def _commit(self, batch: tuple[_Write[Any], ...]) -> None:
+        """One transaction for the whole batch. Never raises: every write of it has to learn its fate."""
+        try:
+            # IMMEDIATE: what is read in here cannot change before it is written, in no other process either.
+            self._writer.execute("BEGIN IMMEDIATE")
+            for write in batch:
+                write.run(self._writer)
+            self._writer.execute("COMMIT")
+            self.commits += 1
+        except Exception as error:
+            with suppress(sqlite3.Error):
+                if self._writer.in_transaction:
+                    self._writer.execute("ROLLBACK")
+            for write in batch:
+                write.fail(f"the store cannot be written: {error}")
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise StoreError("the store is closed")

@@ -1,0 +1,105 @@
+"""What went wrong at the OP, in the words of the wire. Pure; only ``dispatch`` uses it."""
+
+from collections.abc import Mapping
+
+from oxd_protocol.errors import HTTP_STATUS_PREFIX, CommandError
+from oxd_server.op.errors import (
+    ClientAuthenticationError,
+    IdTokenCheck,
+    IdTokenError,
+    InvalidOpHost,
+    IssuerMismatch,
+    OpError,
+    OpErrorResponse,
+    OpHostRefused,
+    OpInvalidResponse,
+    OpMetadataMissing,
+    OpUnreachable,
+    ParameterRefused,
+)
+
+__all__ = ["command_error"]
+
+_DISCOVERY_CODES: Mapping[str, str] = {
+    "discovery": "no_connect_discovery_response",
+    "UMA discovery": "no_uma_discovery_response",
+}
+
+_METADATA_CODES: Mapping[str, str] = {
+    "end_session_endpoint": "no_end_session_endpoint_at_op",
+    "revocation_endpoint": "no_revocation_endpoint_at_op",
+}
+
+_ID_TOKEN_CODES: Mapping[IdTokenCheck, str] = {
+    IdTokenCheck.MISSING_ISSUER: "invalid_id_token_bad_issuer",
+    IdTokenCheck.BAD_ISSUER: "invalid_id_token_bad_issuer",
+    IdTokenCheck.MISSING_AUDIENCE: "invalid_id_token_bad_audience",
+    IdTokenCheck.BAD_AUDIENCE: "invalid_id_token_bad_audience",
+    IdTokenCheck.UNTRUSTED_AUDIENCE: "invalid_id_token_bad_audience",
+    IdTokenCheck.MISSING_AUTHORIZED_PARTY: "invalid_id_token_bad_audience",
+    IdTokenCheck.BAD_AUTHORIZED_PARTY: "invalid_id_token_bad_audience",
+    IdTokenCheck.EXPIRED: "invalid_id_token_expired",
+    IdTokenCheck.ISSUED_IN_THE_FUTURE: "invalid_id_token_expired",
+    IdTokenCheck.NOT_YET_VALID: "invalid_id_token_expired",
+    IdTokenCheck.MISSING_NONCE: "invalid_id_token_bad_nonce",
+    IdTokenCheck.BAD_NONCE: "invalid_id_token_bad_nonce",
+    IdTokenCheck.ALGORITHM_NOT_ALLOWED: "invalid_id_token_bad_signature",
+    IdTokenCheck.KEY_NOT_FOUND: "invalid_id_token_bad_signature",
+    IdTokenCheck.KEY_AMBIGUOUS: "invalid_id_token_bad_signature",
+    IdTokenCheck.KEY_UNUSABLE: "invalid_id_token_bad_signature",
+    IdTokenCheck.BAD_SIGNATURE: "invalid_id_token_bad_signature",
+    IdTokenCheck.MISSING_AT_HASH: "invalid_access_token_bad_hash",
+    IdTokenCheck.BAD_AT_HASH: "invalid_access_token_bad_hash",
+    IdTokenCheck.MISSING_C_HASH: "invalid_authorization_code_bad_hash",
+    IdTokenCheck.BAD_C_HASH: "invalid_authorization_code_bad_hash",
+}
+"""Every other check is told as ``invalid_id_token``; the details name the check in any case."""
+
+
+def command_error(error: OpError) -> CommandError:
+    """Return the wire's error for what the OP did, or for what was wrong about asking it."""
+    match error:
+        case OpErrorResponse() if error.step not in _DISCOVERY_CODES:
+            description = error.body_text or f"The OP answered {error.step} with HTTP status {error.status}."
+            return CommandError(f"{HTTP_STATUS_PREFIX}{error.status}", description, _op_details(error))
+        case OpErrorResponse() | OpUnreachable() | OpInvalidResponse():
+            return _op_failure(error)
+        case IdTokenError():
+            return _id_token_error(error)
+        case InvalidOpHost():
+            return CommandError("invalid_op_host", f"op_host cannot be used: {error}.")
+        case OpHostRefused():
+            return CommandError("restricted_op_host", f"The OP was not asked. {error}.", {"host": error.host})
+        case OpMetadataMissing():
+            code = _METADATA_CODES.get(error.field, "op_invalid_response")
+            return CommandError(code, f"The OP's metadata names no {error.field}.", {"missing": error.field})
+        case IssuerMismatch():
+            return CommandError(
+                "invalid_id_token_bad_issuer",
+                "The iss parameter of the OP's redirect is not the issuer that the user was sent to.",
+                {"check": "iss", "expected": error.expected, "actual": error.actual},
+            )
+        case ClientAuthenticationError():
+            return CommandError("invalid_request", f"The site's client cannot authenticate: {error}.")
+        case ParameterRefused():
+            return CommandError("invalid_request", f"{error}.", {"parameter": error.name})
+        case _:
+            raise error  # a new kind of OpError: a bug here, to be logged as one
+
+
+def _op_failure(error: OpErrorResponse | OpUnreachable | OpInvalidResponse) -> CommandError:
+    kind = "op_unreachable" if isinstance(error, OpUnreachable) else "op_invalid_response"
+    details = {"host": error.host, "step": error.step, "reason": kind}
+    return CommandError(_DISCOVERY_CODES.get(error.step, kind), f"The OP failed: {error}.", details)
+
+
+def _op_details(error: OpErrorResponse) -> dict[str, object] | None:
+    if error.body_json is not None:
+        return dict(error.body_json)
+    return None if error.oauth_error is None else {"error": error.oauth_error}
+
+
+def _id_token_error(error: IdTokenError) -> CommandError:
+    details = {"check": error.check.value, "expected": error.expected, "actual": error.actual}
+    code = _ID_TOKEN_CODES.get(error.check, "invalid_id_token")
+    return CommandError(code, f"The id_token was refused: {error}.", details)
