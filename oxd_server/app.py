@@ -29,6 +29,7 @@ from oxd_server.op.transport import Transport, TransportSettings
 from oxd_server.protection import Entrance, Guard, refuse_every_token
 from oxd_server.routes import ROUTES, check_routes
 from oxd_server.services import DefaultSiteHolder, Services
+from oxd_server.sites import import_folder
 from oxd_server.state import KEY_BYTES, States
 from oxd_server.store import Store, open_store
 
@@ -58,13 +59,15 @@ async def serve(config: Config, *, task_status: trio.TaskStatus[Running] = trio.
     """
     check_routes()
     log = structlog.get_logger("oxd_server")
-    for warning in config.warnings:
+    default_site = load_default_site(config.default_site_path)
+    for warning in (*config.warnings, *default_site.warnings):
         log.warning(warning)
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
         async with open_store(config.store_path) as store, _open_op_client(config) as op:
+            await _migrate(config, store, log)
             services = Services(
                 config=config,
-                default_site=DefaultSiteHolder(load_default_site(config.default_site_path)),
+                default_site=DefaultSiteHolder(default_site),
                 store=store,
                 op=op,
                 states=await _make_states(config, store),
@@ -74,6 +77,13 @@ async def serve(config: Config, *, task_status: trio.TaskStatus[Running] = trio.
             )
             await _serve(services, signals, log, task_status)
     log.info("Stopped")
+
+
+async def _migrate(config: Config, store: Store, log: structlog.stdlib.BoundLogger) -> None:
+    """Take over the sites of an old server's folder; those that are here already stay as they are."""
+    if config.migration_source_folder_path is not None:
+        added, known = await import_folder(store, config.migration_source_folder_path)
+        log.info("Sites were imported", folder=str(config.migration_source_folder_path), added=added, known=known)
 
 
 @asynccontextmanager
@@ -153,7 +163,7 @@ async def _until_stopped(
         except ConfigError as error:
             log.error("The default site configuration was not reloaded; the one before stays.", reason=str(error))
         else:
-            log.info("The default site configuration was reloaded.")
+            log.info("The default site configuration was reloaded.", warnings=default_site.current.warnings)
 
 
 def _make_dispatcher(services: Services) -> Dispatcher:

@@ -96,6 +96,7 @@ def _add_sites(commands: _Commands) -> None:
         ("show", _sites_show, "show one site, its secrets masked"),
         ("remove", _sites_remove, "forget one site here; the client at the OP stays"),
         ("export", _sites_export, "write sites as JSON, with their secrets"),
+        ("import", _sites_import, "add sites from a JSON file, as export or the old server wrote it"),
     ):
         action = actions.add_parser(name, help=help_text, description=help_text.capitalize() + ".")
         _add_config(action)
@@ -103,6 +104,8 @@ def _add_sites(commands: _Commands) -> None:
             action.add_argument("oxd_id", help="the site")
         if name == "export":
             action.add_argument("oxd_id", nargs="?", help="only this site")
+        if name == "import":
+            action.add_argument("file", type=Path, help="a JSON file with one site or a list of sites")
         action.set_defaults(run=run)
 
 
@@ -193,6 +196,19 @@ def _sites_export(options: argparse.Namespace) -> int:
     from oxd_server.sites import export_sites
 
     _print_json(trio.run(export_sites, _config_of_sites(options), options.oxd_id), sys.stdout)
+    return 0
+
+
+def _sites_import(options: argparse.Namespace) -> int:
+    from oxd_server.sites import import_sites
+
+    try:
+        nodes = json.loads(options.file.read_text("utf-8-sig"))
+    except ValueError as error:
+        raise CliError(f"{options.file} is not JSON: {error}") from None
+    sites = nodes if isinstance(nodes, list) else [nodes]
+    added, known = trio.run(import_sites, _config_of_sites(options), sites)
+    print(f"Added {added}; {known} were there already.")
     return 0
 
 

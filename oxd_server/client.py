@@ -55,11 +55,11 @@ class OxdClient:
         try:
             sent = encode_frame(json.dumps({"command": command, "params": params}).encode("ascii"))
         except FrameTooLong as error:
-            raise OxdUnreachable(f"the command is too long: {error}") from error
+            raise OxdUnreachable(f"The command is too long: {error}") from error
         with trio.move_on_after(self.timeout):
             received, answer = await self._send_and_receive(sent)
             return Exchange(command, sent, received, _envelope(answer))
-        raise OxdUnreachable(f"no answer to {command} within {self.timeout:g} seconds")
+        raise OxdUnreachable(f"No answer to {command} within {self.timeout:g} seconds")
 
     async def _send_and_receive(self, sent: bytes) -> tuple[bytes, bytes]:
         """The bytes that came back, and the body of the frame in them."""
@@ -71,13 +71,13 @@ class OxdClient:
                 while (answer := reader.next_frame()) is None:
                     data = await stream.receive_some(_RECEIVE_SIZE)
                     if not data:
-                        raise OxdUnreachable("the server closed the connection without an answer")
+                        raise OxdUnreachable("The server closed the connection without an answer")
                     received += data
                     reader.receive_data(data)
         except (OSError, trio.BrokenResourceError) as error:
-            raise OxdUnreachable(f"no oxd server answers on {self.host} port {self.port}") from error
+            raise OxdUnreachable(f"No oxd server answers on {self.host} port {self.port}") from error
         except FramingError as error:
-            raise OxdUnreachable(f"the answer is no frame: {error}") from error
+            raise OxdUnreachable(f"The answer is no frame: {error}") from error
         return received, answer
 
 
@@ -85,7 +85,7 @@ def _envelope(answer: bytes) -> dict[str, Any]:
     try:
         envelope = json.loads(answer)
     except (ValueError, RecursionError) as error:
-        raise OxdUnreachable("the answer is not JSON") from error
+        raise OxdUnreachable("The answer is not JSON") from error
     if not isinstance(envelope, dict):
-        raise OxdUnreachable("the answer is no envelope")
+        raise OxdUnreachable("The answer is no envelope")
     return envelope

@@ -206,10 +206,10 @@ _TEXTS = _Reader("a list of texts", _texts)
 _MINUTES = _whole(1, 525_600)
 _NONE = "; 0 = none"
 
-_HTTPS_KEYS = {"enabled": _FLAG, "port": _whole(1, 65535), "cert_path": _PATH, "key_path": _PATH}
+_HTTPS_KEYS = {"enabled": _FLAG, "port": _whole(0, 65535), "cert_path": _PATH, "key_path": _PATH}
 _STORAGE_KEYS = {"path": _PATH, "dbFileLocation": _PATH}
 _KEYS = {
-    "port": _whole(1, 65535),
+    "port": _whole(0, 65535),
     "localhost_only": _FLAG,
     "bind_addresses": _Reader("a list of IP addresses", _addresses),
     "protect_commands_with_access_token": _FLAG,

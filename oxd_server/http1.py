@@ -117,6 +117,8 @@ def _check_raw_head(head: bytes) -> None:
     # reject the message by sending a 400 (Bad Request) [...]".
     if _OBSOLETE_FOLD.search(head):
         raise _Refused(400, "a header is continued on the next line (obsolete line folding)")
+    if re.match(rb"[^\r]* HTTP/(?!1\.)[0-9]\.[0-9]\r\n", head):
+        raise _Refused(505, "only versions 1.1 and 1.0 of HTTP are spoken here")
 
 
 def _check_framing(head: bytes, event: h11.Request) -> None:
@@ -228,7 +230,8 @@ class _Connection:
             if request is None:
                 return
             await self._send(await self._handle(request), close=self._service.idle.stopping)
-            if h11.MUST_CLOSE in (self._h11.our_state, self._h11.their_state):
+            if (self._h11.our_state, self._h11.their_state) != (h11.DONE, h11.DONE):
+                await self._linger()
                 return
             first_wait = self._limits.idle_timeout
 
@@ -277,10 +280,14 @@ class _Connection:
         return None
 
     async def _complete_head(self) -> bytes:
-        if self._buffer.startswith(b"\r\n"):  # RFC 9112 2.2: ignore an empty line before the request line
-            del self._buffer[:2]
-        searched = 0
-        while (end := self._buffer.find(b"\r\n\r\n", max(0, searched - 3))) < 0:
+        searched, empty_lines = 0, 0
+        while True:
+            # RFC 9112 2.2: a server "SHOULD ignore at least one empty line (CRLF) received prior to the request-line".
+            if empty_lines == 0 and self._buffer.startswith(b"\r\n"):
+                del self._buffer[:2]
+                searched, empty_lines = 0, 1
+            if (end := self._buffer.find(b"\r\n\r\n", max(0, searched - 3))) >= 0:
+                break
             if len(self._buffer) > self._limits.max_header_bytes:
                 raise _Refused(431, "the head of the request is too large")
             self._check_beginning(searched)
@@ -310,8 +317,6 @@ class _Connection:
             raise _Refused(error.error_status_hint, "the head of the request is malformed") from error
         if not isinstance(event, h11.Request):
             raise _Refused(400, "the head of the request is malformed")
-        if not event.http_version.startswith(b"1."):
-            raise _Refused(505, "only HTTP/1.1 and HTTP/1.0 are spoken here")
         _check_framing(head, event)
         self._omit_body = event.method == b"HEAD"
         return event
@@ -372,7 +377,9 @@ class _Connection:
 
     async def _handle(self, request: HttpRequest) -> HttpResponse:
         try:
-            return await self._service.handler(request)
+            response = await self._service.handler(request)
+            self._response_head(response, close=False)  # a header that cannot be sent is the handler's mistake
+            return response
         except Exception as exception:
             self._service.on_exception(exception, request)
             return self._service.error_response(500, "something went wrong here")
@@ -381,20 +388,21 @@ class _Connection:
         await self._send(self._service.error_response(refused.status, refused.reason), close=True)
         await self._linger()
 
-    async def _send(self, response: HttpResponse, *, close: bool) -> None:
+    def _response_head(self, response: HttpResponse, *, close: bool) -> h11.Response:
         names = {name.lower() for name, _ in response.headers}
         added = [("Date", formatdate(self._service.now(), usegmt=True))] if "date" not in names else []
-        if response.status >= 200 and response.status not in (204, 304):
+        if response.status not in (204, 304):
             added.append(("Content-Length", str(len(response.body))))
         if close:
             added.append(("Connection", "close"))
-        events: list[_Outgoing] = [
-            h11.Response(
-                status_code=response.status,
-                headers=[(n.encode("ascii"), v.encode("latin-1")) for n, v in [*response.headers, *added]],
-                reason=_phrase(response.status).encode("ascii"),
-            )
-        ]
+        return h11.Response(
+            status_code=response.status,
+            headers=[(n.encode("ascii"), v.encode("latin-1")) for n, v in [*response.headers, *added]],
+            reason=_phrase(response.status).encode("ascii"),
+        )
+
+    async def _send(self, response: HttpResponse, *, close: bool) -> None:
+        events: list[_Outgoing] = [self._response_head(response, close=close)]
         if response.body and not self._omit_body:
             events.append(h11.Data(data=response.body))
         await self._send_events(*events, h11.EndOfMessage())
@@ -407,9 +415,11 @@ class _Connection:
         raise trio.BrokenResourceError("the peer does not read its answer")
 
     async def _linger(self) -> None:
-        """Let the peer read a refusal before the close: unread bytes would turn it into a reset."""
+        """Let the peer read the last answer before the close: bytes unread here would turn it into a reset."""
         left = _LINGER_BYTES
-        with trio.move_on_after(_LINGER_SECONDS):
+        half_close = isinstance(self._stream, trio.SocketStream)
+        # TLS has no half close: its peer may itself wait for the end, so not for long.
+        with trio.move_on_after(_LINGER_SECONDS if half_close else _LINGER_SECONDS / 10):
             if isinstance(self._stream, trio.SocketStream):
                 await self._stream.send_eof()
             while left > 0 and (data := await self._stream.receive_some(_RECEIVE_SIZE)):

@@ -27,7 +27,7 @@ _ENDING = (
 )
 _WORD = (
     r"(?:(?:auth(?:orization)?[_-]|device[_-]|user[_-])?code|(?:session[_-])?state|c?[_-]?nonce|"
-    r"tickets?|rpt|pat|pct|aat|id_token_hint|claim_token|ciphertext)"
+    r"tickets?|rpt|pat|pct|aat|id[_-]token[_-]hint)"
 )
 _SECRET_NAME = re.compile(rf"(?:[\w.-]*{_ENDING}|{_WORD})", re.IGNORECASE)
 _CAMEL_HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")

@@ -1,15 +1,28 @@
 """Looking at the store from the command line, also while a server runs on it."""
 
-from collections.abc import AsyncIterator
+import json
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
 from typing import Any
 
-from oxd_server.config import Config
-from oxd_server.store.base import SiteNotFound, Store, StoreError
-from oxd_server.store.exchange import export_site
-from oxd_server.store.file import open_file_store
+import trio
 
-__all__ = ["export_sites", "list_sites", "remove_site", "show_site"]
+from oxd_server.config import Config
+from oxd_server.store import (
+    SiteExists,
+    SiteNotFound,
+    SiteSession,
+    Store,
+    StoreError,
+    export_site,
+    import_site,
+    open_file_store,
+    open_store,
+)
+
+__all__ = ["export_sites", "import_folder", "import_sites", "list_sites", "remove_site", "show_site"]
 
 _SECRETS = frozenset(
     {"client_secret", "client_registration_access_token", "id_token", "pat", "pat_refresh_token", "user_secret"}
@@ -43,6 +56,49 @@ async def export_sites(config: Config, oxd_id: str | None) -> list[dict[str, Any
         return [await _export(config, oxd_id)]
     async with _open(config) as store:
         return [await _export_from(store, name) for name, _ in await store.list()]
+
+
+async def import_sites(config: Config, nodes: Sequence[Mapping[str, Any]]) -> tuple[int, int]:
+    """Add sites in the shape of the old store's files; return how many were added and how many were there already.
+
+    Raises ``StoreError`` when a site cannot be understood; then nothing is added.
+    """
+    async with open_store(config.store_path) as store:
+        return await _import(store, nodes)
+
+
+async def import_folder(store: Store, folder: Path) -> tuple[int, int]:
+    """Add the sites in the folder's ``*.json`` files, one site a file, as ``import_sites`` does.
+
+    Raises ``StoreError`` for a folder or file that cannot be read.
+    """
+    return await _import(store, await trio.to_thread.run_sync(_read_folder, folder))
+
+
+def _read_folder(folder: Path) -> list[Mapping[str, Any]]:
+    try:
+        return [json.loads(path.read_text("utf-8-sig")) for path in sorted(folder.glob("*.json"))]
+    except (OSError, ValueError) as error:
+        raise StoreError(f"the sites in {folder} cannot be read: {error}") from None
+
+
+async def _import(store: Store, nodes: Sequence[Mapping[str, Any]]) -> tuple[int, int]:
+    if not all(isinstance(node, dict) for node in nodes):
+        raise StoreError("a site is a JSON object")
+    sites = [import_site(node) for node in nodes]
+    added = 0
+    for site, session in sites:
+        try:
+            await store.add(site)
+        except SiteExists:
+            continue
+        await store.change_session(site.oxd_id, partial(_replace, session))
+        added += 1
+    return added, len(sites) - added
+
+
+def _replace(new: SiteSession, _old: SiteSession) -> SiteSession:
+    return new
 
 
 async def _export(config: Config, oxd_id: str) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The commands about sites. What an OP has to be asked for is asked last, after every check."""
 
 import uuid
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -19,10 +20,11 @@ from oxd_protocol.site import (
 )
 from oxd_server.clients import as_answered, known_metadata, metadata_of
 from oxd_server.config import DefaultSite
+from oxd_server.op.client import OpClient
 from oxd_server.op.client_auth import ClientAuthMethod
 from oxd_server.op.discovery import normalize_op_host
 from oxd_server.op.errors import OpError, OpErrorResponse, OpMetadataMissing
-from oxd_server.op.registration import delete_client, register_client, update_client
+from oxd_server.op.registration import RegistrationAnswer, delete_client, register_client, update_client
 from oxd_server.services import Services
 from oxd_server.store.base import Site, SiteNotFound, StoreError
 from oxd_server.store.exchange import export_site
@@ -30,6 +32,7 @@ from oxd_server.store.exchange import export_site
 __all__ = ["get_rp", "register_site", "remove_site", "update_site"]
 
 _MILLISECONDS = 1000
+_BAD_REQUEST = 400
 _ALREADY_GONE = (401, 404)  # RFC 7592, section 2: what a client that no longer exists is answered
 
 
@@ -48,21 +51,28 @@ async def update_site(services: Services, params: UpdateSiteParams) -> OxdIdResu
     expires_at = params.client_secret_expires_at // _MILLISECONDS or None
     async with services.site_locks.hold(params.oxd_id):
         site = await services.site(params.oxd_id)
-        if site.client_registration_client_uri is None or site.client_registration_access_token is None:
-            raise CommandError("invalid_registration_client_url")
         changed = _changed(site, params)
         _check_uris(changed)
-        answer = await update_client(
-            services.op,
-            site.client_id or "",
-            site.client_registration_client_uri,
-            site.client_registration_access_token,
-            known=known_metadata(site),
-            changes=metadata_of(changed),
-            client_secret_expires_at=expires_at,
-        )
+        answer = await _update_client(services.op, site, changed, expires_at)
         await services.store.change(params.oxd_id, lambda newest: as_answered(_changed(newest, params), answer))
     return OxdIdResult(oxd_id=params.oxd_id)
+
+
+async def _update_client(op: OpClient, site: Site, changed: Site, expires_at: int | None) -> RegistrationAnswer:
+    uri, token = site.client_registration_client_uri, site.client_registration_access_token
+    if uri is None or token is None:
+        raise CommandError("invalid_registration_client_url")
+    update = partial(
+        update_client, op, site.client_id or "", uri, token, known=known_metadata(site), changes=metadata_of(changed)
+    )
+    try:
+        return await update(client_secret_expires_at=expires_at)
+    except OpErrorResponse as error:
+        # RFC 7592, section 2.2, keeps client_secret_expires_at out of an update, but Gluu's server honours it, and
+        # some libraries send it with every update. An OP that minds gets the update without it.
+        if expires_at is None or error.status != _BAD_REQUEST:
+            raise
+    return await update()
 
 
 async def remove_site(services: Services, params: OxdIdParams) -> OxdIdResult:
@@ -121,21 +131,21 @@ def new_site(params: RegisterSiteParams, default: DefaultSite, oxd_id: str) -> S
     _check_uris(site)
     if not site.scope:
         raise CommandError("invalid_scope")
-    return _with_own_client(site, params)
+    return _with_own_client(site, params if params.client_id or params.client_secret else default, params)
 
 
-def _with_own_client(site: Site, params: RegisterSiteParams) -> Site:
-    if params.client_id is None:
-        if params.client_secret is not None:
+def _with_own_client(site: Site, brought: RegisterSiteParams | DefaultSite, params: RegisterSiteParams) -> Site:
+    if brought.client_id is None:
+        if brought.client_secret is not None:
             raise CommandError("invalid_request", "client_secret was given without client_id; bring both or neither.")
         return site
     without_secret = (ClientAuthMethod.NONE, ClientAuthMethod.PRIVATE_KEY_JWT)
-    if params.client_secret is None and site.token_endpoint_auth_method not in without_secret:
+    if brought.client_secret is None and site.token_endpoint_auth_method not in without_secret:
         raise CommandError("invalid_request", "client_id was given without client_secret; bring both or neither.")
     return replace(
         site,
-        client_id=params.client_id,
-        client_secret=params.client_secret,
+        client_id=brought.client_id,
+        client_secret=brought.client_secret,
         client_registration_access_token=params.client_registration_access_token,
         client_registration_client_uri=params.client_registration_client_uri,
     )

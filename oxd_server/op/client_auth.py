@@ -23,9 +23,9 @@ _BEARER_TOKEN = re.compile(r"[!-~]+")
 class ClientAuthMethod(StrEnum):
     """The token endpoint authentication methods (Core section 9). `NONE` is for public clients, with PKCE."""
 
-    CLIENT_SECRET_BASIC = "client_secret_basic"  # noqa: S105 - a name, not a secret
-    CLIENT_SECRET_POST = "client_secret_post"  # noqa: S105
-    CLIENT_SECRET_JWT = "client_secret_jwt"  # noqa: S105
+    CLIENT_SECRET_BASIC = "client_secret_basic"
+    CLIENT_SECRET_POST = "client_secret_post"
+    CLIENT_SECRET_JWT = "client_secret_jwt"
     PRIVATE_KEY_JWT = "private_key_jwt"
     NONE = "none"
 

@@ -6,7 +6,6 @@ Specification: OpenID Connect Core 1.0 section 3.1.3.7 (code flow), 3.3.2.11 and
 
 import hashlib
 import hmac
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
@@ -15,6 +14,7 @@ from .errors import IdTokenCheck, IdTokenError
 from .jose import Algorithm, KeySet, encode_base64url, verify_token
 
 DEFAULT_LEEWAY = 60.0
+MAX_SECONDS = 10**15
 
 
 class Unchecked(Enum):
@@ -204,8 +204,8 @@ def _time_claim(claims: Mapping[str, object], name: str, missing: IdTokenCheck) 
     value = claims.get(name)
     if value is None:
         raise IdTokenError(missing, f"a claim {name}")
-    # JSON numbers of any size come as int; beyond any date they are of the wrong kind as well.
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or abs(value) > 1e15:
+    # JSON numbers may be of any size; beyond any date they are of the wrong kind as well.
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= MAX_SECONDS:
         raise IdTokenError(IdTokenCheck.BAD_CLAIM_TYPE, f"seconds as {name}", type(value).__name__)
     return float(value)
 

@@ -7,7 +7,6 @@ Specifications: RFC 7515 (JWS), RFC 7517 (JWK), RFC 7518 (algorithms), RFC 8037 
 """
 
 import base64
-import binascii
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -168,9 +167,7 @@ def _import_key(key_type: str, members: dict[str, str]) -> JwkKey | None:
 
 def _bit_length(text: str) -> int:
     """The length of a base64url number, 0 if it is none."""
-    if not _BASE64URL.fullmatch(text) or len(text) % 4 == 1:
-        return 0
-    return int.from_bytes(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)), "big").bit_length()
+    return int.from_bytes(decode_base64url(text) or b"", "big").bit_length()
 
 
 def _text(value: object) -> str | None:
@@ -213,13 +210,13 @@ def verify_token(token: str, keys: KeySet, algorithms: frozenset[str], client_se
         IdTokenError: one check failed.
     """
     header_part, payload_part, signature_part = _split(token)
-    header = _decode_object(header_part, "header")
+    header = _json_object(_decode(header_part, "header"), "header")
+    payload, signature = _decode(payload_part, "payload"), _decode(signature_part, "signature")
     algorithm = _check_header(header, algorithms)
     key = _verification_key(header, algorithm, keys, client_secret)
-    signature = _decode(signature_part, "signature")
     if not _signature_holds(algorithm, f"{header_part}.{payload_part}".encode("ascii"), signature, key):
         raise IdTokenError(IdTokenCheck.BAD_SIGNATURE, f"a valid {algorithm.name} signature", "an invalid one")
-    return SignedToken(header, algorithm, _decode_object(payload_part, "payload"))
+    return SignedToken(header, algorithm, _json_object(payload, "payload"))
 
 
 def _split(token: str) -> tuple[str, str, str]:
@@ -234,17 +231,18 @@ def _split(token: str) -> tuple[str, str, str]:
 
 
 def _decode(part: str, what: str) -> bytes:
-    """RFC 7515 section 2: base64url "with all trailing '=' characters omitted" and nothing else in it."""
-    if not _BASE64URL.fullmatch(part) or len(part) % 4 == 1:
+    """RFC 7515 section 2: base64url "with all trailing '=' characters omitted" and nothing else in it.
+
+    Only the one spelling that an encoder makes is accepted, so that no two texts are the same token.
+    """
+    data = decode_base64url(part)
+    if data is None:
         raise IdTokenError(IdTokenCheck.MALFORMED, f"a base64url {what}", "something else")
-    try:
-        return base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))
-    except binascii.Error as error:  # pragma: no cover - the checks above leave nothing to refuse
-        raise IdTokenError(IdTokenCheck.MALFORMED, f"a base64url {what}", "something else") from error
+    return data
 
 
-def _decode_object(part: str, what: str) -> dict[str, object]:
-    value = decode_json_object(_decode(part, what))
+def _json_object(data: bytes, what: str) -> dict[str, object]:
+    value = decode_json_object(data)
     if value is None:
         raise IdTokenError(IdTokenCheck.MALFORMED, f"a JSON object as {what}", "something else")
     return value
@@ -322,3 +320,11 @@ def secret_signing_key(algorithm: Algorithm, client_secret: str) -> OctKey:
 def encode_base64url(data: bytes) -> str:
     """Base64url without padding."""
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode("ascii")
+
+
+def decode_base64url(text: str) -> bytes | None:
+    """The bytes of a base64url text without padding, or None if an encoder would not have written it so."""
+    if not _BASE64URL.fullmatch(text) or len(text) % 4 == 1:
+        return None
+    data = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+    return data if encode_base64url(data) == text else None

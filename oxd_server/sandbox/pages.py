@@ -19,7 +19,7 @@ _LAYOUT = Template("""\
 <body>
 <div class="notice" role="note">For trying things out only: people, passwords and data here are made up
 and forgotten at the next start.</div>
-<header class="top"><strong>$place</strong><span>$subtitle</span></header>
+<header class="top $width"><strong>$place</strong><span>$subtitle</span></header>
 <main class="$width">
 $body
 </main>

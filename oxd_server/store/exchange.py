@@ -102,8 +102,13 @@ def _milliseconds(value: Any) -> int | None:
 
 
 def _resources(value: Any) -> tuple[UmaResource, ...] | None:
-    items = [{"id": "", "path": ""} | _values(UmaResource, item) for item in value or ()]
-    return tuple(UmaResource(**item) for item in items) or None
+    return tuple(_resource(item) for item in value or ()) or None
+
+
+def _resource(node: Any) -> UmaResource:
+    if not isinstance(node, dict):
+        raise TypeError
+    return UmaResource(**{"id": "", "path": ""} | _values(UmaResource, node))
 
 
 _READERS: dict[Any, Callable[[Any], Any]] = {

@@ -116,4 +116,4 @@ class ParamsError(CommandError):
 
 def _is_http_status(code: str) -> bool:
     number = code.removeprefix(HTTP_STATUS_PREFIX)
-    return number != code and len(number) == 3 and number.isdecimal()
+    return number != code and len(number) == 3 and number.isascii() and number.isdecimal()

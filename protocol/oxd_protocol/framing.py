@@ -5,7 +5,7 @@ ASCII bytes. On the way in the existing libraries agree on less than that:
 
 1. The length has three to six digits, or is missing altogether; its digits end where ``{`` begins.
 2. The length may count bytes, UTF-16 units or code points. So the JSON object decides where the frame ends, and the
-   length is a hint (try there first) and a cap (no counting makes one character more than four bytes).
+   length is only a cap (no counting makes one character more than four bytes).
 3. White space between frames is skipped; some libraries end with a newline.
 
 ``FrameReader`` is fed bytes and asked for frames. It never holds more than its cap plus what one ``receive_data``
@@ -35,9 +35,12 @@ PREFERRED_RESPONSE_BYTES: Final = 8188
 _MAX_BYTES_PER_CHARACTER: Final = 4
 _HEADER = re.compile(rb"[0-9]*")
 _NOT_WHITE_SPACE = re.compile(rb"[^ \t\r\n]")
-_NO_BRACE = re.compile(rb'(?:[^"{}]++|"(?:[^"\\]++|\\.)*+")*+', re.DOTALL)
+# The loops are unrolled, so that no input makes them try twice. Possessive quantifiers would say the same more
+# shortly, but Python 3.11 before 3.11.5 matches too much with them (CPython issue 106052).
+_NO_BRACE = re.compile(rb'[^"{}]*(?:"[^"\\]*(?:\\.[^"\\]*)*"[^"{}]*)*', re.DOTALL)
 """Everything up to the next brace that counts, whole strings included; stops before a string that is not whole."""
-_STRING_END = re.compile(rb'["\\]')
+_IN_STRING = re.compile(rb'[^"\\]*(?:\\.[^"\\]*)*', re.DOTALL)
+"""Everything up to the end of a string; stops before a backslash that has nothing after it yet."""
 
 
 class FrameTooLong(Exception):
@@ -83,8 +86,9 @@ class FrameReader:
         return bool(self._buffer)
 
     def receive_data(self, data: bytes) -> None:
-        """Store bytes from the peer."""
-        self._buffer += data
+        """Store bytes from the peer; what comes after an error is thrown away."""
+        if self._error is None:
+            self._buffer += data
 
     def next_frame(self) -> bytes | None:
         """Return the next complete body, or None when more bytes are needed.
@@ -120,7 +124,8 @@ class FrameReader:
         if start is None:
             self._buffer.clear()
             return False
-        digits = _HEADER.match(self._buffer, start.start())
+        del self._buffer[: start.start()]
+        digits = _HEADER.match(self._buffer)
         assert digits is not None  # the pattern matches nothing as well
         length, end = digits.group(), digits.end()
         if len(length) > MAX_HEADER_DIGITS:
@@ -130,7 +135,7 @@ class FrameReader:
         if self._buffer[end] != ord("{"):
             raise FramingError(
                 "A frame is its length in decimal digits (or nothing) and then one JSON object; "
-                f"neither a digit nor {{ came as byte {end - start.start() + 1}."
+                f"neither a digit nor {{ came as byte {end + 1}."
             )
         self._body_start = self._scanned = end
         self._cap = self._cap_for(length)
@@ -177,11 +182,12 @@ class FrameReader:
         return None
 
     def _skip_string(self, limit: int) -> None:
-        found = _STRING_END.search(self._buffer, self._scanned, limit)
-        if found is None:
+        run = _IN_STRING.match(self._buffer, self._scanned, limit)
+        assert run is not None  # the pattern matches nothing as well
+        if run.end() == limit:
             self._scanned = limit
-        elif found.group() == b"\\":
-            self._scanned = found.end() + 1  # whatever is escaped is no end of the string
-        else:
-            self._scanned = found.end()
+        elif self._buffer[run.end()] == ord('"'):
+            self._scanned = run.end() + 1
             self._in_string = False
+        else:
+            self._scanned = limit + 1  # a last backslash: whatever it escapes is no end of the string

@@ -2,9 +2,9 @@
 
 The libraries send unset parameters in many disguises. One rule for each kind of parameter undoes them:
 
-* null, ``""``, ``[]``, ``[""]``, ``[null]`` and the literal text ``null`` in a token all mean "absent";
-* a text may come as a number or a list of one, a list as one text (a scope list then is split at white space), a
-  truth value as text, a mapping as an empty list;
+* null, blank text, ``[]``, ``[""]``, ``[null]`` and the literal text ``null`` in a token all mean "absent";
+* a list may come as one text (a scope list then is split at white space), a truth value as text, a mapping as an
+  empty list, and the sector identifier as a list;
 * unknown keys are ignored, aliases are mapped to their parameter unless that is given itself.
 
 What cannot be read even so raises ``ParamsError``, naming the parameter and what was expected.
@@ -37,6 +37,7 @@ __all__ = [
     "Token",
     "WordList",
     "claims_as_lists",
+    "decode_object",
     "decode_params",
     "decode_request",
     "encode_body",
@@ -131,6 +132,9 @@ class Response:
 _decoder = msgspec.json.Decoder()
 _encoder = msgspec.json.Encoder()
 
+_MAX_DEPTH: Final = 100
+"""Levels of nesting in a request: far more than any command needs, far fewer than Python's recursion limit."""
+
 
 def decode_request(body: bytes) -> Request:
     """Decode a frame's body.
@@ -138,12 +142,7 @@ def decode_request(body: bytes) -> Request:
     Raises ``FramingError`` when it is not a JSON object (the connection closes) and ``CommandError`` when the
     object is no request (the connection stays open).
     """
-    try:
-        value = _decode_json(body)
-    except (ValueError, RecursionError) as error:
-        raise FramingError(f"The frame's body is not a JSON object: {error}.") from None
-    if not isinstance(value, dict):
-        raise FramingError("The frame's body is not a JSON object.")
+    value = decode_object(body)
     command, params = value.get("command"), value.get("params")
     if not isinstance(command, str) or not command.strip():
         raise CommandError("invalid_request", 'The request has no "command": send {"command": "...", "params": {...}}.')
@@ -154,14 +153,58 @@ def decode_request(body: bytes) -> Request:
     return Request(command, params)
 
 
+def decode_object(body: bytes) -> dict[str, Any]:
+    """Decode one JSON object; mangled text in it is only text.
+
+    Raises ``FramingError`` for anything else and ``ParamsError`` for one that is nested too deeply.
+    """
+    too_deep = ParamsError(f"The request is nested deeper than {_MAX_DEPTH} levels.")
+    try:
+        value = _decode_json(body)
+    except ValueError as error:
+        why = str(error).partition(";")[0]  # what Python adds about too many digits is for its own programmers
+        raise FramingError(f"The request is not a JSON object: {why}.") from None
+    except RecursionError:
+        raise too_deep from None
+    if not isinstance(value, dict):
+        raise FramingError("The request is not a JSON object.")
+    if body.count(b"[") + body.count(b"{") > _MAX_DEPTH and _is_deeper(value, _MAX_DEPTH):
+        raise too_deep
+    return value
+
+
 def _decode_json(body: bytes) -> Any:
     try:
         return _decoder.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError):
-        # Mangled text is only text. The standard library reads halves of surrogate pairs, too; what is no character
-        # becomes a question mark or U+FFFD.
-        value = json.loads(body.decode("utf-8", "replace"))
-        return _decoder.decode(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace"))
+        # The standard library reads halves of surrogate pairs, too; what is no character becomes U+FFFD.
+        return _as_unicode(json.loads(body.decode("utf-8", "replace"), parse_constant=_refuse_constant))
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _as_unicode(value: Any) -> Any:
+    """Return the JSON value with U+FFFD for every half of a surrogate pair, which no encoding can express."""
+    if isinstance(value, str):
+        return _SURROGATE.sub("\ufffd", value)
+    if isinstance(value, dict):
+        return {_as_unicode(key): _as_unicode(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_as_unicode(item) for item in value]
+    return value
+
+
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
+
+
+def _is_deeper(value: Any, limit: int) -> bool:
+    level = [value]
+    for _ in range(limit):
+        containers = [item for item in level if isinstance(item, dict | list)]
+        level = [child for item in containers for child in (item.values() if isinstance(item, dict) else item)]
+    return any(isinstance(item, dict | list) for item in level)
 
 
 P = TypeVar("P", bound=msgspec.Struct)
@@ -200,7 +243,7 @@ class Fields:
         values: dict[str, Any] = {}
         for key, value in raw.items():
             entry = self.readers.get(key)
-            if entry is None or value is None or value == "":
+            if entry is None or _is_absent(value):
                 continue
             name, is_alias, reader = entry
             if is_alias and name in values:
@@ -212,7 +255,16 @@ class Fields:
 
 
 Reader = Callable[[Any, str], Any]
-"""Takes a value (never None or ``""``) and the parameter's name; returns None for absent, raises ``ParamsError``."""
+"""Takes a value (never one of the disguises of "absent") and the parameter's name; returns None if the value comes
+to nothing all the same; raises ``ParamsError``."""
+
+
+def _is_absent(value: Any) -> bool:
+    return _is_blank(value) or (isinstance(value, list) and all(_is_blank(item) for item in value))
+
+
+def _is_blank(value: Any) -> bool:
+    return value is None or (isinstance(value, str) and not value.strip())
 
 
 def _reader(hint: Any) -> Reader:
@@ -227,10 +279,10 @@ def _reader(hint: Any) -> Reader:
     return _READERS[hint]
 
 
-def _read_text(value: Any, where: str) -> str | None:
+def _read_text(value: Any, where: str) -> str:
     if not isinstance(value, str):
         raise _wrong_type(where, "a text", value)
-    return value if value.strip() else None
+    return value
 
 
 def _read_token(value: Any, where: str) -> str | None:
@@ -238,33 +290,33 @@ def _read_token(value: Any, where: str) -> str | None:
     return None if text == "null" else text
 
 
-def _read_first(value: Any, where: str) -> str | None:
-    texts = _read_texts(value, where)
-    return texts[0] if texts else None
+def _read_first(value: Any, where: str) -> str:
+    return _read_texts(value, where)[0]
 
 
-def _read_texts(value: Any, where: str) -> tuple[str, ...] | None:
+def _read_texts(value: Any, where: str) -> tuple[str, ...]:
     if isinstance(value, str):
         value = [value]
     if not isinstance(value, list):
         raise _wrong_type(where, "a list of texts", value)
-    return tuple(text for item in value if item is not None and (text := _read_text(item, where))) or None
+    return tuple(_read_text(item, where) for item in value if not _is_blank(item))
 
 
-def _read_words(value: Any, where: str) -> tuple[str, ...] | None:
+def _read_words(value: Any, where: str) -> tuple[str, ...]:
     return _read_texts(value.split() if isinstance(value, str) else value, where)
 
 
 def _read_flag(value: Any, where: str) -> bool:
-    flag = {"true": True, "1": True, "false": False, "0": False}.get(str(value).strip().lower())
+    flag = _FLAGS.get(str(value).strip().lower()) if isinstance(value, str | int) else None
     if flag is None:
         raise _wrong_type(where, "true or false", value)
     return flag
 
 
+_FLAGS: Mapping[str, bool] = {"true": True, "1": True, "false": False, "0": False}
+
+
 def _read_mapping(value: Any, where: str) -> dict[str, str] | None:
-    if value == []:
-        return None
     if not isinstance(value, dict):
         raise _wrong_type(where, "an object", value)
     return {key: _as_text(item) for key, item in value.items() if item is not None} or None
@@ -272,10 +324,8 @@ def _read_mapping(value: Any, where: str) -> dict[str, str] | None:
 
 def _read_milliseconds(value: Any, where: str) -> int | None:
     """Never fail: libraries send 0, zero dates and what their languages make of them."""
-    if isinstance(value, str) and value.strip().lstrip("-").isdecimal():
-        value = int(value[:20])
-    elif isinstance(value, str):
-        value = _milliseconds_of_date(value)
+    if isinstance(value, str):
+        value = _milliseconds_of_text(value.strip())
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return int(value) if 0 < value < _FAR_FUTURE else None
@@ -285,9 +335,11 @@ _FAR_FUTURE: Final = 1 << 53
 """The largest number of milliseconds that every JSON reader takes for the same integer."""
 
 
-def _milliseconds_of_date(text: str) -> int | None:
+def _milliseconds_of_text(text: str) -> int | None:
+    if text.isdecimal():
+        return int(text) if len(text) <= len(str(_FAR_FUTURE)) else None
     try:
-        moment = datetime.fromisoformat(text.strip())
+        moment = datetime.fromisoformat(text)
     except ValueError:
         return None
     if moment.tzinfo is None:
@@ -296,7 +348,7 @@ def _milliseconds_of_date(text: str) -> int | None:
 
 
 def _read_json(value: Any, _where: str) -> Any:
-    return None if value in ([], {}) else value
+    return None if value == {} else value
 
 
 def _read_structs(struct: type[P], value: Any, where: str) -> tuple[P, ...] | None:
@@ -307,7 +359,7 @@ def _read_structs(struct: type[P], value: Any, where: str) -> tuple[P, ...] | No
     fields = _fields_of(struct)
     structs = []
     for number, item in enumerate(value):
-        if item is None or item == "":
+        if _is_blank(item):
             continue
         if not isinstance(item, dict):
             raise _wrong_type(f"{where}[{number}]", "an object", item)
@@ -354,7 +406,17 @@ def _wrong_type(where: str, expected: str, value: Any) -> ParamsError:
 
 def _as_text(value: Any) -> str:
     """Return a JSON value as one text: digits of a number, true or false, the JSON text of a list or an object."""
-    return value if isinstance(value, str) else _encoder.encode(value).decode()
+    return value if isinstance(value, str) else _encode_json(value).decode()
+
+
+def _encode_json(value: Any) -> bytes:
+    """Return JSON text. Raises ``CommandError`` for data (an OP's, then) that is nested too deeply."""
+    try:
+        return _encoder.encode(value)
+    except UnicodeEncodeError:
+        return _encoder.encode(_as_unicode(msgspec.to_builtins(value)))
+    except RecursionError:
+        raise CommandError("op_invalid_response", "The OP's answer is nested too deeply.") from None
 
 
 def claims_as_lists(claims: Mapping[str, Any]) -> dict[str, list[str]]:
@@ -378,7 +440,10 @@ def error_response(error: CommandError | FramingError) -> Response:
 
 def encode_body(response: Response) -> bytes:
     """Return the envelope as ASCII JSON, however long it is."""
-    body = _encoder.encode({"status": response.status, "data": response.data})
+    try:
+        body = _encode_json({"status": response.status, "data": response.data})
+    except CommandError as error:
+        return encode_body(error_response(error))
     if body.isascii():
         return body
     # Characters beyond ASCII occur in strings only, where an escape means the same.
@@ -386,14 +451,16 @@ def encode_body(response: Response) -> bytes:
 
 
 _NOT_ASCII: Final = re.compile("[^\x00-\x7f]+")
-_SHORT_DESCRIPTION: Final = 1000
+_SHORT_DESCRIPTION: Final = 500
+"""Characters of an error's description that always fit; escaped, a character has twelve bytes at most."""
 
 
 def encode_response(response: Response) -> bytes:
     """Return the answer as one frame that every library can read.
 
-    What the client can compute itself is left out of an answer that is longer than the libraries read at once; one
-    that does not fit even so becomes the error ``response_too_long``.
+    What the client can compute itself is left out of an answer that is longer than the libraries read at once. An ok
+    answer that does not fit even so becomes the error ``response_too_long``; an error keeps its code and loses its
+    details.
     """
     body = encode_body(response)
     if len(body) > PREFERRED_RESPONSE_BYTES:
@@ -401,18 +468,27 @@ def encode_response(response: Response) -> bytes:
     try:
         return encode_frame(body)
     except FrameTooLong as error:
-        refusal = CommandError(
-            "response_too_long",
-            f"The answer has {error.size} bytes and does not fit into one frame. "
-            "Ask for it over HTTPS, which has no such limit.",
-        )
-        return encode_frame(encode_body(error_response(refusal)))
+        return encode_frame(encode_body(_reduced(response, error.size)))
 
 
 def _shortened(response: Response) -> Response:
-    data = msgspec.to_builtins(response.data)
     if response.status == "error":
-        data["error_description"] = data["error_description"][:_SHORT_DESCRIPTION]
-    else:
-        data.pop(response.recomputable, None)
-    return Response(response.status, data)
+        short = response.data["error_description"][:_SHORT_DESCRIPTION]
+        return Response("error", {**response.data, "error_description": short})
+    if response.recomputable is None:
+        return response
+    data = msgspec.to_builtins(response.data)
+    data.pop(response.recomputable, None)
+    return Response("ok", data)
+
+
+def _reduced(response: Response, size: int) -> Response:
+    if response.status == "error":
+        return _shortened(Response("error", {**response.data, "details": None}))
+    return error_response(
+        CommandError(
+            "response_too_long",
+            f"The answer has {size} bytes and does not fit into one frame. "
+            "Ask for it over HTTPS, which has no such limit.",
+        )
+    )

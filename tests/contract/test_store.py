@@ -1,0 +1,362 @@
+"""What every store does, whichever it is: one suite over all of them."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import msgspec
+import pytest
+import trio
+
+from oxd_server.store import (
+    Site,
+    SiteExists,
+    SiteNotFound,
+    SiteSession,
+    Store,
+    StoreError,
+    UmaResource,
+    open_store,
+)
+
+SITE = Site(
+    oxd_id="bcad760f-91ba-46e1-a020-05e4281d91b6",
+    op_host="https://op.example.org",
+    client_name="Jörg's shop \u2603",
+    client_secret="s3cr3t-of-the-client",
+    client_registration_access_token="registration-t0ken",
+    user_secret="us3r-secret",
+    redirect_uris=("https://rp.example.com/cb", "https://rp.example.com/cb2"),
+    scope=("openid", "profile"),
+    client_secret_expires_at=1_528_965_984_000,
+    uma_protected_resources=(UmaResource(id="r1", path="/photo", http_methods=("GET",), scopes=("view",)),),
+)
+SESSION = SiteSession(id_token="eyJ.last.one", access_token_hash="hash-0f-it", pat="p4t", pat_expires_in=300)
+
+
+@pytest.fixture(params=["memory", "file"])
+async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
+    async with open_store(tmp_path / "oxd.sqlite" if request.param == "file" else None) as opened:
+        yield opened
+
+
+def renamed(name: str):
+    return lambda site: msgspec.structs.replace(site, client_name=name)
+
+
+def named(number: int) -> Site:
+    return Site(oxd_id=f"site-{number:04}", op_host="https://op.example.org", client_name=f"name {number}")
+
+
+async def test_added_site_is_found(store: Store) -> None:
+    """A site comes back as it was added, every field equal."""
+    await store.add(SITE)
+    assert await store.get(SITE.oxd_id) == SITE
+
+
+async def test_unknown_site_is_none(store: Store) -> None:
+    """Looking for an unknown oxd_id finds nothing, before and after others exist."""
+    assert await store.get("nobody") is None
+    await store.add(SITE)
+    assert await store.get("nobody") is None
+    assert await store.get(SITE.oxd_id.upper()) is None
+
+
+async def test_taken_oxd_id_is_refused(store: Store) -> None:
+    """A second site with the same oxd_id is refused and leaves the first as it is."""
+    await store.add(SITE)
+    with pytest.raises(SiteExists) as caught:
+        await store.add(renamed("usurper")(SITE))
+    assert caught.value.oxd_id == SITE.oxd_id
+    assert await store.get(SITE.oxd_id) == SITE
+
+
+async def test_change_is_applied_and_returned(store: Store) -> None:
+    """A change gets the site as it is, and its result is returned and kept."""
+    await store.add(SITE)
+    seen = []
+    changed = await store.change(SITE.oxd_id, lambda site: seen.append(site) or renamed("new")(site))
+    assert seen == [SITE]
+    assert changed == renamed("new")(SITE)
+    assert await store.get(SITE.oxd_id) == changed
+
+
+async def test_changes_do_not_undo_each_other(store: Store) -> None:
+    """Of many changes at once each starts from the outcome of another, so none is lost."""
+    await store.add(SITE)
+
+    def one_more(site: Site) -> Site:
+        return msgspec.structs.replace(site, contacts=(*site.contacts, f"c{len(site.contacts)}"))
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(50):
+            nursery.start_soon(store.change, SITE.oxd_id, one_more)
+    site = await store.get(SITE.oxd_id)
+    assert site is not None
+    assert site.contacts == tuple(f"c{number}" for number in range(50))
+
+
+async def test_site_and_session_change_apart(store: Store) -> None:
+    """Changes of a site and of its session at the same time both last."""
+    await store.add(SITE)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(store.change, SITE.oxd_id, renamed("new"))
+        nursery.start_soon(store.change_session, SITE.oxd_id, lambda _: SESSION)
+    assert await store.get(SITE.oxd_id) == renamed("new")(SITE)
+    assert await store.session(SITE.oxd_id) == SESSION
+
+
+async def test_failing_change_changes_nothing(store: Store) -> None:
+    """An exception of a change function reaches its caller as it is; the site stays; the store goes on."""
+    await store.add(SITE)
+    trouble = RuntimeError("no")
+
+    def fail(_: object) -> Site:
+        raise trouble
+
+    with pytest.raises(RuntimeError) as caught:
+        await store.change(SITE.oxd_id, fail)
+    assert caught.value is trouble
+    with pytest.raises(RuntimeError):
+        await store.change_session(SITE.oxd_id, fail)
+    assert await store.get(SITE.oxd_id) == SITE
+    assert await store.session(SITE.oxd_id) == SiteSession()
+    assert (await store.change(SITE.oxd_id, renamed("later"))).client_name == "later"
+
+
+async def test_failing_change_spares_its_neighbours(store: Store) -> None:
+    """Changes that fail among others that come at the same time do not spoil those."""
+    await store.add(SITE)
+    failed = []
+
+    async def change(number: int) -> None:
+        def apply(site: Site) -> Site:
+            if number % 3 == 0:
+                raise RuntimeError(str(number))
+            return msgspec.structs.replace(site, contacts=(*site.contacts, str(number)))
+
+        try:
+            await store.change(SITE.oxd_id, apply)
+        except RuntimeError as error:
+            failed.append(int(str(error)))
+
+    async with trio.open_nursery() as nursery:
+        for number in range(30):
+            nursery.start_soon(change, number)
+    site = await store.get(SITE.oxd_id)
+    assert site is not None
+    assert sorted(failed) == list(range(0, 30, 3))
+    assert sorted(map(int, site.contacts)) == [number for number in range(30) if number % 3]
+
+
+async def test_oxd_id_cannot_be_changed(store: Store) -> None:
+    """A change that alters the oxd_id is refused, and both ids are as before."""
+    await store.add(SITE)
+    with pytest.raises(ValueError, match="oxd_id"):
+        await store.change(SITE.oxd_id, lambda site: msgspec.structs.replace(site, oxd_id="other"))
+    assert await store.get(SITE.oxd_id) == SITE
+    assert await store.get("other") is None
+
+
+async def test_unknown_site_cannot_be_written(store: Store) -> None:
+    """Changing or removing what is not there raises SiteNotFound, and makes nothing."""
+    for write in (
+        lambda: store.change("nobody", renamed("new")),
+        lambda: store.change_session("nobody", lambda _: SESSION),
+        lambda: store.remove("nobody"),
+    ):
+        with pytest.raises(SiteNotFound) as caught:
+            await write()
+        assert caught.value.oxd_id == "nobody"
+    assert await store.get("nobody") is None
+    assert await store.session("nobody") == SiteSession()
+
+
+async def test_session_is_empty_at_first(store: Store) -> None:
+    """A site without a session has an empty one, and a change starts from that."""
+    await store.add(SITE)
+    assert await store.session(SITE.oxd_id) == SiteSession()
+    seen = []
+    assert await store.change_session(SITE.oxd_id, lambda old: seen.append(old) or SESSION) == SESSION
+    assert seen == [SiteSession()]
+    assert await store.session(SITE.oxd_id) == SESSION
+
+
+async def test_removed_site_is_gone_with_its_session(store: Store) -> None:
+    """Removing returns the site; a new site of the same oxd_id does not inherit the session."""
+    await store.add(SITE)
+    await store.change_session(SITE.oxd_id, lambda _: SESSION)
+    assert await store.remove(SITE.oxd_id) == SITE
+    assert await store.get(SITE.oxd_id) is None
+    assert await store.session(SITE.oxd_id) == SiteSession()
+    await store.add(SITE)
+    assert await store.session(SITE.oxd_id) == SiteSession()
+
+
+async def test_list_is_ordered_and_complete(store: Store) -> None:
+    """The list names every site once, ordered by oxd_id, also beyond one page; no name is ""."""
+    async with trio.open_nursery() as nursery:
+        for number in reversed(range(1, 1003)):
+            nursery.start_soon(store.add, named(number))
+    await store.add(Site(oxd_id="zz", op_host="https://op.example.org"))
+    await store.add(Site(oxd_id="", op_host="https://op.example.org", client_name="blank id"))
+    expected = [("", "blank id"), *((f"site-{number:04}", f"name {number}") for number in range(1, 1003)), ("zz", "")]
+    assert await store.list() == expected
+
+
+async def test_list_of_nothing_is_empty(store: Store) -> None:
+    """An empty store lists nothing."""
+    assert await store.list() == []
+
+
+async def test_setup_clients_of_one_op(store: Store) -> None:
+    """Only setup clients, only of that OP, and as they are now."""
+
+    def setup(oxd_id: str, op_host: str) -> Site:
+        return Site(oxd_id=oxd_id, op_host=op_host, is_setup_client=True)
+
+    first, second, elsewhere = setup("b", "https://op"), setup("a", "https://op"), setup("c", "https://other")
+    for site in (first, second, elsewhere, SITE):
+        await store.add(site)
+    assert await store.setup_clients("https://op") == [second, first]
+    await store.change("a", lambda site: msgspec.structs.replace(site, is_setup_client=False))
+    assert await store.setup_clients("https://op") == [first]
+    await store.remove("b")
+    assert await store.setup_clients("https://op") == []
+    assert await store.setup_clients(SITE.op_host) == []
+
+
+async def test_secret_is_made_once(store: Store) -> None:
+    """Whoever asks for a secret, at once or later, gets the same bytes; another name has another."""
+    got = []
+
+    async def ask(number: int) -> None:
+        got.append(await store.secret("state", lambda: b"made by %d" % number))
+
+    async with trio.open_nursery() as nursery:
+        for number in range(10):
+            nursery.start_soon(ask, number)
+    assert len(set(got)) == 1
+    assert await store.secret("state", lambda: b"made later") == got[0]
+    assert await store.secret("other", lambda: b"\x00\xff") == b"\x00\xff"
+
+
+async def test_failing_maker_makes_no_secret(store: Store) -> None:
+    """A secret whose making failed can be made by the next who asks."""
+    with pytest.raises(OSError, match="no entropy"):
+        await store.secret("state", lambda: (_ for _ in ()).throw(OSError("no entropy")))
+    assert await store.secret("state", lambda: b"made") == b"made"
+
+
+async def test_value_is_spent_once(store: Store) -> None:
+    """A value can be spent once until it expires, whatever else is spent."""
+    assert await store.spend(b"one", 100.0, 10.0) is True
+    assert await store.spend(b"one", 100.0, 10.0) is False
+    assert await store.spend(b"two", 100.0, 10.0) is True
+    assert await store.spend(b"one", 100.0, 99.0) is False
+
+
+async def test_value_is_spent_by_one_of_many(store: Store) -> None:
+    """Of many who spend the same value at once, one succeeds."""
+    outcomes = []
+
+    async def spend() -> None:
+        outcomes.append(await store.spend(b"one", 100.0, 10.0))
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(20):
+            nursery.start_soon(spend)
+    assert sorted(outcomes) == [False] * 19 + [True]
+
+
+async def test_expired_value_is_forgotten(store: Store) -> None:
+    """After its expiry a value need not be remembered, and those that have not expired still are."""
+    for number in range(40):
+        await store.spend(b"%d" % number, 100.0, 10.0)
+    assert await store.spend(b"later", 500.0, 10.0) is True
+    assert await store.spend(b"7", 500.0, 100.0) is True
+    assert await store.spend(b"later", 500.0, 499.0) is False
+
+
+async def test_value_can_be_unspent(store: Store) -> None:
+    """A value whose use came to nothing can be spent once more, and only it."""
+    await store.spend(b"one", 100.0, 10.0)
+    await store.spend(b"two", 100.0, 10.0)
+    await store.unspend(b"one")
+    await store.unspend(b"never")
+    assert await store.spend(b"one", 200.0, 10.0) is True
+    assert await store.spend(b"two", 100.0, 10.0) is False
+    assert await store.spend(b"one", 200.0, 150.0) is False
+
+
+async def test_many_at_once_are_all_kept(store: Store) -> None:
+    """Sixty-four sites added at the same time are all there, each as it was added."""
+    async with trio.open_nursery() as nursery:
+        for number in range(64):
+            nursery.start_soon(store.add, named(number))
+    for number in range(64):
+        assert await store.get(f"site-{number:04}") == named(number)
+
+
+async def test_reader_never_sees_an_older_version(store: Store) -> None:
+    """What a reader sees of a site only ever goes forward while it is being changed."""
+    await store.add(msgspec.structs.replace(SITE, client_id_issued_at=1))
+    seen = []
+
+    def next_version(site: Site) -> Site:
+        return msgspec.structs.replace(site, client_id_issued_at=site.client_id_issued_at + 1)
+
+    async def read() -> None:
+        while not seen or seen[-1] < 40:
+            await trio.lowlevel.checkpoint()
+            site = await store.get(SITE.oxd_id)
+            assert site is not None
+            seen.append(site.client_id_issued_at)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(read)
+        for version in range(2, 41):
+            assert (await store.change(SITE.oxd_id, next_version)).client_id_issued_at == version
+    assert seen == sorted(seen)
+
+
+async def test_cancelled_writers_hang_nobody(store: Store) -> None:
+    """Writers cancelled at any moment leave all or nothing of their write, and the others are served."""
+    kept = []
+
+    async def add(number: int, scope: trio.CancelScope) -> None:
+        with scope:
+            await store.add(named(number))
+            kept.append(number)
+
+    with trio.fail_after(30):
+        for ticks in range(20):
+            scopes = [trio.CancelScope() for _ in range(10)]
+            async with trio.open_nursery() as nursery:
+                for number, scope in enumerate(scopes):
+                    nursery.start_soon(add, ticks * 10 + number, scope)
+                for _ in range(ticks):
+                    await trio.lowlevel.checkpoint()
+                for scope in scopes[:5]:
+                    scope.cancel()
+    assert set(kept) >= {number for number in range(200) if number % 10 >= 5}
+    listed = {oxd_id for oxd_id, _ in await store.list()}
+    assert listed >= {f"site-{number:04}" for number in kept}
+    await store.add(SITE)
+
+
+async def test_secrets_are_not_in_a_repr(store: Store) -> None:
+    """A site or session in a log line shows who it is and nothing that opens a door."""
+    await store.add(SITE)
+    site = await store.get(SITE.oxd_id)
+    session = await store.change_session(SITE.oxd_id, lambda _: SESSION)
+    assert repr(site) == f"Site(oxd_id={SITE.oxd_id!r}, op_host={SITE.op_host!r})"
+    shown = f"{site!r} {site} {session!r} {session} {store!r} {dict(site.__rich_repr__())} {session.__rich_repr__()}"
+    for secret in ("s3cr3t", "t0ken", "us3r", "eyJ", "p4t", "0f-it"):
+        assert secret not in shown
+
+
+async def test_failures_are_store_errors(store: Store) -> None:
+    """Whoever catches StoreError catches every failure of a store."""
+    assert issubclass(SiteExists, StoreError)
+    with pytest.raises(StoreError, match="nobody"):
+        await store.remove("nobody")

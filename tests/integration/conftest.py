@@ -1,0 +1,55 @@
+"""What the integration tests share: skips that a person asked for, and a server bound to the test's folder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from oxd_server.sandbox import RunningSandbox
+from tests.integration.oxd_process import ServerProcess, running_server
+from tests.integration.sandbox_provider import running_sandbox
+
+# Only a person turns these off, and the summary says so; a missing tool is a failure, not a skip.
+SKIPS = {"node": "OXD_TEST_SKIP_NODE", "browser": "OXD_TEST_SKIP_BROWSER"}
+
+StartServer = Callable[..., AbstractAsyncContextManager[ServerProcess]]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip the tests of a marker whose variable is set to 1."""
+    for marker, variable in SKIPS.items():
+        if os.environ.get(variable) == "1":
+            for item in items:
+                if item.get_closest_marker(marker):
+                    item.add_marker(pytest.mark.skip(reason=f"{variable}=1 is set"))
+
+
+@pytest.fixture
+def start_server(tmp_path: Path) -> StartServer:
+    """Return `running_server` on the test's folder: `async with start_server({...}) as server:`."""
+
+    def start(
+        config: Mapping[str, Any] | None = None, default_site: Mapping[str, Any] | None = None
+    ) -> AbstractAsyncContextManager[ServerProcess]:
+        return running_server(tmp_path, config, default_site)
+
+    return start
+
+
+@pytest.fixture
+async def sandbox() -> AsyncIterator[RunningSandbox]:
+    """The sandbox's OpenID provider, in this process; its state may be looked at and its faults switched on."""
+    async with running_sandbox() as running:
+        yield running
+
+
+@pytest.fixture
+async def server(start_server: StartServer) -> AsyncIterator[ServerProcess]:
+    """A server with the default configuration."""
+    async with start_server() as running:
+        yield running

@@ -1,0 +1,168 @@
+// An OpenID provider to log in at: the certified `oidc-provider`, on plain http and loopback only.
+//
+//   node provider.mjs '{"port": 0, "idTokenSigningAlgs": ["RS256"], ...}'
+//
+// Its standard output carries one JSON object a line: first {"issuer": ...}, when it is ready, and then
+// one answer for each command line on its standard input:
+//
+//   {"command": "rotate_keys", "keepOld": false}   new signing keys, everything else goes on
+//   {"command": "requests"}                        the requests since the last time this was asked
+//
+// It leaves as soon as its standard input closes, so that it never outlives the test that started it.
+import { generateKeyPair, randomUUID } from 'node:crypto';
+import { createServer } from 'node:http';
+import { createInterface } from 'node:readline';
+import { promisify } from 'node:util';
+
+import { Provider } from 'oidc-provider';
+import MemoryAdapter from 'oidc-provider/lib/adapters/memory_adapter.js';
+
+// Every provider of this process keeps its clients, grants and sessions in the same place.
+class SharedAdapter extends MemoryAdapter {
+  constructor(model) {
+    super(model);
+  }
+}
+
+const DEFAULTS = {
+  port: 0,
+  idTokenSigningAlgs: ['RS256', 'PS256', 'ES256', 'EdDSA'],
+  pkceRequired: true,
+  rotateRegistrationAccessToken: true,
+  rotateRefreshToken: true,
+  alwaysIssueRefreshToken: true,
+  extraScopes: ['oxd', 'uma_protection'],
+  clients: [],
+  ttl: {},
+};
+
+const KEY_PAIRS = {
+  RS256: ['rsa', { modulusLength: 2048 }],
+  PS256: ['rsa', { modulusLength: 2048 }],
+  ES256: ['ec', { namedCurve: 'P-256' }],
+  EdDSA: ['ed25519', {}],
+};
+
+async function generateKeys(algs) {
+  return Promise.all(algs.map(async (alg) => {
+    const { privateKey } = await promisify(generateKeyPair)(...KEY_PAIRS[alg]);
+    return { ...privateKey.export({ format: 'jwk' }), kid: randomUUID(), use: 'sig', alg };
+  }));
+}
+
+function findAccount(_ctx, sub) {
+  const name = sub.charAt(0).toUpperCase() + sub.slice(1);
+  return {
+    accountId: sub,
+    claims: () => ({
+      sub,
+      name: `${name} Example`,
+      given_name: name,
+      family_name: 'Example',
+      preferred_username: sub,
+      updated_at: 1511281970,
+      email: `${sub}@example.com`,
+      email_verified: true,
+    }),
+  };
+}
+
+function configuration(options, keys) {
+  const algs = options.idTokenSigningAlgs;
+  return {
+    adapter: SharedAdapter,
+    jwks: { keys },
+    cookies: { keys: [options.cookieKey] },
+    clients: options.clients,
+    clientDefaults: { id_token_signed_response_alg: algs[0] },
+    enabledJWA: { idTokenSigningAlgValues: algs, userinfoSigningAlgValues: algs },
+    claims: {
+      profile: ['name', 'given_name', 'family_name', 'preferred_username', 'updated_at'],
+      email: ['email', 'email_verified'],
+    },
+    scopes: ['openid', 'offline_access', ...options.extraScopes],
+    findAccount,
+    pkce: { required: () => options.pkceRequired },
+    rotateRefreshToken: options.rotateRefreshToken,
+    issueRefreshToken: (_ctx, client, token) => client.grantTypeAllowed('refresh_token')
+      && (options.alwaysIssueRefreshToken || token.scopes.has('offline_access')),
+    // The provider refuses to fetch a client's keys from loopback; here everything lives there.
+    fetch: (url, { dispatcher, ...rest }) => globalThis.fetch(url, rest),
+    ttl: {
+      AccessToken: 600,
+      AuthorizationCode: 60,
+      ClientCredentials: 600,
+      Grant: 3600,
+      IdToken: 600,
+      Interaction: 600,
+      RefreshToken: 3600,
+      Session: 3600,
+      ...options.ttl,
+    },
+    features: {
+      devInteractions: { enabled: true },
+      registration: { enabled: true },
+      registrationManagement: {
+        enabled: true,
+        rotateRegistrationAccessToken: options.rotateRegistrationAccessToken,
+      },
+      clientCredentials: { enabled: true },
+      introspection: { enabled: true },
+      revocation: { enabled: true },
+      rpInitiatedLogout: { enabled: true },
+      userinfo: { enabled: true },
+      jwtUserinfo: { enabled: true },
+    },
+  };
+}
+
+class Host {
+  #options;
+  #keys = [];
+  #serve;
+  #requests = [];
+  #server = createServer((request, response) => {
+    this.#requests.push(`${request.method} ${request.url.split('?')[0]}`);
+    return this.#serve(request, response);
+  });
+
+  constructor(options) {
+    this.#options = { ...DEFAULTS, cookieKey: randomUUID(), ...options };
+  }
+
+  async start() {
+    await new Promise((resolve, reject) => {
+      this.#server.once('error', reject);
+      this.#server.listen(this.#options.port, '127.0.0.1', resolve);
+    });
+    this.issuer = `http://127.0.0.1:${this.#server.address().port}`;
+    await this.rotateKeys({ keepOld: false });
+    return { issuer: this.issuer };
+  }
+
+  // A provider's keys are fixed for its life, so a new one takes over on the same server.
+  async rotateKeys({ keepOld }) {
+    const fresh = await generateKeys(this.#options.idTokenSigningAlgs);
+    this.#keys = keepOld ? [...fresh, ...this.#keys] : fresh;
+    this.#serve = new Provider(this.issuer, configuration(this.#options, this.#keys)).callback();
+    return { kids: fresh.map(({ kid }) => kid) };
+  }
+
+  requests() {
+    return { requests: this.#requests.splice(0) };
+  }
+}
+
+const host = new Host(JSON.parse(process.argv[2] ?? '{}'));
+const COMMANDS = {
+  rotate_keys: ({ keepOld = false }) => host.rotateKeys({ keepOld }),
+  requests: () => host.requests(),
+};
+const answer = (object) => process.stdout.write(`${JSON.stringify(object)}\n`);
+
+answer(await host.start());
+for await (const line of createInterface({ input: process.stdin })) {
+  const { command, ...params } = JSON.parse(line);
+  answer(await COMMANDS[command](params));
+}
+process.exit(0);

@@ -1,0 +1,284 @@
+"""Discovery: which URL is asked, what is accepted, and how long it is kept."""
+
+import pytest
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+from oxd_server.op.cache import MAX_LIFETIME, MIN_LIFETIME, RETRY_INTERVAL, STALE_LIFETIME, lifetime_of
+from oxd_server.op.discovery import (
+    WELL_KNOWN,
+    DiscoveryCache,
+    ProviderMetadata,
+    discovery_url,
+    document_of,
+    normalize_op_host,
+    required,
+    supports_s256,
+)
+from oxd_server.op.errors import InvalidOpHost, OpErrorResponse, OpInvalidResponse, OpMetadataMissing, OpUnreachable
+from oxd_server.op.tls import make_ssl_context
+
+TARGET = WELL_KNOWN
+
+
+@pytest.mark.parametrize(
+    ("op_host", "expected"),
+    [
+        ("op.example", "https://op.example"),
+        (" https://op.example/ ", "https://op.example"),
+        ("https://op.example///", "https://op.example"),
+        ("http://localhost:8080", "http://localhost:8080"),
+        ("localhost:8080", "https://localhost:8080"),
+        ("https://op.example/realms/x/", "https://op.example/realms/x"),
+        ("https://op.example/.well-known/openid-configuration", "https://op.example"),
+        ("https://[::1]:8443", "https://[::1]:8443"),
+    ],
+)
+def test_op_host_is_normalized(op_host, expected):
+    """https is meant where no scheme is given, and slashes at the end do not count."""
+    assert normalize_op_host(op_host) == expected
+
+
+@pytest.mark.parametrize(
+    "op_host",
+    [
+        "", "   ", "/", "https://", "ftp://op.example", "https://user@op.example", "https://op.example?x=1",
+        "https://op.example#x", "https://op.example:port", "https://op.example:99999", "https://op example",
+        "https://op.example\\x", "https://op.exämple", "https://[::1", "javascript://op.example", "https://op\n.example",
+    ],
+)  # fmt: skip
+def test_op_host_that_is_none(op_host):
+    """What is no http(s) URL of a host, or has more in it than host, port and path, is refused."""
+    with pytest.raises(InvalidOpHost):
+        normalize_op_host(op_host)
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        (None, "https://op" + WELL_KNOWN),
+        ("", "https://op" + WELL_KNOWN),
+        ("/", "https://op" + WELL_KNOWN),
+        ("/realms/x", "https://op/realms/x" + WELL_KNOWN),
+        ("realms/x/", "https://op/realms/x" + WELL_KNOWN),
+        ("/realms/x" + WELL_KNOWN, "https://op/realms/x" + WELL_KNOWN),
+        (WELL_KNOWN, "https://op" + WELL_KNOWN),
+    ],
+)
+def test_discovery_url(path, expected):
+    """The well-known name is appended to host and path unless the path ends with it."""
+    assert discovery_url("op", path) == expected
+
+
+@pytest.mark.parametrize("path", ["x?y", "x#y", "x y", "x\\y"])
+def test_discovery_path_that_is_none(path):
+    """A path with a query, a fragment or other characters than a URL has is refused."""
+    with pytest.raises(InvalidOpHost, match="op_discovery_path"):
+        discovery_url("op", path)
+
+
+def test_missing_endpoint_is_named():
+    """A step that needs an endpoint which the OP does not have says which one."""
+    assert required("https://op/token", "token_endpoint") == "https://op/token"
+    with pytest.raises(OpMetadataMissing, match="token_endpoint"):
+        required(None, "token_endpoint")
+
+
+def test_defaults_of_the_specification():
+    """What an OP leaves out has the default that the specification gives."""
+    metadata = ProviderMetadata(issuer="https://op")
+    assert metadata.token_endpoint_auth_methods_supported == ("client_secret_basic",)
+    assert metadata.id_token_signing_alg_values_supported == ("RS256",)
+    assert not supports_s256(metadata)
+    assert document_of(metadata)["issuer"] == "https://op"
+
+
+@pytest.fixture
+def discovery(transport, clock):
+    return DiscoveryCache(transport, clock, lifetime=600)
+
+
+async def test_metadata_is_read(op, discovery):
+    """The metadata is what the OP says; unknown and null members do not matter."""
+    document = {
+        "issuer": op.base,
+        "token_endpoint": f"{op.base}/token",
+        "code_challenge_methods_supported": ["S256"],
+        "userinfo_endpoint": None,
+        "something_new": {"x": 1},
+    }
+    op.on("GET", TARGET, document)
+    metadata = await discovery.get(op.base)
+    assert (metadata.issuer, metadata.token_endpoint) == (op.base, f"{op.base}/token")
+    assert metadata.userinfo_endpoint is None
+    assert supports_s256(metadata)
+
+
+async def test_path_is_part_of_the_issuer(op, discovery):
+    """With a discovery path the issuer is host and path, and another path is another OP."""
+    for name in ("a", "b"):
+        op.on("GET", f"/{name}{WELL_KNOWN}", {"issuer": f"{op.base}/{name}"})
+    assert (await discovery.get(op.base, "a")).issuer == f"{op.base}/a"
+    assert (await discovery.get(op.base, "/b")).issuer == f"{op.base}/b"
+
+
+async def test_issuer_may_end_with_a_slash(op, discovery):
+    """The slash that is taken off before the well-known name is appended may be in the issuer."""
+    op.on("GET", TARGET, {"issuer": op.base + "/"})
+    assert (await discovery.get(op.base)).issuer == op.base + "/"
+
+
+@pytest.mark.parametrize("issuer", ["https://evil.example", "{base}/x", "{base}//", "{upper}", ""])
+async def test_another_issuer_is_refused(op, discovery, issuer):
+    """An issuer that is not the URL that was asked is refused."""
+    op.on("GET", TARGET, {"issuer": issuer.format(base=op.base, upper=op.base.upper())})
+    with pytest.raises(OpInvalidResponse, match="issuer"):
+        await discovery.get(op.base)
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {}, {"issuer": 1}, {"issuer": None}, {"token_endpoint": "https://op/t"},
+        {"issuer": "{base}", "token_endpoint": "/token"},
+        {"issuer": "{base}", "token_endpoint": ""},
+        {"issuer": "{base}", "token_endpoint": ["https://op/t"]},
+        {"issuer": "{base}", "jwks_uri": "file:///etc/passwd"},
+        {"issuer": "{base}", "authorization_endpoint": "javascript:alert(1)"},
+        {"issuer": "{base}", "authorization_endpoint": "https://op/a#fragment"},
+        {"issuer": "{base}", "userinfo_endpoint": "https://user:pw@op/"},
+        {"issuer": "{base}", "scopes_supported": "openid"},
+    ],
+)  # fmt: skip
+async def test_metadata_that_is_none(op, discovery, document):
+    """Metadata without an issuer, of wrong types, or with endpoints that are no URLs is refused."""
+    if document.get("issuer") == "{base}":
+        document = {**document, "issuer": op.base}
+    op.on("GET", TARGET, document)
+    with pytest.raises(OpInvalidResponse):
+        await discovery.get(op.base)
+
+
+async def test_https_issuer_with_http_endpoint_is_refused(tls_op, open_transport, authority, clock):
+    """An OP that is reached through TLS cannot send us to an endpoint without."""
+    context = make_ssl_context(authority.own.trust_store())
+    async with tls_op(authority.issue()) as op, open_transport(ssl_context=context) as transport:
+        op.on("GET", TARGET, {"issuer": op.base, "token_endpoint": "http://127.0.0.1/token"})
+        with pytest.raises(OpInvalidResponse, match="not an https URL"):
+            await DiscoveryCache(transport, clock).get(op.base)
+
+
+@pytest.mark.parametrize("status", [404, 500])
+async def test_error_status(op, discovery, status):
+    """An error status is the OP's error."""
+    op.on("GET", TARGET, {}, status=status)
+    with pytest.raises(OpErrorResponse):
+        await discovery.get(op.base)
+
+
+async def test_fresh_metadata_is_not_asked_for_again(op, discovery, clock):
+    """Within its lifetime the metadata comes from the cache; after it, from the OP."""
+    op.on("GET", TARGET, {"issuer": op.base})
+    assert discovery.cached(op.base) is None
+    first = await discovery.get(op.base)
+    clock.now += 599
+    assert discovery.cached(op.base) is first
+    assert await discovery.get(op.base + "/") is first
+    assert len(op.requests) == 1
+    clock.now += 1
+    assert discovery.cached(op.base) is None
+    await discovery.get(op.base)
+    assert len(op.requests) == 2
+
+
+async def test_one_fetch_for_many(op, discovery):
+    """Many who need the same metadata at once cause one request."""
+    go = trio.Event()
+    op.on("GET", TARGET, {"issuer": op.base}, before=go.wait)
+    async with trio.open_nursery() as nursery:
+        for _ in range(10):
+            nursery.start_soon(discovery.get, op.base)
+        await wait_all_tasks_blocked(0.01)
+        go.set()
+    assert len(op.requests) == 1
+
+
+@pytest.mark.parametrize("status", [500, 503, 429])
+async def test_stale_metadata_while_the_op_is_down(op, discovery, clock, status):
+    """While the OP reports that it is down, its last metadata is served, and it is asked again only now and then."""
+    op.on("GET", TARGET, {"issuer": op.base})
+    first = await discovery.get(op.base)
+    op.forget()
+    op.on("GET", TARGET, {}, status=status)
+    clock.now += 600
+    assert await discovery.get(op.base) is first
+    assert await discovery.get(op.base) is first
+    assert len(op.requests) == 1
+    clock.now += RETRY_INTERVAL
+    assert await discovery.get(op.base) is first
+    assert len(op.requests) == 2
+    clock.now += STALE_LIFETIME
+    with pytest.raises(OpErrorResponse):
+        await discovery.get(op.base)
+
+
+async def test_stale_metadata_while_nobody_answers(op, discovery, clock):
+    """The same when connections break."""
+
+    async def hang_up(stream):
+        pass
+
+    op.on("GET", TARGET, {"issuer": op.base})
+    first = await discovery.get(op.base)
+    op.forget()
+    op.raw("GET", TARGET, hang_up)
+    op.raw("GET", "/other" + TARGET, hang_up)
+    clock.now += 600
+    assert await discovery.get(op.base) is first
+    with pytest.raises(OpUnreachable):
+        await discovery.get(op.base, "other")
+
+
+@pytest.mark.parametrize(("json", "status"), [({}, 404), ({"issuer": "https://evil.example"}, 200)])
+async def test_wrong_answers_are_not_covered_by_stale_ones(op, discovery, clock, json, status):
+    """An OP that is up and answers wrongly is not hidden behind old metadata."""
+    op.on("GET", TARGET, {"issuer": op.base})
+    await discovery.get(op.base)
+    op.forget()
+    op.on("GET", TARGET, json, status=status)
+    clock.now += 600
+    with pytest.raises((OpErrorResponse, OpInvalidResponse)):
+        await discovery.get(op.base)
+
+
+async def test_cache_is_bounded(op, transport, clock):
+    """The cache holds no more OPs than its capacity; the oldest goes first."""
+    discovery = DiscoveryCache(transport, clock, capacity=3)
+    for number in range(5):
+        op.on("GET", f"/{number}{WELL_KNOWN}", {"issuer": f"{op.base}/{number}"})
+        await discovery.get(op.base, str(number))
+    assert len(discovery._cache) == 3
+    assert len(discovery._urls) <= 3
+    await discovery.get(op.base, "0")
+    assert len(op.requests) == 6
+
+
+@pytest.mark.parametrize(
+    ("control", "expected"),
+    [
+        ("", 600), ("public", 600), ("max-age=120", 120), ("public, max-age = 120, must-revalidate", 120),
+        ("MAX-AGE=120", 120), ("s-maxage=120", 600), ("max-age=0", MIN_LIFETIME), ("max-age=99999999", MAX_LIFETIME),
+        ("max-age=-1", 600), ("no-store", MIN_LIFETIME), ("max-age=120, no-cache", MIN_LIFETIME),
+    ],
+)  # fmt: skip
+def test_lifetime_by_cache_control(control, expected):
+    """max-age counts within bounds, no-store and no-cache mean the shortest lifetime, otherwise the default holds."""
+    assert lifetime_of({"cache-control": control}, 600) == expected
+
+
+async def test_lifetime_of_the_answer(op, discovery, clock):
+    """The OP's max-age wins over the default."""
+    op.on("GET", TARGET, {"issuer": op.base}, headers={"cache-control": "max-age=100"})
+    await discovery.get(op.base)
+    clock.now += 100
+    assert discovery.cached(op.base) is None

@@ -1,0 +1,399 @@
+"""Every reason to refuse an id_token, one test row each, and the tokens that pass."""
+
+import base64
+import json
+
+import pytest
+from joserfc.jwk import OctKey
+from joserfc.jws import JWSRegistry
+
+from oxd_server.op.errors import IdTokenCheck, IdTokenError
+from oxd_server.op.id_token import Expectations, Unchecked, half_hash, validate_id_token
+from oxd_server.op.jose import ALGORITHMS, KeySet, allowed_algorithms, needs_key_set, parse_key_set, sign_token
+
+NOW = 1_800_000_000.0
+SECRET = "client-secret-" * 5
+CLAIMS = {
+    "iss": "https://op.example",
+    "sub": "user",
+    "aud": "client",
+    "exp": NOW + 300,
+    "iat": NOW,
+    "nonce": "the-nonce",
+}
+
+
+def expectations(*algorithms, **changes):
+    values = {
+        "issuer": "https://op.example",
+        "client_id": "client",
+        "algorithms": frozenset(algorithms or ("ES256",)),
+        "nonce": "the-nonce",
+    }
+    return Expectations(**{**values, **changes})
+
+
+def refusal(token, keys, expected, now=NOW):
+    """The error that refuses the token."""
+    with pytest.raises(IdTokenError) as caught:
+        validate_id_token(token, keys, expected, now)
+    return caught.value
+
+
+def encode(value):
+    data = value if isinstance(value, bytes) else json.dumps(value).encode()
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+@pytest.mark.parametrize("alg", sorted(ALGORITHMS))
+def test_every_algorithm_is_accepted_where_it_is_expected(signers, alg):
+    """A valid id_token passes with each of the algorithms."""
+    keys = KeySet() if alg.startswith("HS") else signers[alg].key_set
+    token = validate_id_token(signers[alg].sign(CLAIMS), keys, expectations(alg, client_secret=SECRET), NOW)
+    assert (token.subject, token.header["alg"], token.claims["nonce"]) == ("user", alg, "the-nonce")
+
+
+@pytest.mark.parametrize("alg", sorted(ALGORITHMS))
+def test_every_algorithm_notices_a_changed_payload(signers, alg):
+    """With each of the algorithms a payload that was changed after signing is refused."""
+    keys = KeySet() if alg.startswith("HS") else signers[alg].key_set
+    header, _, signature = signers[alg].sign(CLAIMS).split(".")
+    token = ".".join([header, encode({**CLAIMS, "sub": "admin"}), signature])
+    assert refusal(token, keys, expectations(alg, client_secret=SECRET)).check is IdTokenCheck.BAD_SIGNATURE
+
+
+@pytest.mark.parametrize("alg", sorted(ALGORITHMS))
+@pytest.mark.parametrize("signature", ["", "AA", "A" * 43, "A" * 86, "A" * 342])
+def test_no_short_or_zero_signature_passes(signers, alg, signature):
+    """Empty, short and zero signatures are bad signatures with each of the algorithms."""
+    keys = KeySet() if alg.startswith("HS") else signers[alg].key_set
+    token = signers[alg].sign(CLAIMS).rpartition(".")[0] + "." + signature
+    assert refusal(token, keys, expectations(alg, client_secret=SECRET)).check is IdTokenCheck.BAD_SIGNATURE
+
+
+CHANGED_CLAIMS = [
+    ({"iss": None}, IdTokenCheck.MISSING_ISSUER),
+    ({"iss": "https://op.example/"}, IdTokenCheck.BAD_ISSUER),
+    ({"iss": "https://OP.example"}, IdTokenCheck.BAD_ISSUER),
+    ({"iss": ["https://op.example"]}, IdTokenCheck.BAD_CLAIM_TYPE),
+    ({"aud": None}, IdTokenCheck.MISSING_AUDIENCE),
+    ({"aud": []}, IdTokenCheck.MISSING_AUDIENCE),
+    ({"aud": "Client"}, IdTokenCheck.BAD_AUDIENCE),
+    ({"aud": "xclient"}, IdTokenCheck.BAD_AUDIENCE),
+    ({"aud": ["other"]}, IdTokenCheck.BAD_AUDIENCE),
+    ({"aud": 7}, IdTokenCheck.BAD_CLAIM_TYPE),
+    ({"aud": ["client", 7]}, IdTokenCheck.BAD_CLAIM_TYPE),
+    ({"aud": {"client": 1}}, IdTokenCheck.BAD_CLAIM_TYPE),
+    ({"aud": ["client", "other"], "azp": "client"}, IdTokenCheck.UNTRUSTED_AUDIENCE),
+    ({"azp": "other"}, IdTokenCheck.BAD_AUTHORIZED_PARTY),
+    ({"azp": ["client"]}, IdTokenCheck.BAD_AUTHORIZED_PARTY),
+    ({"exp": None}, IdTokenCheck.MISSING_EXPIRY),
+    ({"exp": NOW - 60}, IdTokenCheck.EXPIRED),
+    ({"exp": 0}, IdTokenCheck.EXPIRED),
+    ({"exp": str(NOW)}, IdTokenCheck.BAD_CLAIM_TYPE),
+    ({"exp": True}, IdTokenCheck.BAD_CLAIM_TYPE),
+    ({"exp": 10**400}, IdTokenCheck.BAD_CLAIM_TYPE),
+    ({"exp": 1e300}, IdTokenCheck.BAD_CLAIM_TYPE),
+    ({"iat": None}, IdTokenCheck.MISSING_ISSUED_AT),
+    ({"iat": NOW + 61}, IdTokenCheck.ISSUED_IN_THE_FUTURE),
+    ({"iat": "now"}, IdTokenCheck.BAD_CLAIM_TYPE),
+    ({"nbf": NOW + 61}, IdTokenCheck.NOT_YET_VALID),
+    ({"nbf": "now"}, IdTokenCheck.BAD_CLAIM_TYPE),
+    ({"sub": None}, IdTokenCheck.MISSING_SUBJECT),
+    ({"sub": ""}, IdTokenCheck.MISSING_SUBJECT),
+    ({"sub": 7}, IdTokenCheck.BAD_CLAIM_TYPE),
+    ({"nonce": None}, IdTokenCheck.MISSING_NONCE),
+    ({"nonce": "nonce"}, IdTokenCheck.BAD_NONCE),
+    ({"nonce": "xthe-nonce"}, IdTokenCheck.BAD_NONCE),
+    ({"nonce": "THE-NONCE"}, IdTokenCheck.BAD_NONCE),
+    ({"nonce": ""}, IdTokenCheck.BAD_NONCE),
+    ({"nonce": ["the-nonce"]}, IdTokenCheck.BAD_CLAIM_TYPE),
+]
+
+
+@pytest.mark.parametrize(("change", "check"), CHANGED_CLAIMS, ids=[f"{change}" for change, _ in CHANGED_CLAIMS])
+def test_one_wrong_claim_is_one_reason(signers, change, check):
+    """A validly signed id_token with one wrong claim is refused for exactly that."""
+    claims = {name: value for name, value in {**CLAIMS, **change}.items() if value is not None}
+    token = sign_raw(signers["ES256"], json.dumps(claims).encode())
+    assert refusal(token, signers["ES256"].key_set, expectations()).check is check
+
+
+def sign_raw(signer, payload, header=None):
+    """A validly signed token of any bytes."""
+    signing_input = f"{encode(header or {'alg': signer.alg, 'kid': signer.kid})}.{encode(payload)}"
+    signature = JWSRegistry.algorithms[signer.alg].sign(signing_input.encode(), signer.key)
+    return f"{signing_input}.{encode(signature)}"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"aud": ["client"]}, {"aud": ["client", "client"]}, {"azp": "client"}, {"exp": NOW - 59}, {"iat": NOW + 60},
+        {"exp": NOW + 0.5}, {"nbf": NOW}, {"iat": 0}, {"at_hash": "unchecked"}, {"c_hash": "unchecked"},
+    ],
+)  # fmt: skip
+def test_claims_that_pass(signers, change):
+    """An audience as a list, an azp of ours and clocks within the leeway are all in order."""
+    validate_id_token(signers["ES256"].sign({**CLAIMS, **change}), signers["ES256"].key_set, expectations(), NOW)
+
+
+def test_trusted_audience(signers):
+    """Another audience passes if it is trusted, and then azp must be there and be ours."""
+    expected = expectations(trusted_audiences=frozenset({"api"}))
+    two = {**CLAIMS, "aud": ["client", "api"]}
+    keys = signers["ES256"].key_set
+    validate_id_token(signers["ES256"].sign({**two, "azp": "client"}), keys, expected, NOW)
+    assert refusal(signers["ES256"].sign(two), keys, expected).check is IdTokenCheck.MISSING_AUTHORIZED_PARTY
+    assert (
+        refusal(signers["ES256"].sign({**two, "azp": "api"}), keys, expected).check is IdTokenCheck.BAD_AUTHORIZED_PARTY
+    )
+
+
+def test_leeway_is_a_setting(signers):
+    """Without leeway the id_token ends with its last second."""
+    token, keys = signers["ES256"].sign(CLAIMS), signers["ES256"].key_set
+    validate_id_token(token, keys, expectations(leeway=0), NOW + 299)
+    assert refusal(token, keys, expectations(leeway=0), NOW + 300).check is IdTokenCheck.EXPIRED
+
+
+def test_named_exceptions(signers):
+    """Expiry and nonce are left unchecked only where the caller says so by name."""
+    claims = {**CLAIMS, "exp": NOW - 1000}
+    del claims["nonce"]
+    expected = expectations(accept_expired=True, nonce=Unchecked.NONCE)
+    assert validate_id_token(signers["ES256"].sign(claims), signers["ES256"].key_set, expected, NOW).subject == "user"
+
+
+def test_subject_of_a_refreshed_id_token(signers):
+    """A refreshed id_token is for the same user, and the refusal shows neither of them."""
+    token, keys = signers["ES256"].sign(CLAIMS), signers["ES256"].key_set
+    validate_id_token(token, keys, expectations(subject="user"), NOW)
+    error = refusal(token, keys, expectations(subject="somebody"))
+    assert error.check is IdTokenCheck.BAD_SUBJECT
+    assert "somebody" not in str(error)
+
+
+@pytest.mark.parametrize("alg", ["ES256", "ES384", "ES512", "EdDSA", "PS384"])
+@pytest.mark.parametrize(
+    ("claim", "argument", "bad", "missing"),
+    [
+        ("at_hash", "access_token", IdTokenCheck.BAD_AT_HASH, IdTokenCheck.MISSING_AT_HASH),
+        ("c_hash", "code", IdTokenCheck.BAD_C_HASH, IdTokenCheck.MISSING_C_HASH),
+    ],
+)
+def test_hashes(signers, alg, claim, argument, bad, missing):
+    """at_hash and c_hash are compared when they are there and demanded where the flow requires them."""
+    signer, keys = signers[alg], signers[alg].key_set
+    expected = expectations(alg, **{argument: "a-token"})
+    demanding = expectations(alg, **{argument: "a-token", f"require_{claim}": True})
+    right = half_hash("a-token", ALGORITHMS[alg])
+    validate_id_token(signer.sign({**CLAIMS, claim: right}), keys, demanding, NOW)
+    validate_id_token(signer.sign(CLAIMS), keys, expected, NOW)
+    assert refusal(signer.sign(CLAIMS), keys, demanding).check is missing
+    for wrong in (half_hash("b-token", ALGORITHMS[alg]), right[:-1], "", 7, [right]):
+        assert refusal(signer.sign({**CLAIMS, claim: wrong}), keys, expected).check is bad
+
+
+def test_half_hash_example():
+    """The hash is that of the example in Core 1.0, appendix A.4 (c_hash for RS256)."""
+    code = "Qcb0Orv1zh30vL1MPRsbm-diHiMwcLyZvn1arpZv-Jxf_11jnpEX3Tgfvk"
+    assert half_hash(code, ALGORITHMS["RS256"]) == "LDktKdoQak3Pk0cnXxCltA"
+
+
+def test_unsigned_is_refused_even_if_asked_for():
+    """`none` is refused in every spelling, also if a client registered it."""
+    for name in ("none", "None", "NONE", ""):
+        token = f"{encode({'alg': name})}.{encode(CLAIMS)}."
+        for algorithms in (["ES256"], ["none"]):
+            assert refusal(token, KeySet(), expectations(*algorithms)).check is IdTokenCheck.ALGORITHM_NOT_ALLOWED
+
+
+def test_hmac_with_a_public_key_is_refused(signers):
+    """A token signed with an HMAC under the OP's public key is refused, whatever is expected."""
+    signer = signers["RS256"]
+    for secret in (signer.key.as_pem(private=False), signer.key.as_der(private=False)):
+        forged = sign_token({"kid": signer.kid}, CLAIMS, ALGORITHMS["HS256"], OctKey(secret, secret))
+        assert refusal(forged, signer.key_set, expectations("RS256")).check is IdTokenCheck.ALGORITHM_NOT_ALLOWED
+        expected = expectations("HS256", client_secret=SECRET)
+        assert refusal(forged, signer.key_set, expected).check is IdTokenCheck.BAD_SIGNATURE
+
+
+def test_published_symmetric_key_is_no_key(signers):
+    """An `oct` key in a key set is never used."""
+    secret = OctKey.import_key(SECRET)
+    keys = parse_key_set({"keys": [secret.as_dict()]})
+    token = sign_token({}, CLAIMS, ALGORITHMS["HS256"], secret)
+    assert refusal(token, keys, expectations("HS256")).check is IdTokenCheck.KEY_UNUSABLE
+    assert refusal(token, keys, expectations("RS256")).check is IdTokenCheck.ALGORITHM_NOT_ALLOWED
+
+
+@pytest.mark.parametrize(("alg", "octets"), [("HS256", 32), ("HS384", 48), ("HS512", 64)])
+def test_short_client_secret_is_no_hmac_key(alg, octets):
+    """A client secret shorter than the hash is refused as a key."""
+    for length, check in ((octets, None), (octets - 1, IdTokenCheck.KEY_UNUSABLE)):
+        secret = "s" * length
+        token = sign_token({}, CLAIMS, ALGORITHMS[alg], OctKey(secret.encode(), secret.encode()))
+        expected = expectations(alg, client_secret=secret)
+        if check is None:
+            validate_id_token(token, KeySet(), expected, NOW)
+        else:
+            assert refusal(token, KeySet(), expected).check is check
+
+
+def test_another_algorithm_than_registered_is_refused(signers):
+    """A valid signature with an algorithm that the client did not register is refused, and the error names both."""
+    keys = parse_key_set({"keys": [signers["RS256"].jwk, signers["PS256"].jwk]})
+    error = refusal(signers["PS256"].sign(CLAIMS), keys, expectations("RS256"))
+    assert (error.check, error.expected, error.actual) == (IdTokenCheck.ALGORITHM_NOT_ALLOWED, "RS256", "PS256")
+
+
+def test_key_without_kid(signers, make_signer):
+    """Without a kid the only key of the right type and use counts; several are refused; none is not found."""
+    token = make_signer(None)
+    other_types = [signers["RS256"].jwk, signers["EdDSA"].jwk, signers["ES384"].jwk]
+    for_encryption = {**make_signer("enc").jwk, "use": "enc"}
+    for_another = {**make_signer("alg").jwk, "alg": "ECDH-ES"}
+    for_signing = {**make_signer("ops").jwk, "key_ops": ["sign"]}
+    ignored = [*other_types, for_encryption, for_another, for_signing]
+    single = parse_key_set({"keys": [*ignored, token.jwk]})
+    validate_id_token(token.sign(CLAIMS), single, expectations(), NOW)
+    several = parse_key_set({"keys": [*ignored, token.jwk, make_signer("second").jwk]})
+    assert refusal(token.sign(CLAIMS), several, expectations()).check is IdTokenCheck.KEY_AMBIGUOUS
+    none = parse_key_set({"keys": ignored})
+    assert refusal(token.sign(CLAIMS), none, expectations()).check is IdTokenCheck.KEY_NOT_FOUND
+
+
+def test_key_by_kid(make_signer):
+    """With a kid the key of that name counts, and no other; two of the same name are refused."""
+    one, two, nameless = make_signer("one"), make_signer("two"), make_signer(None)
+    keys = parse_key_set({"keys": [one.jwk, two.jwk]})
+    validate_id_token(two.sign(CLAIMS), keys, expectations(), NOW)
+    assert refusal(make_signer("three").sign(CLAIMS), keys, expectations()).check is IdTokenCheck.KEY_NOT_FOUND
+    assert refusal(one.sign(CLAIMS), nameless.key_set, expectations()).check is IdTokenCheck.KEY_NOT_FOUND
+    twice = parse_key_set({"keys": [one.jwk, make_signer("one").jwk]})
+    assert refusal(one.sign(CLAIMS), twice, expectations()).check is IdTokenCheck.KEY_AMBIGUOUS
+    assert refusal(one.sign(CLAIMS, kid=7), keys, expectations()).check is IdTokenCheck.MALFORMED
+
+
+def test_key_of_another_curve(signers):
+    """An ES256 header does not make us use a P-384 key."""
+    token = signers["ES384"].sign(CLAIMS, alg="ES256")
+    assert refusal(token, signers["ES384"].key_set, expectations()).check is IdTokenCheck.KEY_NOT_FOUND
+
+
+@pytest.mark.parametrize(
+    ("header", "check"),
+    [
+        ({"crit": ["b64"], "b64": False}, IdTokenCheck.CRITICAL_HEADER),
+        ({"crit": []}, IdTokenCheck.CRITICAL_HEADER),
+        ({"crit": None}, IdTokenCheck.CRITICAL_HEADER),
+        ({"typ": "at+jwt"}, IdTokenCheck.BAD_TYPE),
+        ({"typ": "logout+jwt"}, IdTokenCheck.BAD_TYPE),
+        ({"typ": 1}, IdTokenCheck.BAD_TYPE),
+        ({"alg": None}, IdTokenCheck.MALFORMED),
+        ({"alg": ["ES256"]}, IdTokenCheck.MALFORMED),
+        ({"alg": "es256"}, IdTokenCheck.ALGORITHM_NOT_ALLOWED),
+    ],
+)
+def test_header_that_is_refused(signers, header, check):
+    """Critical extensions, other kinds of JWT and headers without an algorithm are refused."""
+    assert refusal(signers["ES256"].sign(CLAIMS, **header), signers["ES256"].key_set, expectations()).check is check
+
+
+@pytest.mark.parametrize("header", [{"typ": "JWT"}, {"typ": "jwt"}, {"typ": "application/jwt"}, {"x": 1}])
+def test_header_that_passes(signers, header):
+    """The type JWT in any spelling, and unknown members, are in order."""
+    validate_id_token(signers["ES256"].sign(CLAIMS, **header), signers["ES256"].key_set, expectations(), NOW)
+
+
+def test_keys_in_the_header_are_not_used(signers, make_signer):
+    """A key or a key address in the header does not count."""
+    forger = make_signer("kid-ES256")
+    token = forger.sign(CLAIMS, jwk=forger.jwk, jku="https://evil.example/jwks", x5u="https://evil.example/x5u")
+    assert refusal(token, signers["ES256"].key_set, expectations()).check is IdTokenCheck.BAD_SIGNATURE
+
+
+@pytest.mark.parametrize(
+    ("token", "check"),
+    [
+        ("", IdTokenCheck.MALFORMED),
+        ("a.b", IdTokenCheck.MALFORMED),
+        ("a.b.c.d", IdTokenCheck.MALFORMED),
+        ("a.b.c.d.e", IdTokenCheck.ENCRYPTED),
+        ("..", IdTokenCheck.MALFORMED),
+        ("!.b.c", IdTokenCheck.MALFORMED),
+        ("é.b.c", IdTokenCheck.MALFORMED),
+        ("\ud800.b.c", IdTokenCheck.MALFORMED),
+        ("a.b.c", IdTokenCheck.MALFORMED),
+        (f"{encode([])}.e30.c", IdTokenCheck.MALFORMED),
+        (f"{encode(b'{' * 1000)}.e30.c", IdTokenCheck.MALFORMED),
+        (f"{encode(b'[' * 40_000)}.e30.c", IdTokenCheck.MALFORMED),
+        (f"{encode(b'{}x')}.e30.c", IdTokenCheck.MALFORMED),
+        (f"{encode({'alg': 'ES256'})}=.e30.AA", IdTokenCheck.MALFORMED),
+        (f"{encode({'alg': 'ES256', 'kid': 'kid-ES256'})}.e30.A", IdTokenCheck.MALFORMED),
+        ("a" * 70_000, IdTokenCheck.TOO_LARGE),
+    ],
+)
+def test_text_that_is_no_token(signers, token, check):
+    """What is no signed JWT in compact form is refused as that."""
+    assert refusal(token, signers["ES256"].key_set, expectations()).check is check
+
+
+@pytest.mark.parametrize("payload", [b"[]", b"null", b"", b"{", b"\xff", b'{"a":"\\ud800"}', b"[" * 40_000, b"NaN"])
+def test_signed_payload_that_is_no_object(signers, payload):
+    """A valid signature over something else than a JSON object does not help."""
+    token = sign_raw(signers["ES256"], payload)
+    assert refusal(token, signers["ES256"].key_set, expectations()).check is IdTokenCheck.MALFORMED
+
+
+def test_last_of_equal_names_wins(signers):
+    """Of two claims with the same name the last one counts, as RFC 7519 section 4 allows."""
+    payload = json.dumps(CLAIMS).encode()
+    token = sign_raw(signers["ES256"], payload[:-1] + b', "iss": "https://evil.example"}')
+    assert refusal(token, signers["ES256"].key_set, expectations()).check is IdTokenCheck.BAD_ISSUER
+
+
+def test_nothing_secret_is_shown(signers):
+    """Neither errors nor expectations nor id_tokens show nonces, tokens, codes or secrets."""
+    secrets = ("the-nonce", "wrong-nonce", "the-access-token", "the-code", SECRET)
+    expected = expectations(access_token="the-access-token", code="the-code", client_secret=SECRET)
+    claims = {**CLAIMS, "nonce": "wrong-nonce"}
+    keys = signers["ES256"].key_set
+    errors = [
+        refusal(signers["ES256"].sign(claims), keys, expected),
+        refusal(signers["ES256"].sign({**CLAIMS, "at_hash": "x"}), keys, expected),
+        refusal(signers["ES256"].sign({**CLAIMS, "c_hash": "x"}), keys, expected),
+    ]
+    token = validate_id_token(signers["ES256"].sign(CLAIMS), keys, expectations(), NOW)
+    texts = [repr(expected), repr(token), *(f"{e} {e!r} {e.expected} {e.actual}" for e in errors)]
+    assert not [secret for secret in secrets for text in texts if secret in text]
+
+
+def test_long_values_are_cut_in_errors(signers):
+    """An error does not repeat a long value in full."""
+    error = refusal(signers["ES256"].sign({**CLAIMS, "iss": "x" * 5000}), signers["ES256"].key_set, expectations())
+    assert len(error.actual) < 300
+
+
+@pytest.mark.parametrize(
+    ("registered", "published", "expected"),
+    [
+        ("ES256", ("RS256",), {"ES256"}),
+        ("HS256", ("RS256",), {"HS256"}),
+        ("none", ("none", "RS256"), set()),
+        ("XX999", ("RS256",), set()),
+        (None, ("none", "RS256", "HS256", "XX999", "EdDSA"), {"RS256", "EdDSA"}),
+        (None, (), set()),
+    ],
+)
+def test_allowed_algorithms(registered, published, expected):
+    """The registered algorithm alone counts, else the asymmetric ones that the OP publishes; never none."""
+    assert allowed_algorithms(registered, published) == expected
+
+
+def test_needs_key_set():
+    """Only HMACs do without the OP's keys."""
+    assert needs_key_set({"HS256", "ES256"})
+    assert not needs_key_set({"HS256", "HS512"})
+    assert not needs_key_set(set())

@@ -1,0 +1,178 @@
+"""Registration of a client and its management."""
+
+import msgspec
+import pytest
+
+from oxd_server.op.discovery import ProviderMetadata
+from oxd_server.op.errors import MalformedToken, OpErrorResponse, OpInvalidResponse, OpMetadataMissing
+from oxd_server.op.registration import (
+    ClientMetadata,
+    client_metadata,
+    delete_client,
+    read_client,
+    register_client,
+    update_client,
+)
+
+ANSWER = {
+    "client_id": "client",
+    "client_secret": "secret",
+    "registration_access_token": "rat",
+    "registration_client_uri": "https://op/register/client",
+    "client_id_issued_at": 1_800_000_000,
+    "client_secret_expires_at": 0,
+    "redirect_uris": ["https://app/cb"],
+    "something_new": {"x": 1},
+}
+CLIENT = ClientMetadata(redirect_uris=("https://app/cb",), client_name="App", trusted_client=False)
+
+
+def metadata(op):
+    return ProviderMetadata(issuer=op.base, registration_endpoint=op.base + "/register")
+
+
+@pytest.mark.parametrize("status", [200, 201])
+@pytest.mark.parametrize("token", [None, "initial"])
+async def test_registration(op, client, status, token):
+    """What is set is sent under its registered name, what is not set is left out, and the answer is read."""
+    op.on("POST", "/register", ANSWER, status=status)
+    registered = await register_client(client, metadata(op), CLIENT, initial_access_token=token)
+    assert op.requests[0].json == {
+        "redirect_uris": ["https://app/cb"],
+        "client_name": "App",
+        "trusted_client": False,
+    }
+    assert op.requests[0].headers.get("authorization") == (f"Bearer {token}" if token else None)
+    assert (registered.client_id, registered.client_secret) == ("client", "secret")
+    assert registered.registration_access_token == "rat"
+    assert registered.registration_client_uri == "https://op/register/client"
+    assert (registered.client_id_issued_at, registered.client_secret_expires_at) == (1_800_000_000, 0)
+    assert registered.metadata == {"redirect_uris": ["https://app/cb"], "something_new": {"x": 1}}
+
+
+async def test_registration_with_the_least_answer(op, client):
+    """A client id alone is an answer."""
+    op.on("POST", "/register", {"client_id": "client"}, status=201)
+    registered = await register_client(client, metadata(op), CLIENT)
+    assert (registered.client_secret, registered.client_secret_expires_at) == (None, None)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"client_id": None}, {"client_id": ""}, {"client_id": 7}, {"client_secret": 7},
+        {"registration_access_token": []}, {"registration_client_uri": "/register/x"},
+        {"registration_client_uri": "file:///x"}, {"client_id_issued_at": "now"}, {"client_secret_expires_at": -1},
+    ],
+)  # fmt: skip
+async def test_answer_that_is_refused(op, client, change):
+    """An answer without a client id, or with members of wrong types, is an invalid response."""
+    op.on("POST", "/register", {**ANSWER, **change}, status=201)
+    with pytest.raises(OpInvalidResponse):
+        await register_client(client, metadata(op), CLIENT)
+
+
+async def test_refused_registration(op, client):
+    """The OP's reason reaches the caller."""
+    op.on("POST", "/register", {"error": "invalid_redirect_uri"}, status=400)
+    with pytest.raises(OpErrorResponse) as caught:
+        await register_client(client, metadata(op), CLIENT)
+    assert caught.value.oauth_error == "invalid_redirect_uri"
+
+
+async def test_no_registration_endpoint(client):
+    """Without a registration endpoint the error says what is missing."""
+    with pytest.raises(OpMetadataMissing, match="registration_endpoint"):
+        await register_client(client, ProviderMetadata(issuer="https://op"), CLIENT)
+
+
+async def test_read(op, client):
+    """The client is read with its registration access token."""
+    url = op.on("GET", "/register/client", {**ANSWER, "registration_access_token": None})
+    registered = await read_client(client, "client", url, "rat")
+    assert op.requests[0].headers["authorization"] == "Bearer rat"
+    assert registered.registration_access_token is None
+
+
+async def test_update_sends_the_whole(op, client):
+    """An update sends what the OP knows with the changes applied and the client id, and none of the credentials."""
+    url = op.on("PUT", "/register/client", {**ANSWER, "registration_access_token": "rotated"})
+    registered = await update_client(
+        client, "client", url, "rat", known=ANSWER, changes=ClientMetadata(client_name="New", contacts=("a@b",))
+    )
+    assert op.requests[0].json == {
+        "client_id": "client",
+        "client_name": "New",
+        "contacts": ["a@b"],
+        "redirect_uris": ["https://app/cb"],
+        "something_new": {"x": 1},
+    }
+    assert registered.registration_access_token == "rotated"
+
+
+async def test_update_of_the_expiry_of_the_secret(op, client):
+    """The expiry of the secret is sent where the caller names it."""
+    url = op.on("PUT", "/register/client", ANSWER)
+    await update_client(client, "client", url, "rat", known={}, changes=CLIENT, client_secret_expires_at=1_900_000_000)
+    assert op.requests[0].json["client_secret_expires_at"] == 1_900_000_000
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT"])
+async def test_answer_about_another_client(op, client, method):
+    """An answer about another client is refused."""
+    url = op.on(method, "/register/client", {**ANSWER, "client_id": "other"})
+    with pytest.raises(OpInvalidResponse, match="another client_id"):
+        if method == "GET":
+            await read_client(client, "client", url, "rat")
+        else:
+            await update_client(client, "client", url, "rat", known={}, changes=CLIENT)
+
+
+@pytest.mark.parametrize("status", [204, 200])
+async def test_deletion(op, client, status):
+    """The client is deleted with its registration access token."""
+    url = op.on("DELETE", "/register/client", body=b"", status=status)
+    await delete_client(client, url, "rat")
+    assert op.requests[0].headers["authorization"] == "Bearer rat"
+
+
+async def test_refused_deletion(op, client):
+    """A refusal is the OP's error; a token that is none is not sent."""
+    url = op.on("DELETE", "/register/client", {"error": "invalid_token"}, status=401)
+    with pytest.raises(OpErrorResponse):
+        await delete_client(client, url, "rat")
+    with pytest.raises(MalformedToken):
+        await delete_client(client, url, "r\nat")
+
+
+def test_metadata_in_typed_form():
+    """What the OP answered becomes typed; members that are null, unknown or of another type are left out."""
+    answered = {
+        "redirect_uris": ["https://app/cb"], "client_name": None, "contacts": "one@b", "default_max_age": "x",
+        "require_auth_time": True, "something_new": 1,
+    }  # fmt: skip
+    assert client_metadata(answered) == ClientMetadata(redirect_uris=("https://app/cb",), require_auth_time=True)
+    assert client_metadata({}) == ClientMetadata()
+
+
+def test_every_field_reaches_the_document():
+    """Each of the fields is sent under its own name and read back from it."""
+    values = {
+        field.name: {"jwks": {"keys": []}}.get(field.name)
+        or ({"int": 1, "bool": True, "str": "x"}.get(_type_name(field.type)) or ["x"])
+        for field in msgspec.structs.fields(ClientMetadata)
+    }
+    client = msgspec.convert(values, ClientMetadata)
+    assert msgspec.to_builtins(client) == values
+    assert client_metadata(values) == client
+
+
+def _type_name(union):
+    return next((kind.__name__ for kind in union.__args__ if kind in (int, bool, str)), "")
+
+
+async def test_credentials_are_not_shown(op, client):
+    """The repr of an answer shows neither the secret nor the token."""
+    op.on("POST", "/register", {**ANSWER, "software_statement": "statement"}, status=201)
+    shown = repr(await register_client(client, metadata(op), CLIENT))
+    assert not [secret for secret in ("secret'", "'rat'", "statement") if secret in shown]

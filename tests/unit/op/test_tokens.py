@@ -1,0 +1,135 @@
+"""The token endpoint: what each grant sends, and what of the answer is accepted."""
+
+import base64
+
+import msgspec
+import pytest
+
+from oxd_server.op.answer import Answer
+from oxd_server.op.client_auth import ClientCredentials
+from oxd_server.op.discovery import ProviderMetadata
+from oxd_server.op.errors import ClientSecretExpired, OpErrorResponse, OpInvalidResponse, OpMetadataMissing
+from oxd_server.op.tokens import (
+    TokenAnswer,
+    exchange_code,
+    process_token_answer,
+    refresh_tokens,
+    request_client_token,
+    request_tokens,
+)
+
+CREDENTIALS = ClientCredentials(client_id="client", client_secret="secret")
+TOKENS = {
+    "access_token": "at",
+    "token_type": "Bearer",
+    "expires_in": 300,
+    "refresh_token": "rt",
+    "id_token": "a.b.c",
+    "scope": "openid",
+}
+
+
+def metadata(op):
+    return ProviderMetadata(issuer=op.base, token_endpoint=op.base + "/token")
+
+
+@pytest.mark.parametrize("verifier", [None, "v" * 43])
+async def test_code_grant(op, client, verifier):
+    """The code goes to the token endpoint with redirect URI, PKCE verifier and the client's authentication."""
+    op.on("POST", "/token", TOKENS)
+    tokens = await exchange_code(
+        client, metadata(op), CREDENTIALS, code="c&d", redirect_uri="https://app/cb", code_verifier=verifier
+    )
+    assert tokens == TokenAnswer(**TOKENS)
+    expected = {"grant_type": "authorization_code", "code": "c&d", "redirect_uri": "https://app/cb"}
+    assert op.requests[0].form == expected | ({"code_verifier": verifier} if verifier else {})
+    assert base64.b64decode(op.requests[0].headers["authorization"].removeprefix("Basic ")) == b"client:secret"
+
+
+@pytest.mark.parametrize("scope", [None, "openid email"])
+async def test_refresh_grant(op, client, scope):
+    """The refresh token goes to the token endpoint, with the scope where one is asked for."""
+    op.on("POST", "/token", {**TOKENS, "refresh_token": None})
+    tokens = await refresh_tokens(client, metadata(op), CREDENTIALS, refresh_token="rt", scope=scope)
+    assert tokens.refresh_token is None
+    form = {"grant_type": "refresh_token", "refresh_token": "rt"}
+    assert op.requests[0].form == form | ({"scope": scope} if scope else {})
+
+
+@pytest.mark.parametrize("scope", [None, "uma_protection oxd"])
+async def test_client_credentials_grant(op, client, scope):
+    """The client asks for a token of its own."""
+    op.on("POST", "/token", {"access_token": "at", "token_type": "bearer"})
+    credentials = ClientCredentials(client_id="client", client_secret="secret", method="client_secret_post")
+    tokens = await request_client_token(client, metadata(op), credentials, scope=scope)
+    assert (tokens.access_token, tokens.expires_in, tokens.id_token) == ("at", None, None)
+    form = {"grant_type": "client_credentials", "client_id": "client", "client_secret": "secret"}
+    assert op.requests[0].form == form | ({"scope": scope} if scope else {})
+
+
+async def test_another_grant(op, client):
+    """Any other grant can be sent and its answer read by who knows it."""
+    op.on("POST", "/token", {"ticket": "t"}, status=403)
+    answer = await request_tokens(client, metadata(op), CREDENTIALS, {"grant_type": "urn:x"}, step="RPT")
+    assert (answer.status, answer.json_object(), answer.step) == (403, {"ticket": "t"}, "RPT")
+
+
+async def test_error_of_the_op(op, client):
+    """The OP's refusal keeps its meaning."""
+    op.on("POST", "/token", {"error": "invalid_grant"}, status=400)
+    with pytest.raises(OpErrorResponse) as caught:
+        await exchange_code(client, metadata(op), CREDENTIALS, code="c", redirect_uri="u")
+    assert (caught.value.oauth_error, caught.value.status) == ("invalid_grant", 400)
+
+
+async def test_no_token_endpoint(client):
+    """Without a token endpoint the error says what is missing."""
+    with pytest.raises(OpMetadataMissing, match="token_endpoint"):
+        await refresh_tokens(client, ProviderMetadata(issuer="https://op"), CREDENTIALS, refresh_token="rt")
+
+
+async def test_expired_secret_is_not_sent(op, client):
+    """With an expired client secret nothing is sent."""
+    expired = ClientCredentials(client_id="client", client_secret="secret", client_secret_expires_at=1)
+    with pytest.raises(ClientSecretExpired):
+        await refresh_tokens(client, metadata(op), expired, refresh_token="rt")
+    assert op.requests == []
+
+
+def answer(body, status=200):
+    return Answer(status, {}, msgspec.json.encode(body), "op.example", "token request")
+
+
+@pytest.mark.parametrize(
+    ("sent", "expected"),
+    [(300, 300), ("300", 300), (300.0, 300), (0, 0), (None, None), (299.9, 299)],
+)
+def test_expires_in(sent, expected):
+    """The lifetime is whole seconds, as a number or as digits."""
+    assert process_token_answer(answer({**TOKENS, "expires_in": sent})).expires_in == expected
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"expires_in": "soon"}, {"expires_in": -1}, {"expires_in": True}, {"expires_in": 1e300}, {"expires_in": []},
+        {"expires_in": "-1"}, {"expires_in": "٣"}, {"expires_in": 10**13}, {"token_type": "DPoP"}, {"token_type": None},
+        {"token_type": 1}, {"access_token": 1}, {"refresh_token": []}, {"id_token": {}}, {"scope": ["openid"]},
+    ],
+)  # fmt: skip
+def test_answer_that_is_refused(change):
+    """Wrong types, impossible lifetimes and other token types than Bearer are an invalid response."""
+    with pytest.raises(OpInvalidResponse):
+        process_token_answer(answer({**TOKENS, **change}))
+
+
+def test_missing_tokens_are_none():
+    """What the OP did not issue is None, and an empty text is nothing."""
+    assert process_token_answer(answer({})) == TokenAnswer()
+    assert process_token_answer(answer({"access_token": "", "id_token": None})) == TokenAnswer()
+
+
+def test_tokens_are_not_shown():
+    """The repr of an answer shows no token."""
+    shown = repr(TokenAnswer(access_token="secret1", refresh_token="secret2", id_token="secret3"))
+    assert "secret" not in shown

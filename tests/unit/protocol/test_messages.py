@@ -1,0 +1,638 @@
+"""From a frame's body to typed params, and from a result to a frame: each disguise that the libraries use."""
+
+import json
+from typing import Any
+
+import msgspec
+import pytest
+
+from oxd_protocol.catalog import find_command
+from oxd_protocol.connect import GetTokensByCodeResult, GetUserInfoResult
+from oxd_protocol.errors import ERROR_CODES, CommandError, FramingError, ParamsError
+from oxd_protocol.framing import PREFERRED_RESPONSE_BYTES
+from oxd_protocol.messages import (
+    Params,
+    Request,
+    Response,
+    claims_as_lists,
+    decode_object,
+    decode_params,
+    decode_request,
+    encode_body,
+    encode_response,
+    error_response,
+)
+from oxd_protocol.site import OxdIdResult
+from oxd_protocol.uma import Condition, IntrospectRptResult, Permission, Resource, UmaRsCheckAccessResult
+
+REQUIRED: dict[str, dict[str, Any]] = {
+    "get_client_token": {"client_id": "c", "op_host": "https://op"},
+    "uma_rs_protect": {"resources": [{"path": "/p"}]},
+    "uma_rs_check_access": {"path": "/p", "http_method": "GET"},
+    "uma_rp_get_rpt": {"ticket": "t"},
+    "introspect_access_token": {"access_token": "at"},
+}
+
+
+def _params(command: str, **raw: Any) -> Any:
+    """Decode params, the required ones filled in where the test does not name them."""
+    found = find_command(command)
+    assert found is not None
+    ids = {"oxd_id": "id"} if "oxd_id" in found.params.__struct_fields__ else {}
+    return decode_params(found, {**ids, **REQUIRED.get(command, {}), **raw})
+
+
+def _fields(params: Params) -> dict[str, Any]:
+    return {name: getattr(params, name) for name in params.__struct_fields__}
+
+
+def _refused(command: str, **raw: Any) -> CommandError:
+    with pytest.raises(CommandError) as caught:
+        _params(command, **raw)
+    return caught.value
+
+
+# Envelopes in
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"command":"get_rp","params":{"list":true}}',
+        b'{"params":{"list":true},"command":"get_rp"}',
+        b'{"x":[1],"params":{"list":true},"y":null,"command":"get_rp","z":{}}',
+        b'{"command":"old","command":"get_rp","params":{"list":true}}',
+    ],
+)
+def test_keys_come_in_any_order(body: bytes) -> None:
+    """Command and params are found in any order; other keys are ignored, and the last of equal ones counts (row 8)."""
+    request = decode_request(body)
+    assert (request.command, request.params) == ("get_rp", {"list": True})
+
+
+@pytest.mark.parametrize("params", [b"", b',"params":null', b',"params":[]', b',"params":{}'])
+def test_no_params(params: bytes) -> None:
+    """Absent, null and empty params are the same, and so is the [] that PHP makes of an empty map (rows 9 and 12)."""
+    assert decode_request(b'{"command":"get_rp"' + params + b"}").params == {}
+
+
+@pytest.mark.parametrize("command", [b"", b'"command":null,', b'"command":"",', b'"command":" ",', b'"command":5,'])
+def test_no_command(command: bytes) -> None:
+    """An object without a command is a bad request; the connection can stay open."""
+    with pytest.raises(CommandError, match='has no "command"') as caught:
+        decode_request(b"{" + command + b'"params":{}}')
+    assert caught.value.code == "invalid_request"
+
+
+@pytest.mark.parametrize("params", [b'"x"', b"[1]", b"5", b"true", b'""'])
+def test_params_that_are_no_object(params: bytes) -> None:
+    """Params of another type are a bad request; the connection can stay open."""
+    with pytest.raises(ParamsError, match="must be a JSON object"):
+        decode_request(b'{"command":"get_rp","params":' + params + b"}")
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"[]", b'"x"', b"5", b"null", b"{", b"{]}", b"{'a':1}", b'{"a":1}x', b'{"a":\x00}', b'{"a":"\n"}']
+)
+def test_a_body_that_is_no_json_object(body: bytes) -> None:
+    """A body that is no JSON object breaks the stream: the connection closes."""
+    with pytest.raises(FramingError, match="not a JSON object") as caught:
+        decode_request(body)
+    assert caught.value.code == "invalid_request"
+
+
+@pytest.mark.parametrize("number", [b"NaN", b"Infinity", b"-Infinity", b"9" * 5000, b"01", b"+1", b".5"])
+def test_numbers_that_are_none(number: bytes) -> None:
+    """What JSON does not know as a number, or nobody can mean, is refused."""
+    with pytest.raises(FramingError, match="not a JSON object") as caught:
+        decode_object(b'{"a":' + number + b"}")
+    assert "sys." not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (b"J\xf6rg", "J\ufffdrg"),
+        ("JÃ¶rg".encode(), "JÃ¶rg"),
+        (b"\\ud83d\\ude00", "\U0001f600"),
+        (b"\\ud83d", "\ufffd"),
+        (b"\\ude00\\ud83d", "\ufffd\ufffd"),
+        (b"\xed\xa0\xbd", "\ufffd\ufffd\ufffd"),
+        (b"\\u0000\x7f", "\0\x7f"),
+        (b"\\u003ca\\u0026b\\u003e \\/", "<a&b> /"),
+    ],
+    ids=["Latin-1", "encoded twice", "surrogate pair", "half a pair", "wrong halves", "CESU-8", "control", "escapes"],
+)
+def test_mangled_text_is_only_text(text: bytes, expected: str) -> None:
+    """Text in a wrong encoding is accepted; what is no character becomes U+FFFD (row 7), in keys as well."""
+    assert decode_object(b'{"a":["' + text + b'"]}') == {"a": [expected]}
+    assert decode_object(b'{"' + text + b'":1}') == {expected: 1}
+
+
+def test_large_numbers() -> None:
+    """Numbers beyond 64 bits, or beyond all floats, are numbers."""
+    assert decode_object(b'{"a":99999999999999999999,"b":1e999}') == {"a": 99999999999999999999, "b": float("inf")}
+
+
+def test_nesting_has_a_limit() -> None:
+    """A hundred levels are accepted; more are a bad request, never a crash, and the connection can stay open."""
+    lists, objects = b"[" * 99 + b"]" * 99, b'{"a":' * 99 + b"1" + b"}" * 99
+    assert decode_object(b'{"a":' + lists + b"}")
+    assert decode_object(b'{"a":' + objects + b"}")
+    wide = b"[" + b"{}," * 1000 + b"{}]"
+    assert len(decode_object(b'{"a":' + wide + b"}")["a"]) == 1001
+    for deep in (b"[" + lists + b"]", b'{"a":' + objects + b"}", b"[" * 30_000 + b"]" * 30_000):
+        with pytest.raises(ParamsError, match="nested deeper than 100 levels"):
+            decode_object(b'{"a":' + deep + b"}")
+        with pytest.raises(ParamsError, match="nested deeper than 100 levels"):
+            decode_object(b'{"b":"\xff","a":' + deep + b"}")
+
+
+def test_secrets_stay_out_of_representations() -> None:
+    """What is printed by accident shows no params, no results and no data of an answer."""
+    secret = "s3cret"
+    shown = [
+        repr(Request("get_user_info", {"access_token": secret})),
+        repr(_params("introspect_access_token", access_token=secret)),
+        repr(OxdIdResult(oxd_id=secret)),
+        repr(Response("ok", {"client_secret": secret})),
+    ]
+    assert secret not in "".join(shown)
+    assert shown[0] == "Request(command='get_user_info')"
+
+
+def test_a_wrong_type_is_named_without_its_value() -> None:
+    """The error for a wrong type names the parameter and both types, not the value: it may be a secret."""
+    error = _refused("register_site", client_secret={"s3cret": 1})
+    assert isinstance(error, ParamsError)
+    assert str(error) == "invalid_request: 'client_secret' must be a text, not an object."
+
+
+# Absent, in every disguise
+
+
+@pytest.mark.parametrize("blank", [None, "", " ", "\t", [], [""], [None], [None, "", " "]], ids=repr)
+def test_blank_is_absent(blank: Any) -> None:
+    """Null, blank text and lists of nothing else are absent, whatever the parameter's type (rows 9, 10 and 11)."""
+    nothing = _fields(_params("register_site"))
+    assert _fields(_params("register_site", **dict.fromkeys(nothing, blank))) == nothing
+    assert _params("get_authorization_url", custom_parameters=blank).custom_parameters == {}
+    assert _params("update_site", client_secret_expires_at=blank).client_secret_expires_at == 0
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["client_id", "client_secret", "op_discovery_path", "protection_access_token", "post_logout_redirect_uri"],
+)
+def test_blank_scalars_of_the_libraries(name: str) -> None:
+    """The scalars that libraries are known to send blank are absent then (row 10)."""
+    assert getattr(_params("register_site", **{name: ""}), name) is None
+
+
+def test_blank_items_are_dropped() -> None:
+    """Blank and null items of a list are dropped, the others kept as they are (row 11)."""
+    assert _params("register_site", contacts=["", "a@b", None, " c "]).contacts == ("a@b", " c ")
+    assert _params("register_site", acr_values=["", "basic"]).acr_values == ("basic",)
+
+
+def test_blank_protected_resources() -> None:
+    """Null, "" and [] are absent within UMA resources and conditions too (row 21)."""
+    for blank in (None, "", []):
+        condition = {"httpMethods": ["GET"], "scopes": blank, "ticketScopes": blank, "scope_expression": blank}
+        params = _params("uma_rs_protect", resources=[{"path": "/p", "conditions": [condition]}])
+        assert params.resources == (Resource(path="/p", conditions=(Condition(http_methods=("GET",)),)),)
+        params = _params("uma_rs_protect", resources=[{"path": "/p", "conditions": blank}, blank or None])
+        assert params.resources == (Resource(path="/p"),)
+    params = _params("uma_rs_protect", resources=[{"path": "/p", "conditions": [{"scope_expression": {}}]}])
+    assert params.resources[0].conditions == (Condition(),)
+
+
+@pytest.mark.parametrize("rpt", [None, "", "null"])
+def test_no_rpt_was_sent(rpt: str | None) -> None:
+    """A null or blank rpt in uma_rs_check_access says that the request had none (row 22)."""
+    assert _params("uma_rs_check_access", rpt=rpt).rpt is None
+
+
+def test_the_token_null() -> None:
+    """The text "null" is no token (row 23), but it is a text like any other elsewhere."""
+    assert _params("register_site", protection_access_token="null").protection_access_token is None
+    assert _refused("get_user_info", access_token="null").code == "bad_request"
+    assert _params("register_site", client_name="null").client_name == "null"
+
+
+def test_no_protection_token_is_needed_to_decode() -> None:
+    """The decoder leaves it to others whether a command needs a protection_access_token (row 24)."""
+    assert _params("introspect_access_token").protection_access_token is None
+    assert _params("introspect_rpt", rpt="r").protection_access_token is None
+
+
+# What is spelt or typed differently
+
+
+def test_unknown_keys_are_ignored() -> None:
+    """A client's own settings among the params do no harm, of whatever type they are (row 25)."""
+    assert _params("remove_site", host="127.0.0.1", port=8099, https_extension=True, x={"y": []}).oxd_id == "id"
+
+
+@pytest.mark.parametrize("empty", [[], {}, None, ""], ids=repr)
+def test_custom_parameters_empty(empty: Any) -> None:
+    """An empty list is an empty map (row 12)."""
+    assert _params("get_authorization_url", custom_parameters=empty).custom_parameters == {}
+
+
+def test_custom_parameters() -> None:
+    """Values become text: digits of a number, true or false, the JSON text of the rest; null is left out."""
+    custom = {"t": "a b", "n": 1, "f": 1.5, "b": True, "l": [1, "x"], "o": {"k": None}, "z": None, "e": ""}
+    assert _params("get_authorization_url", custom_parameters=custom).custom_parameters == {
+        "t": "a b", "n": "1", "f": "1.5", "b": "true", "l": '[1,"x"]', "o": '{"k":null}', "e": "",
+    }  # fmt: skip
+
+
+def test_custom_parameters_as_go_spells_them() -> None:
+    """CustomParameters is custom_parameters (row 13), in get_authorization_url."""
+    assert _params("get_authorization_url", CustomParameters={"a": "b"}).custom_parameters == {"a": "b"}
+
+
+def test_rpt_as_access_token() -> None:
+    """access_token means rpt in uma_rp_get_rpt (row 14) and nowhere else."""
+    assert _params("uma_rp_get_rpt", access_token="old").rpt == "old"
+    assert _params("uma_rs_check_access", access_token="old").rpt is None
+
+
+@pytest.mark.parametrize(
+    ("scope", "expected"),
+    [("a b", ("a", "b")), (" a\t\nb  ", ("a", "b")), ("a", ("a",)), (["a", "b"], ("a", "b")), (["a b"], ("a b",))],
+)
+def test_scope_as_text(scope: Any, expected: tuple[str, ...]) -> None:
+    """A scope that comes as one text is split at white space (row 15)."""
+    for command in ("register_site", "get_client_token", "get_authorization_url", "uma_rp_get_rpt"):
+        assert _params(command, scope=scope).scope == expected
+
+
+@pytest.mark.parametrize("value", ["https://s", ["https://s"], ["", "https://s", "https://t"]])
+def test_sector_identifier_as_list(value: Any) -> None:
+    """Of a list of sector identifiers the first counts (row 16)."""
+    assert _params("update_site", client_sector_identifier_uri=value).client_sector_identifier_uri == "https://s"
+
+
+@pytest.mark.parametrize("command", ["register_site", "setup_client", "update_site"])
+def test_response_type(command: str) -> None:
+    """response_type is response_types (row 17)."""
+    assert _params(command, response_type=["code"]).response_types == ("code",)
+    assert _params(command, response_type="code").response_types == ("code",)
+
+
+@pytest.mark.parametrize("command", ["register_site", "setup_client", "update_site"])
+def test_client_logout_uris(command: str) -> None:
+    """client_logout_uris is client_frontchannel_logout_uris, and one text is a list of one (row 18)."""
+    assert _params(command, client_logout_uris=["https://l"]).client_frontchannel_logout_uris == ("https://l",)
+    assert _params(command, client_logout_uris="https://l").client_frontchannel_logout_uris == ("https://l",)
+
+
+def test_a_name_goes_before_its_alias() -> None:
+    """Where both a parameter and its alias are given, the alias is ignored, unless the other is blank."""
+    both = {"client_logout_uris": ["https://a"], "client_frontchannel_logout_uris": ["https://n"]}
+    for raw in (both, dict(reversed(both.items()))):
+        assert _params("register_site", **raw).client_frontchannel_logout_uris == ("https://n",)
+    for raw in (both, dict(reversed(both.items()))):
+        blank = raw | {"client_frontchannel_logout_uris": [""]}
+        assert _params("register_site", **blank).client_frontchannel_logout_uris == ("https://a",)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (1511367370000, 1511367370000),
+        (1511367370000.0, 1511367370000),
+        ("1511367370000", 1511367370000),
+        ("2017-11-22T16:16:10Z", 1511367370000),
+        ("2017-11-22T16:16:10.5+00:00", 1511367370500),
+        ("2017-11-22 16:16:10", 1511367370000),
+        (0, 0),
+        (None, 0),
+        ("0001-01-01T00:00:00Z", 0),
+        ("0001-01-01T00:00:00+14:00", 0),
+        ("9999-12-31T23:59:59-14:00", 253402351199000),
+        (-1, 0),
+        ("-1", 0),
+        ("--5", 0),
+        ("-" * 30 + "5", 0),
+        (" " * 30 + "5", 5),
+        ("5" * 5000, 0),
+        (2**80, 0),
+        (1e300, 0),
+        (float("inf"), 0),
+        (True, 0),
+        ({}, 0),
+        ([[]], 0),
+        ("soon", 0),
+    ],
+)
+def test_client_secret_expires_at(value: Any, expected: int) -> None:
+    """Milliseconds and dates are read; 0, zero dates and whatever else mean "unknown", never an error (row 19)."""
+    assert _params("update_site", client_secret_expires_at=value).client_secret_expires_at == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        *((value, True) for value in (True, "true", " TRUE ", "1", 1)),
+        *((value, False) for value in (False, "false", "0", 0)),
+        *((value, None) for value in (None, "", " ")),
+    ],
+)
+def test_overwrite(value: Any, expected: bool | None) -> None:
+    """A truth value may come as text or number, and null is absent (row 20)."""
+    assert _params("uma_rs_protect", overwrite=value).overwrite is expected
+
+
+@pytest.mark.parametrize("value", ["yes", 2, 1.0, {}, [True]])
+def test_no_truth_value(value: Any) -> None:
+    """What is neither true nor false is a wrong type."""
+    assert "'overwrite' must be true or false" in str(_refused("uma_rs_protect", overwrite=value))
+
+
+@pytest.mark.parametrize("language", ["python", "GO", "Perl 5 & more", None, ""])
+def test_accepted_without_effect(language: str | None) -> None:
+    """redirect_uris, trusted_client and any oxd_rp_programming_language are accepted (row 27)."""
+    params = _params(
+        "register_site",
+        authorization_redirect_uri="https://rp/cb",
+        redirect_uris=["https://rp/cb", "https://rp/cb2"],
+        trusted_client=False,
+        oxd_rp_programming_language=language,
+    )
+    assert params.redirect_uris == ("https://rp/cb", "https://rp/cb2")
+    assert params.trusted_client is False
+    assert params.oxd_rp_programming_language == (language or None)
+
+
+# What is missing or wrong
+
+
+@pytest.mark.parametrize(
+    ("command", "name", "code"),
+    [
+        ("update_site", "oxd_id", "bad_request"),
+        ("remove_site", "oxd_id", "bad_request"),
+        ("introspect_access_token", "access_token", "bad_request"),
+        ("get_client_token", "client_id", "bad_request"),
+        ("get_tokens_by_code", "code", "bad_request"),
+        ("uma_rs_protect", "resources", "invalid_uma_request"),
+        ("uma_rs_check_access", "path", "invalid_path_parameter"),
+        ("uma_rs_check_access", "http_method", "invalid_http_method"),
+        ("uma_rp_get_rpt", "ticket", "invalid_ticket_parameter"),
+        ("uma_rp_get_claims_gathering_url", "ticket", "invalid_ticket_parameter"),
+        ("introspect_rpt", "rpt", "invalid_rpt_parameter"),
+    ],
+)
+@pytest.mark.parametrize("blank", [None, "", []], ids=repr)
+def test_a_required_parameter_is_missing(command: str, name: str, code: str, blank: Any) -> None:
+    """A required parameter that is absent, null or blank has the error code of its command, which names it."""
+    error = _refused(command, **{name: blank})
+    assert error.code == code
+    assert not isinstance(error, ParamsError)
+    assert error.description == f"'{name}' is missing or blank."
+
+
+def test_the_last_required_parameter() -> None:
+    """A missing claims_redirect_uri has a code of its own."""
+    error = _refused("uma_rp_get_claims_gathering_url", ticket="t")
+    assert error.code == "invalid_claims_redirect_uri_parameter"
+
+
+@pytest.mark.parametrize(
+    ("command", "raw", "sentence"),
+    [
+        ("remove_site", {"oxd_id": 5}, "'oxd_id' must be a text, not a number."),
+        ("remove_site", {"oxd_id": ["id"]}, "'oxd_id' must be a text, not a list."),
+        ("remove_site", {"oxd_id": True}, "'oxd_id' must be a text, not a truth value."),
+        ("register_site", {"contacts": {}}, "'contacts' must be a list of texts, not an object."),
+        ("register_site", {"contacts": [1.5]}, "'contacts' must be a text, not a number."),
+        ("register_site", {"contacts": [[]]}, "'contacts' must be a text, not a list."),
+        ("register_site", {"scope": 5}, "'scope' must be a list of texts, not a number."),
+        ("register_site", {"client_logout_uris": 5}, "'client_logout_uris' must be a list of texts, not a number."),
+        ("get_authorization_url", {"custom_parameters": "a=b"}, "'custom_parameters' must be an object, not a text."),
+        ("uma_rs_protect", {"resources": "/p"}, "'resources' must be a list of objects, not a text."),
+        ("uma_rs_protect", {"resources": [5]}, "'resources[0]' must be an object, not a number."),
+        ("uma_rs_protect", {"resources": [{"path": "/p"}, {}]}, "'resources[1].path' is missing or blank."),
+        (
+            "uma_rs_protect",
+            {"resources": [{"path": "/p", "conditions": [{}, {"httpMethods": 5}]}]},
+            "'resources[0].conditions[1].httpMethods' must be a list of texts, not a number.",
+        ),
+    ],
+)
+def test_a_wrong_type(command: str, raw: dict[str, Any], sentence: str) -> None:
+    """A parameter of a wrong type is refused with its name and what was expected, as deep inside as it is."""
+    error = _refused(command, **raw)
+    assert isinstance(error, ParamsError)
+    assert error.description == sentence
+
+
+def test_one_resource_needs_no_list() -> None:
+    """A single resource or condition is a list of one."""
+    params = _params("uma_rs_protect", resources={"path": "/p", "conditions": {"httpMethods": "GET", "scopes": "a b"}})
+    assert params.resources == (
+        Resource(path="/p", conditions=(Condition(http_methods=("GET",), scopes=("a", "b")),)),
+    )  # fmt: skip
+
+
+def test_only_blank_resources_are_none() -> None:
+    """A list of blank resources protects nothing."""
+    assert _refused("uma_rs_protect", resources=[None, ""]).code == "invalid_uma_request"
+
+
+def test_a_scope_expression_is_kept_as_it_is() -> None:
+    """Any JSON is handed on for a scope expression."""
+    expression = {"rule": {"and": [{"var": 0}, None, ""]}, "data": ["s"]}
+    params = _params(
+        "uma_rs_protect", resources=[{"path": "/p", "conditions": [{"scope_expression": expression}]}]
+    )  # fmt: skip
+    assert params.resources[0].conditions[0].scope_expression == expression
+
+
+def test_an_http_status_is_a_code() -> None:
+    """http_status_<three digits> is an error code; anything else beyond the table is a mistake of the program."""
+    assert CommandError("http_status_401").description == "The OP answered with this HTTP status."
+    for code in ("http_status_", "http_status_40", "http_status_4000", "http_status_²²²", "http_status_٤٠١", "oops"):
+        with pytest.raises(ValueError, match="not an error code"):
+            CommandError(code)
+
+
+# Envelopes out
+
+
+def _parsed(frame: bytes) -> Any:
+    """Return a frame's envelope after checking all that every answer must be."""
+    header, body = frame[:4], frame[4:]
+    assert header.isdigit()
+    assert int(header) == len(body) <= 9999
+    assert body.isascii()
+    assert header not in body
+    envelope = json.loads(body)
+    assert envelope.keys() == {"status", "data"}
+    assert envelope["status"] in ("ok", "error")
+    assert isinstance(envelope["data"], dict)
+    return envelope
+
+
+def test_an_ok_answer() -> None:
+    """An ok answer holds the keys of its result and no others."""
+    frame = encode_response(Response("ok", OxdIdResult(oxd_id="id")))
+    assert frame == b'0038{"status":"ok","data":{"oxd_id":"id"}}'
+
+
+def test_keys_that_are_left_out() -> None:
+    """An exp or iat that nobody sent is left out, never null; a ticket that could not be had as well."""
+    result = IntrospectRptResult(active=True, permissions=(Permission(resource_id="r", resource_scopes=("s",)),))
+    assert _parsed(encode_response(Response("ok", result)))["data"] == {
+        "active": True,
+        "permissions": [{"resource_id": "r", "resource_scopes": ["s"]}],
+    }
+    denied = UmaRsCheckAccessResult(access="denied", ticket="t", www_authenticate_header="UMA")
+    assert _parsed(encode_response(Response("ok", denied)))["data"] == {
+        "access": "denied", "ticket": "t", "www-authenticate_header": "UMA",
+    }  # fmt: skip
+    assert encode_body(Response("ok", UmaRsCheckAccessResult(access="granted"))).endswith(b'{"access":"granted"}}')
+
+
+def test_an_error_answer() -> None:
+    """An error holds error, error_description and details, which is null if there are none."""
+    data = _parsed(encode_response(error_response(CommandError("invalid_oxd_id"))))["data"]
+    assert data == {"error": "invalid_oxd_id", "error_description": ERROR_CODES["invalid_oxd_id"], "details": None}
+    need_info = CommandError(
+        "need_info", "More.", {"ticket": "t", "required_claims": [], "redirect_user": "https://op"}
+    )
+    assert _parsed(encode_response(error_response(need_info)))["data"] == {
+        "error": "need_info",
+        "error_description": "More.",
+        "details": {"ticket": "t", "required_claims": [], "redirect_user": "https://op"},
+    }
+
+
+def test_a_framing_error_is_answered_like_any_other() -> None:
+    """The last frame of a broken connection is an error envelope."""
+    response = error_response(FramingError("Too long.", code="request_too_long"))
+    assert _parsed(encode_response(response)) == {
+        "status": "error",
+        "data": {"error": "request_too_long", "error_description": "Too long.", "details": None},
+    }
+    assert response.error_code == "request_too_long"
+    assert Response("ok", {}).error_code is None
+
+
+def test_the_body_is_ascii() -> None:
+    """Characters beyond ASCII are escaped, so that characters and bytes are the same number."""
+    body = encode_body(Response("ok", {"n": 'J\u00f6rg \u0416 \U0001f600 "\\" \x00\x7f\u2028'}))
+    assert body == (
+        rb'{"status":"ok","data":{"n":"J\u00f6rg \u0416 \ud83d\ude00 \"\\\" \u0000' + b"\x7f" + rb'\u2028"}}'
+    )
+
+
+def test_half_a_surrogate_pair_goes_out_as_a_replacement() -> None:
+    """Text that no encoding can express becomes U+FFFD, in structs, keys and details alike."""
+    claims = claims_as_lists({"a\ud800": "\udfff", "o": {"k": "\ud800"}})
+    data = _parsed(encode_response(Response("ok", GetUserInfoResult(claims=claims))))["data"]
+    assert data["claims"] == {"a\ufffd": ["\ufffd"], "o": ['{"k":"\ufffd"}']}
+    error = error_response(CommandError("http_status_400", "\ud800", {"error": ("\ud800", 1)}))
+    assert _parsed(encode_response(error))["data"]["details"] == {"error": ["\ufffd", 1]}
+
+
+def _deep(levels: int) -> Any:
+    value: Any = []
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+def test_data_that_is_nested_too_deeply() -> None:
+    """An OP's data that no encoder can follow is an error answer, never a crash of the connection."""
+    data = _parsed(encode_response(error_response(CommandError("http_status_400", None, {"x": _deep(5000)}))))["data"]
+    assert data["error"] == "op_invalid_response"
+    with pytest.raises(CommandError) as caught:
+        claims_as_lists({"x": {"y": _deep(5000)}})
+    assert caught.value.code == "op_invalid_response"
+
+
+def _tokens(claims: dict[str, list[str]], id_token: str) -> Response:
+    result = GetTokensByCodeResult(
+        access_token="at", expires_in=1, id_token=id_token, refresh_token=None, id_token_claims=claims
+    )
+    return Response("ok", result, "id_token_claims")
+
+
+def test_recomputable_claims_are_left_out() -> None:
+    """Beyond 8188 bytes id_token_claims is left out: the id_token has them. A shorter answer keeps them."""
+    short = _parsed(encode_response(_tokens({"c": ["x" * 3000]}, "y" * 3000)))["data"]
+    assert short["id_token_claims"] == {"c": ["x" * 3000]}
+    long = _parsed(encode_response(_tokens({"c": ["x" * 5000]}, "y" * 5000)))["data"]
+    assert long == {"access_token": "at", "expires_in": 1, "id_token": "y" * 5000, "refresh_token": None}
+
+
+def test_an_answer_between_the_limits_goes_out() -> None:
+    """What cannot be shortened goes out whole up to 9999 bytes."""
+    frame = encode_response(Response("ok", {"x": "y" * (PREFERRED_RESPONSE_BYTES + 500)}))
+    assert len(_parsed(frame)["data"]["x"]) == PREFERRED_RESPONSE_BYTES + 500
+
+
+def test_an_answer_that_is_too_long() -> None:
+    """An ok answer beyond 9999 bytes becomes response_too_long, which names the size and the way out."""
+    for response in (Response("ok", {"x": "y" * 10_000}), _tokens({}, "y" * 10_000)):
+        data = _parsed(encode_response(response))["data"]
+        assert data["error"] == "response_too_long"
+        assert "The answer has 100" in data["error_description"]
+        assert "HTTPS" in data["error_description"]
+
+
+@pytest.mark.parametrize("character", ["x", "é", "\U0001f600", "\x01"])
+@pytest.mark.parametrize("details", [None, {"body": "z" * 20_000}])
+def test_a_long_error_keeps_its_code(character: str, details: Any) -> None:
+    """An error that is too long is shortened: first its description, then its details; its code stays."""
+    error = CommandError("http_status_400", character * 20_000, details)
+    data = _parsed(encode_response(error_response(error)))["data"]
+    assert data == {"error": "http_status_400", "error_description": character * 500, "details": None}
+
+
+def test_a_long_description_leaves_the_details() -> None:
+    """Details that fit stay when the description is shortened."""
+    error = CommandError("http_status_400", "x" * 20_000, {"error": "invalid_grant"})
+    assert _parsed(encode_response(error_response(error)))["data"]["details"] == {"error": "invalid_grant"}
+
+
+def test_the_body_for_https_is_whole() -> None:
+    """Without a frame there is no limit: the body holds everything."""
+    assert len(encode_body(_tokens({"c": ["x" * 20_000]}, "y"))) > 20_000
+
+
+@pytest.mark.parametrize(
+    ("claim", "expected"),
+    [
+        ("alice", ["alice"]),
+        ("", [""]),
+        (1511281970, ["1511281970"]),
+        (1.5, ["1.5"]),
+        (2**70, ["1180591620717411303424"]),
+        (True, ["true"]),
+        (False, ["false"]),
+        (["a", 1, True, None, "b"], ["a", "1", "true", "b"]),
+        ([], []),
+        ({"street": "x", "n": [1, None]}, ['{"street":"x","n":[1,null]}']),
+        ([{"a": 1}, [1, "x"]], ['{"a":1}', '[1,"x"]']),
+    ],
+)
+def test_claims_are_lists_of_texts(claim: Any, expected: list[str]) -> None:
+    """A claim is a list of texts: items one by one, digits, true or false, JSON text of what is nested."""
+    assert claims_as_lists({"c": claim}) == {"c": expected}
+
+
+def test_null_claims_are_left_out() -> None:
+    """A claim that is null says nothing, and is not there."""
+    assert claims_as_lists({"a": None, "sub": "s"}) == {"sub": ["s"]}
+
+
+def test_params_cannot_be_changed() -> None:
+    """Typed params are read-only."""
+    with pytest.raises(AttributeError):
+        _params("remove_site").oxd_id = "other"
+    assert isinstance(_params("remove_site"), msgspec.Struct)

@@ -1,0 +1,482 @@
+"""What the file store does beyond the contract: disks that fill, files that break, processes that die."""
+
+import os
+import resource
+import signal
+import sqlite3
+import stat
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+import pytest
+import trio
+import trio.testing
+
+from oxd_server.store import Site, SiteSession, StoreError, open_file_store
+from oxd_server.store.file import FileStore
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "data" / "oxd.sqlite"
+
+
+@pytest.fixture
+async def store(path: Path) -> AsyncIterator[FileStore]:
+    async with open_file_store(path, busy_timeout=0.05) as opened:
+        yield opened
+
+
+def site(number: int, **values: object) -> Site:
+    return Site(oxd_id=f"site-{number:04}", op_host="https://op.example.org", **values)
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+async def test_everything_is_there_after_reopening(path: Path) -> None:
+    """Sites, sessions, secrets and used values outlive the process that wrote them."""
+    async with open_file_store(path) as store:
+        await store.add(site(1, client_secret="s", scope=("openid",)))
+        await store.change_session("site-0001", lambda _: SiteSession(id_token="t"))
+        await store.secret("state", lambda: b"key")
+        await store.spend(b"used", 100.0, 1.0)
+    async with open_file_store(path) as store:
+        assert await store.get("site-0001") == site(1, client_secret="s", scope=("openid",))
+        assert await store.session("site-0001") == SiteSession(id_token="t")
+        assert await store.secret("state", lambda: b"another") == b"key"
+        assert await store.spend(b"used", 100.0, 1.0) is False
+
+
+async def test_files_are_private(path: Path) -> None:
+    """Database, log and shared memory are 0600, their new folder 0700, whatever the umask."""
+    umask = os.umask(0)
+    try:
+        async with open_file_store(path) as store:
+            await store.add(site(1))
+            files = [path, Path(f"{path}-wal"), Path(f"{path}-shm")]
+            assert [mode(file) for file in files] == [0o600] * 3
+            assert mode(path.parent) == 0o700
+    finally:
+        os.umask(umask)
+
+
+async def test_open_files_become_private(path: Path) -> None:
+    """A store that others could read is closed to them when it is opened; a folder that was there keeps its mode."""
+    path.parent.mkdir(mode=0o755)
+    path.touch(mode=0o644)
+    async with open_file_store(path):
+        assert mode(path) == 0o600
+        assert mode(path.parent) == 0o755
+
+
+async def test_paths_are_taken_literally(tmp_path: Path) -> None:
+    """Characters that mean something in a URI are part of the file's name."""
+    path = tmp_path / "a%20b?mode=memory#c.sqlite"
+    async with open_file_store(path) as store:
+        await store.add(site(1))
+    assert path.stat().st_size > 0
+
+
+async def refused(path: Path) -> str:
+    """The text with which the store is refused, once it is certain that the file is as it was."""
+    before = path.read_bytes()
+    with pytest.raises(StoreError) as caught:
+        async with open_file_store(path):
+            pass
+    assert path.read_bytes() == before
+    text = str(caught.value)
+    assert "\n" not in text
+    assert str(path) in text
+    return text
+
+
+async def test_damaged_file_is_refused(path: Path) -> None:
+    """A file that is no database is named as damaged and left as it is."""
+    path.parent.mkdir()
+    path.write_bytes(b"this is no database, but it may matter to someone" * 100)
+    assert "is damaged" in await refused(path)
+
+
+async def test_damaged_start_of_a_store_is_refused(path: Path) -> None:
+    """A store whose first page was overwritten is named as damaged and left as it is."""
+    async with open_file_store(path) as store:
+        await store.add(site(1))
+    content = bytearray(path.read_bytes())
+    content[100:2000] = os.urandom(1900)
+    path.write_bytes(content)
+    assert "is damaged" in await refused(path)
+
+
+async def test_newer_schema_is_refused(path: Path) -> None:
+    """The store of a newer version is refused with both numbers, and left as it is."""
+    async with open_file_store(path):
+        pass
+    connection = sqlite3.connect(path)
+    connection.execute("PRAGMA user_version = 99")
+    connection.close()
+    text = await refused(path)
+    assert "newer version" in text
+    assert "99" in text
+
+
+async def test_database_of_another_application_is_refused(path: Path) -> None:
+    """A SQLite file that is not ours is not taken over."""
+    path.parent.mkdir()
+    connection = sqlite3.connect(path)
+    connection.execute("CREATE TABLE theirs (x)")
+    connection.close()
+    assert "another application" in await refused(path)
+
+
+async def test_folder_in_place_of_the_file(tmp_path: Path) -> None:
+    """A folder where the file should be is one clear line."""
+    with pytest.raises(StoreError, match="cannot be used: Is a directory"):
+        async with open_file_store(tmp_path):
+            pass
+
+
+@contextmanager
+def without_privileges() -> Iterator[Path]:
+    """A folder of one's own, and, for root, the rights of somebody who is bound by file modes."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        root = os.geteuid() == 0
+        if root:
+            os.chown(folder, 65534, 65534)
+            os.seteuid(65534)
+        try:
+            yield folder
+        finally:
+            if root:
+                os.seteuid(0)
+            folder.chmod(0o700)
+
+
+async def test_read_only_file_is_refused_at_the_start() -> None:
+    """A store that cannot be written is refused before anything relies on it."""
+    with without_privileges() as folder:
+        path = folder / "oxd.sqlite"
+        async with open_file_store(path) as store:
+            await store.add(site(1))
+        path.chmod(0o400)
+        folder.chmod(0o500)
+        assert "Permission denied" in await refused(path)
+
+
+async def test_damaged_row_is_one_site_only(path: Path) -> None:
+    """A row that cannot be read is a StoreError without its content; the other sites are served."""
+    async with open_file_store(path) as store:
+        await store.add(site(1))
+        await store.add(site(2))
+    connection = sqlite3.connect(path)
+    with connection:
+        connection.execute("UPDATE site SET json = '{\"oxd_id\": \"hidden-secret' WHERE oxd_id = 'site-0001'")
+    connection.close()
+    async with open_file_store(path) as store:
+        for attempt in (lambda: store.get("site-0001"), lambda: store.change("site-0001", lambda s: s)):
+            with pytest.raises(StoreError, match="'site-0001' is damaged") as caught:
+                await attempt()
+            assert "hidden" not in str(caught.value)
+        assert await store.get("site-0002") == site(2)
+        await store.add(site(3))
+
+
+async def test_writers_share_commits(store: FileStore) -> None:
+    """Sixty-four writers at once pay a few commits between them, not one each."""
+    before = store.commits
+    async with trio.open_nursery() as nursery:
+        for number in range(64):
+            nursery.start_soon(store.add, site(number))
+    assert 1 <= store.commits - before <= 4
+
+
+async def test_waiting_writes_are_bounded(path: Path) -> None:
+    """With room for eight waiting writes, sixty-four writers still all get their turn, eight a commit."""
+    async with open_file_store(path, max_waiting=8) as store:
+        async with trio.open_nursery() as nursery:
+            for number in range(64):
+                nursery.start_soon(store.add, site(number))
+        assert store.commits >= 8
+        assert len(await store.list()) == 64
+
+
+@contextmanager
+def full_disk(path: Path) -> Iterator[None]:
+    """Let the kernel refuse every byte beyond what the store's files hold now."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    wal = Path(f"{path}-wal")
+    resource.setrlimit(resource.RLIMIT_FSIZE, (wal.stat().st_size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+async def test_full_disk_fails_writes_and_nothing_else(store: FileStore, path: Path) -> None:
+    """Writes that the disk has no room for fail clearly, all of them; reads go on; later writes succeed."""
+    await store.add(site(1))
+    errors = []
+
+    async def write(number: int) -> None:
+        try:
+            await store.add(site(number))
+        except StoreError as error:
+            errors.append(str(error))
+
+    with full_disk(path):
+        async with trio.open_nursery() as nursery:
+            for number in range(2, 12):
+                nursery.start_soon(write, number)
+        with pytest.raises(StoreError, match="cannot be written"):
+            await store.change("site-0001", lambda old: msgspec.structs.replace(old, client_name="lost"))
+        assert await store.get("site-0001") == site(1)
+        assert await store.get("site-0002") is None
+    assert len(errors) == 10
+    assert all(error.startswith("the store cannot be written: ") for error in errors)
+    await store.add(site(2))
+    assert [oxd_id for oxd_id, _ in await store.list()] == ["site-0001", "site-0002"]
+
+
+async def test_lock_of_another_process_is_an_error_then_forgotten(store: FileStore, path: Path) -> None:
+    """While another process holds the write lock writes fail in bounded time; afterwards they succeed."""
+    await store.add(site(1))
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(StoreError, match="locked"):
+        await store.add(site(2))
+    assert await store.get("site-0001") == site(1)
+    other.execute("ROLLBACK")
+    other.close()
+    await store.add(site(2))
+
+
+async def test_two_stores_on_one_file(path: Path) -> None:
+    """Changes through two stores on the same file, at once, are all applied to the newest version."""
+    async with open_file_store(path) as one, open_file_store(path) as two:
+        await one.add(site(1))
+        await two.get("site-0001")
+
+        def one_more(old: Site) -> Site:
+            return msgspec.structs.replace(old, contacts=(*old.contacts, "c"))
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(20):
+                nursery.start_soon(one.change, "site-0001", one_more)
+                nursery.start_soon(two.change, "site-0001", one_more)
+        with pytest.raises(StoreError, match="already"):
+            await two.add(site(1))
+    async with open_file_store(path) as store:
+        reread = await store.get("site-0001")
+        assert reread is not None
+        assert len(reread.contacts) == 40
+
+
+async def test_cache_is_bounded_and_correct(path: Path) -> None:
+    """Sites beyond the size of the cache are read from the file again, each with its last change."""
+    async with open_file_store(path, cache_size=3) as store:
+        for number in range(10):
+            await store.add(site(number))
+        for number in range(10):
+            await store.change(f"site-{number:04}", lambda old: msgspec.structs.replace(old, client_name="new"))
+        for number in range(10):
+            assert await store.get(f"site-{number:04}") == site(number, client_name="new")
+        assert len(store._sites._values) == 3
+
+
+async def test_reader_on_its_way_does_not_bring_back_the_old(store: FileStore) -> None:
+    """A value read before a commit and arriving after it does not replace the newer one in the cache."""
+    cache = store._sites
+    stamp = cache.stamp("site-0001")
+    cache.publish("site-0001", site(1, client_name="new"))
+    cache.fill("site-0001", site(1, client_name="old"), stamp)
+    assert cache.get("site-0001") == site(1, client_name="new")
+    cache.publish("site-0001", None)
+    cache.fill("site-0001", site(1, client_name="old"), stamp)
+    assert cache.get("site-0001") is None
+
+
+class Held:
+    """A change that stays in the worker thread, and so in its commit, until it is let go."""
+
+    def __init__(self) -> None:
+        self.entered = threading.Event()
+        self.go_on = threading.Event()
+
+    def __call__(self, old: Site) -> Site:
+        self.entered.set()
+        assert self.go_on.wait(10)
+        return msgspec.structs.replace(old, client_name="kept")
+
+
+async def test_withdrawn_write_is_not_made(store: FileStore) -> None:
+    """A write whose caller is cancelled while another commit runs is never made."""
+    held = Held()
+    await store.add(site(1))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(store.change, "site-0001", held)
+        await trio.to_thread.run_sync(held.entered.wait)
+        with trio.move_on_after(0.01) as scope:
+            await store.add(site(2))
+        held.go_on.set()
+    assert scope.cancelled_caught
+    await store.add(site(3))
+    assert [oxd_id for oxd_id, _ in await store.list()] == ["site-0001", "site-0003"]
+
+
+async def test_cancelled_leader_finishes_what_it_carries(store: FileStore) -> None:
+    """When the caller that commits for others is cancelled, the commit that it has begun is finished."""
+    held = Held()
+    scope = trio.CancelScope()
+
+    async def lead() -> None:
+        with scope:
+            await store.change("site-0001", held)
+
+    await store.add(site(1))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(lead)
+        await trio.to_thread.run_sync(held.entered.wait)
+        scope.cancel()
+        nursery.start_soon(store.add, site(2))
+        held.go_on.set()
+    assert await store.get("site-0001") == site(1, client_name="kept")
+    assert await store.get("site-0002") == site(2)
+
+
+async def test_reading_goes_on_during_a_commit(store: FileStore) -> None:
+    """While a commit is under way reads are answered, from the cache and from the file, with what was before."""
+    held = Held()
+    await store.add(site(1))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(store.change, "site-0001", held)
+        await trio.to_thread.run_sync(held.entered.wait)
+        assert await store.get("site-0001") == site(1)
+        assert await store.list() == [("site-0001", "")]
+        held.go_on.set()
+    assert await store.list() == [("site-0001", "kept")]
+
+
+async def test_closed_store_says_so(path: Path) -> None:
+    """After closing, every call fails clearly instead of hanging; closing leaves one file behind."""
+    async with open_file_store(path) as store:
+        await store.add(site(1))
+    for call in (lambda: store.get("site-0001"), lambda: store.add(site(2)), store.list):
+        with pytest.raises(StoreError, match="closed"):
+            await call()
+    assert [file.name for file in path.parent.iterdir()] == ["oxd.sqlite"]
+
+
+async def test_closing_finishes_waiting_writes(path: Path) -> None:
+    """Writes that wait when the store is closed are made and acknowledged."""
+    done = []
+
+    async def write(store: FileStore, number: int) -> None:
+        await store.add(site(number))
+        done.append(number)
+
+    held = Held()
+    async with trio.open_nursery() as nursery, open_file_store(path) as store:
+        await store.add(site(100))
+        nursery.start_soon(store.change, "site-0100", held)
+        await trio.to_thread.run_sync(held.entered.wait)
+        for number in range(10):
+            nursery.start_soon(write, store, number)
+        await trio.testing.wait_all_tasks_blocked()
+        held.go_on.set()
+    assert sorted(done) == list(range(10))
+    async with open_file_store(path) as store:
+        assert len(await store.list()) == 11
+
+
+async def test_errors_of_the_body_come_out_as_they_are(path: Path) -> None:
+    """An exception inside the block that opened the store is not wrapped."""
+    with pytest.raises(KeyError):
+        async with open_file_store(path):
+            raise KeyError("mine")
+
+
+async def test_purged_table_stays_small(store: FileStore, path: Path) -> None:
+    """Expired used values are deleted by the writes that follow."""
+    for number in range(200):
+        await store.spend(b"%d" % number, number + 10.0, float(number))
+    connection = sqlite3.connect(path)
+    (count,) = connection.execute("SELECT count(*) FROM spent").fetchone()
+    connection.close()
+    assert count <= 20
+
+
+WRITER = """
+import sys, trio
+from pathlib import Path
+from oxd_server.store import Site, open_file_store
+
+async def add(store, number):
+    while True:
+        await store.add(Site(oxd_id=str(number), op_host="https://op"))
+        print(number, flush=True)
+        number += 8
+
+async def main():
+    async with open_file_store(Path(sys.argv[1])) as store, trio.open_nursery() as nursery:
+        for number in range(8):
+            nursery.start_soon(add, store, number + int(sys.argv[2]))
+
+trio.run(main)
+"""
+
+
+def test_killed_writer_loses_nothing_acknowledged(path: Path) -> None:
+    """After kill -9 in mid-write, again and again, every acknowledged site is in the store, and it opens as it is."""
+    acknowledged = set()
+    for round_number in range(5):
+        command = [sys.executable, "-c", WRITER, str(path), str(round_number * 1_000_000)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as writer:
+            assert writer.stdout is not None
+            for _ in range(20 + 7 * round_number):
+                acknowledged.add(writer.stdout.readline().decode().strip())
+            writer.send_signal(signal.SIGKILL)
+            rest = writer.stdout.read().decode()
+            acknowledged.update(rest[: rest.rfind("\n") + 1].split())
+
+        async def stored() -> set[str]:
+            async with open_file_store(path) as store:
+                return {oxd_id for oxd_id, _ in await store.list()}
+
+        assert trio.run(stored) >= acknowledged
+    assert len(acknowledged) >= 20 * 5
+
+
+OPENER = """
+import sys, trio
+from pathlib import Path
+from oxd_server.store import Site, open_file_store
+
+async def main():
+    sys.stdin.readline()
+    async with open_file_store(Path(sys.argv[1])) as store:
+        await store.add(Site(oxd_id=sys.argv[2], op_host="https://op"))
+
+trio.run(main)
+"""
+
+
+def test_processes_that_make_the_store_at_once(path: Path) -> None:
+    """Several processes that open a new store at the same moment all succeed and share it."""
+    openers = [
+        subprocess.Popen([sys.executable, "-c", OPENER, str(path), str(n)], stdin=subprocess.PIPE) for n in range(4)
+    ]
+    for opener in openers:
+        assert opener.stdin is not None
+        opener.stdin.write(b"\n")
+        opener.stdin.flush()
+    for opener in openers:
+        opener.communicate()
+    assert [opener.returncode for opener in openers] == [0] * 4
