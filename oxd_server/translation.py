@@ -5,10 +5,12 @@ from collections.abc import Mapping
 from oxd_protocol.errors import HTTP_STATUS_PREFIX, CommandError
 from oxd_server.op.errors import (
     ClientAuthenticationError,
+    ClientSecretExpired,
     IdTokenCheck,
     IdTokenError,
     InvalidOpHost,
     IssuerMismatch,
+    MalformedToken,
     OpError,
     OpErrorResponse,
     OpHostRefused,
@@ -79,8 +81,17 @@ def command_error(error: OpError) -> CommandError:
                 "The iss parameter of the OP's redirect is not the issuer that the user was sent to.",
                 {"check": "iss", "expected": error.expected, "actual": error.actual},
             )
+        case ClientSecretExpired():
+            return CommandError(
+                "invalid_request",
+                f"The OP was not asked: {error}. Extend it with update_site (client_secret_expires_at), or register "
+                "the site again.",
+                {"client_id": error.client_id, "expired_at": error.expired_at},
+            )
         case ClientAuthenticationError():
             return CommandError("invalid_request", f"The site's client cannot authenticate: {error}.")
+        case MalformedToken():
+            return CommandError("invalid_request", f"The OP was not asked: {error}.")
         case ParameterRefused():
             return CommandError("invalid_request", f"{error}.", {"parameter": error.name})
         case _:

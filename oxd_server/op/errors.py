@@ -193,5 +193,8 @@ def shown(value: object) -> str | None:
     """A value from outside as short text for a person, None for None."""
     if value is None:
         return None
-    text = value if isinstance(value, str) else repr(value)
+    try:
+        text = value if isinstance(value, str) else repr(value)
+    except (ValueError, RecursionError):
+        text = f"a {type(value).__name__}"
     return text if len(text) <= MAX_SHOWN_CHARACTERS else text[:MAX_SHOWN_CHARACTERS] + "..."

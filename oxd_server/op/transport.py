@@ -37,7 +37,8 @@ class TransportSettings:
     Attributes:
         ssl_context: from `tls.make_ssl_context`.
         total_timeout: from the first attempt to connect to the last byte of the answer.
-        allowed_op_hosts: hosts (`host` or `host:port`, a URL is reduced to that) that may be contacted; empty: any.
+        allowed_op_hosts: hosts that may be contacted (`host` for any port, `host:port`; a URL is reduced to that);
+            empty: any.
             It holds for every request, so an OP whose endpoints lie on several hosts needs all of them here.
         plain_http_hosts: hosts beside loopback that may be contacted without TLS. Insecure.
     """
@@ -58,6 +59,11 @@ class Transport:
     """Sends requests over a pool of kept connections; use as an async context manager."""
 
     def __init__(self, settings: TransportSettings) -> None:
+        """Prepare the pool.
+
+        Raises:
+            ValueError: a host in the settings is none.
+        """
         self._settings = settings
         self._allowed_hosts = frozenset(_host_entry(entry) for entry in settings.allowed_op_hosts)
         self._plain_http_hosts = frozenset(_host_entry(entry) for entry in settings.plain_http_hosts)
@@ -93,7 +99,7 @@ class Transport:
             raise OpHostRefused("?", "not a valid URL") from error
         host = _host_and_port(parsed)
         names = {parsed.host, host}
-        if parsed.scheme not in ("http", "https") or not parsed.host or parsed.userinfo:
+        if parsed.scheme not in ("http", "https") or not _names_a_host(parsed) or parsed.userinfo:
             raise OpHostRefused(host or "?", "not an http or https URL of a host")
         if self._allowed_hosts and not self._allowed_hosts & names:
             raise OpHostRefused(host, "not among the allowed_op_hosts")
@@ -250,10 +256,21 @@ def _host_and_port(url: httpx2.URL) -> str:
     return url.netloc.decode("ascii")
 
 
+def _names_a_host(url: httpx2.URL) -> bool:
+    # The parser percent-encodes what no host can hold.
+    return bool(url.host) and "%" not in url.host
+
+
 def _host_entry(entry: str) -> str:
+    """A configured host as it is compared: with its port if it names one that is not the scheme's own."""
     text = entry.strip().lower()
-    parsed = httpx2.URL(text if "://" in text else f"https://{text}")
-    return _host_and_port(parsed)
+    try:
+        parsed = httpx2.URL(text if "://" in text else f"https://{text}")
+    except httpx2.InvalidURL as error:
+        raise ValueError(f"{entry!r} is no host") from error
+    if not _names_a_host(parsed):
+        raise ValueError(f"{entry!r} is no host")
+    return parsed.host if parsed.port is None else _host_and_port(parsed)
 
 
 def _is_malformed(error: Exception) -> bool:

@@ -163,7 +163,7 @@ def test_every_field_reaches_the_document():
         for field in msgspec.structs.fields(ClientMetadata)
     }
     client = msgspec.convert(values, ClientMetadata)
-    assert msgspec.to_builtins(client) == values
+    assert msgspec.json.decode(msgspec.json.encode(client)) == values
     assert client_metadata(values) == client
 
 

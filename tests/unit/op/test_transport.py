@@ -156,6 +156,14 @@ async def test_endless_answer_is_cut_off(op, open_transport):
             await transport.send("GET", op.raw("GET", "/", endless), step="s")
 
 
+async def test_answer_in_many_pieces_is_cut_off(op, open_transport):
+    """What came in one piece with the byte that was too much is dropped."""
+    pieces = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * 3000
+    async with open_transport(max_response_bytes=10) as transport:
+        with pytest.raises(OpInvalidResponse, match="larger than 10"):
+            await transport.send("GET", op.raw("GET", "/", raw_bytes(pieces, then_hang=True)), step="s")
+
+
 async def test_compressed_answer_is_refused(op, transport):
     """A compressed answer, which nobody asked for, is not unpacked."""
     url = op.on("GET", "/", body=gzip.compress(b"{}"), headers={"content-encoding": "gzip"})
@@ -273,11 +281,21 @@ async def test_allowed_host_is_contacted(op, open_transport, form):
         assert (await transport.send("GET", op.on("GET", "/", {}), step="s")).status == 200
 
 
+async def test_allowed_hosts_of_other_forms(open_transport):
+    """IPv6 addresses are allowed as they are written in URLs; an entry that is no host stops the start."""
+    async with open_transport(allowed_op_hosts=frozenset({"[::1]", "OP.example"})) as transport:
+        assert transport.check_url("http://[::1]:8080/").port == 8080
+        assert transport.check_url("https://op.example:8443/").host == "op.example"
+    for entry in ("", "https://", "a b", "op.example:port"):
+        with pytest.raises(ValueError, match="no host"):
+            open_transport(allowed_op_hosts=frozenset({entry}))
+
+
 @pytest.mark.parametrize(
     "url",
     [
         "http://op.example/", "http://10.0.0.1/", "http://127.0.0.1.op.example/", "http://localhost.example/",
-        "ftp://127.0.0.1/", "file:///etc/passwd", "https://user:pw@127.0.0.1/", "nonsense", "https://",
+        "ftp://127.0.0.1/", "file:///etc/passwd", "https://user:pw@127.0.0.1/", "nonsense", "https://", "https://[/",
         "http://op.example\\@127.0.0.1/", "https://a\nb/",
     ],
 )  # fmt: skip

@@ -119,7 +119,7 @@ async def test_unsigned_userinfo_where_signed_is_registered(op, client):
         await get_userinfo(client, metadata(op), "at", expected(op, signed_response_alg="RS256"))
 
 
-def test_algorithms_where_none_is_registered(op):
+async def test_algorithms_where_none_is_registered(op):
     """Without a registered algorithm those that the OP publishes for userinfo count, else those for id_tokens."""
     both = metadata(
         op, userinfo_signing_alg_values_supported=("ES256", "none"), id_token_signing_alg_values_supported=("RS256",)
@@ -128,7 +128,7 @@ def test_algorithms_where_none_is_registered(op):
     assert userinfo_expectations(metadata(op), client_id="c").algorithms == {"RS256"}
 
 
-def test_answer_is_checked_without_a_network(op, signers):
+async def test_answer_is_checked_without_a_network(op, signers):
     """The check of an answer needs no connection."""
     signed = Answer(200, JWT, signers["ES256"].sign(CLAIMS).encode(), "op", "userinfo")
     wanted = expected(op, signed_response_alg="ES256", subject="user")
