@@ -82,7 +82,8 @@ JsonText = Annotated[Any, _Kind("json")]
 class Command:
     """One command of the wire: declared once, here all that anybody needs to know about it.
 
-    ``protected`` says whether the command needs a ``protection_access_token`` where commands are protected.
+    ``protected`` says whether the command needs a ``protection_access_token`` where commands are protected;
+    ``returns_secrets``, that over HTTPS it needs one even where they are not.
     ``missing`` maps a required parameter to the error code for its absence (default ``bad_request``);
     ``aliases`` maps other spellings of a parameter to its name. ``unsupported`` is the sentence that says what to
     use instead of a command that is no more. ``recomputable`` names a key of the answer that may be left out when
@@ -94,6 +95,7 @@ class Command:
     result: type[Result]
     summary: str
     protected: bool = True
+    returns_secrets: bool = False
     missing: Mapping[str, str] = field(default_factory=dict)
     aliases: Mapping[str, str] = field(default_factory=dict)
     unsupported: str | None = None
@@ -117,11 +119,15 @@ class Request(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """What a command came to. ``data`` of an error holds error, error_description and details, nothing else."""
+    """What a command came to. ``data`` of an error holds error, error_description and details, nothing else.
+
+    ``malformed`` says that the params could not even be read (HTTP calls that a bad request).
+    """
 
     status: Literal["ok", "error"]
     data: Any = field(repr=False)
     recomputable: str | None = None
+    malformed: bool = False
 
     @property
     def error_code(self) -> str | None:
@@ -158,19 +164,22 @@ def decode_object(body: bytes) -> dict[str, Any]:
 
     Raises ``FramingError`` for anything else and ``ParamsError`` for one that is nested too deeply.
     """
-    too_deep = ParamsError(f"The request is nested deeper than {_MAX_DEPTH} levels.")
     try:
         value = _decode_json(body)
     except ValueError as error:
         why = str(error).partition(";")[0]  # what Python adds about too many digits is for its own programmers
         raise FramingError(f"The request is not a JSON object: {why}.") from None
     except RecursionError:
-        raise too_deep from None
+        raise _too_deep() from None
     if not isinstance(value, dict):
         raise FramingError("The request is not a JSON object.")
     if body.count(b"[") + body.count(b"{") > _MAX_DEPTH and _is_deeper(value, _MAX_DEPTH):
-        raise too_deep
+        raise _too_deep()
     return value
+
+
+def _too_deep() -> ParamsError:
+    return ParamsError(f"The request is nested deeper than {_MAX_DEPTH} levels.")
 
 
 def _decode_json(body: bytes) -> Any:
@@ -434,8 +443,10 @@ def claims_as_lists(claims: Mapping[str, Any]) -> dict[str, list[str]]:
 def error_response(error: CommandError | FramingError) -> Response:
     """Return the error envelope for what went wrong."""
     if isinstance(error, FramingError):
-        return Response("error", {"error": error.code, "error_description": str(error), "details": None})
-    return Response("error", {"error": error.code, "error_description": error.description, "details": error.details})
+        broken = {"error": error.code, "error_description": str(error), "details": None}
+        return Response("error", broken, malformed=True)
+    data = {"error": error.code, "error_description": error.description, "details": error.details}
+    return Response("error", data, malformed=isinstance(error, ParamsError))
 
 
 def encode_body(response: Response) -> bytes:

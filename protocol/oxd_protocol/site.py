@@ -85,6 +85,13 @@ class SiteMetadata(ProtectedParams, frozen=True, kw_only=True):
     client_token_endpoint_auth_signing_alg: (
         Annotated[str, Meta(description="The algorithm of the client's JWT, for example RS256.")] | None
     ) = None
+    id_token_signed_response_alg: (
+        Annotated[str, Meta(description="The algorithm of id_tokens, for example ES256; the OP chooses if absent.")]
+        | None
+    ) = None
+    userinfo_signed_response_alg: (
+        Annotated[str, Meta(description="The algorithm of signed userinfo; plain JSON if absent.")] | None
+    ) = None
     client_request_uris: Annotated[tuple[str, ...], Meta(description="request_uri values to register.")] = ()
     client_frontchannel_logout_uris: Annotated[
         tuple[str, ...], Meta(description="URLs that the OP loads at logout.")
@@ -198,7 +205,7 @@ class GetRpParams(ProtectedParams, frozen=True, kw_only=True):
     """One site, or ``list`` for all of them."""
 
     oxd_id: OxdId | None = None
-    list: Annotated[bool, Meta(description="true: answer the oxd_id and client_name of every site.")] | None = None
+    list: Annotated[bool, Meta(description="true: answer oxd_id and client_name of all sites.")] | None = None
 
 
 class GetRpResult(Result, frozen=True, kw_only=True):
@@ -250,4 +257,10 @@ UPDATE_SITE = Command(
     aliases=SITE_ALIASES,
 )
 REMOVE_SITE = Command("remove_site", OxdIdParams, OxdIdResult, "Forgets a site.")
-GET_RP = Command("get_rp", GetRpParams, GetRpResult, "Shows a stored site with its secrets, or lists all sites.")
+GET_RP = Command(
+    "get_rp",
+    GetRpParams,
+    GetRpResult,
+    "Shows a stored site with its secrets, or lists the sites.",
+    returns_secrets=True,
+)

@@ -178,7 +178,15 @@ def test_encode_and_decode_are_inverse(value: dict[str, Any]) -> None:
     assert decode_object(first) == value
 
 
-@given(st.binary(max_size=400) | st.text("0123456789", min_size=9000, max_size=MAX_RESPONSE_BYTES + 5).map(str.encode))
+@st.composite
+def bodies_full_of_lengths(draw: st.DrawFn) -> bytes:
+    """Draw a body of up to a few bytes too many that contains some of the lengths it could have."""
+    size = draw(st.integers(0, 300) | st.integers(9900, MAX_RESPONSE_BYTES + 5))
+    near = draw(st.lists(st.integers(size, size + 9), max_size=8))
+    return "".join(f"{length:04d}" for length in near).encode().ljust(size, b"x")
+
+
+@given(st.binary(max_size=100) | bodies_full_of_lengths())
 def test_the_length_never_occurs_in_the_body(body: bytes) -> None:
     """A frame's header is its body's length, which the body does not contain; only spaces are added."""
     try:
@@ -253,11 +261,11 @@ def test_any_body(body: bytes) -> None:
         assert request.command.strip()
 
 
-@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c.unsupported is None], ids=lambda command: command.name)
 @given(data=st.data())
 def test_any_params(command: Command, data: st.DataObject) -> None:
     """Any JSON as params is typed params or an error with a code."""
-    keys = sorted(command.fields.readers) or ["x"]
+    keys = sorted(command.fields.readers)
     structs = st.dictionaries(
         st.sampled_from(["path", "conditions", "httpMethods", "scopes", "ticketScopes", "scope_expression"]),
         json_values,

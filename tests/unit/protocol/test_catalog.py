@@ -17,8 +17,8 @@ OXD_ID = ("oxd_id",)
 EXPECTED: dict[str, tuple[tuple[str, ...], str]] = {
     "setup_client": (
         (),
-        "oxd_id client_id_of_oxd_id op_host setup_client_oxd_id client_id client_secret client_registration_access_token "
-        "client_registration_client_uri client_id_issued_at client_secret_expires_at",
+        "oxd_id client_id_of_oxd_id op_host setup_client_oxd_id client_id client_secret "
+        "client_registration_access_token client_registration_client_uri client_id_issued_at client_secret_expires_at",
     ),
     "get_client_token": (("client_id", "op_host"), "access_token expires_in refresh_token scope"),
     "introspect_access_token": ((*OXD_ID, "access_token"), "active scopes"),

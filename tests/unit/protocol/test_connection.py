@@ -167,6 +167,16 @@ def test_the_same_command_later() -> None:
     assert connection.next_event(70.0) == A
 
 
+def test_the_rule_is_off_for_good() -> None:
+    """Once a copy was meant, further ones are: they run even if the peer closes right behind them."""
+    connection = _after_first(FA)
+    assert connection.next_event(0.0) == Wait(DUPLICATE_WAIT)
+    assert connection.next_event(0.020) == A
+    connection.receive_data(FA + FA)
+    connection.receive_data(b"")
+    assert [connection.next_event(1.0) for _ in range(3)] == [A, A, CLOSED]
+
+
 def test_the_wait_begins_when_the_copy_could_run() -> None:
     """While the first frame is being run the copy's wait has not begun."""
     connection = _connection(FA + FA)
