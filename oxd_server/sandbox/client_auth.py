@@ -8,6 +8,7 @@ that the client registered.
 import ipaddress
 import json
 from collections.abc import Mapping
+from contextlib import aclosing
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -158,13 +159,13 @@ async def _fetch_jwks(uri: str) -> Any:
         async with (
             httpx2.AsyncClient(timeout=_JWKS_TIMEOUT, trust_env=False) as http,
             http.stream("GET", uri) as answer,
+            aclosing(answer.raise_for_status().aiter_bytes()) as parts,
         ):
-            answer.raise_for_status()
             body = b""
-            async for part in answer.aiter_bytes():
+            async for part in parts:
                 body += part
                 if len(body) > _MAX_JWKS_BYTES:
-                    raise _refused("the client's key set is too large")
+                    await answer.aclose()  # makes the next read fail, which ends the iterators in good order
         return json.loads(body)
     except (httpx2.HTTPError, ValueError, RecursionError) as error:
         raise _refused("the client's key set cannot be fetched") from error

@@ -119,8 +119,20 @@ def _first(claims: Mapping[str, Any], name: str) -> str:
 
 
 def _plain(value: Any) -> str:
+    """A claim's values for people: one after the other, the members of an object line by line."""
     items = value if isinstance(value, list) else [value]
-    return ", ".join(item if isinstance(item, str) else json.dumps(item) for item in items)
+    return ", ".join(_members(item) if isinstance(item, str) else json.dumps(item) for item in items)
+
+
+def _members(text: str) -> str:
+    """`name: value` lines of a text that is a JSON object; any other text as it is."""
+    try:
+        members = json.loads(text) if text.startswith("{") else None
+    except (ValueError, RecursionError):
+        return text
+    if not isinstance(members, dict):
+        return text
+    return "\n".join(f"{name}: {value}" for name, value in members.items())
 
 
 # --- frames ----------------------------------------------------------------------------------

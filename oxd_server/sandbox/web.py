@@ -21,9 +21,9 @@ SECURITY_HEADERS = (
 )
 # The forms end in a redirect to the application, and browsers apply form-action to that whole chain.
 _PAGE_POLICY = (
-    "default-src 'none'; style-src 'self'; img-src data:; base-uri 'none'; frame-ancestors 'none'; form-action 'self' http: https:"
+    "default-src 'none'; style-src 'self'; img-src data:; base-uri 'none'; frame-ancestors 'none'; "
+    "form-action 'self' http: https:"
 )
-
 STYLE = files("oxd_server.sandbox").joinpath("static/style.css").read_bytes()
 
 
@@ -36,6 +36,7 @@ class OAuthError(Exception):
         self.description = description
         self.status = status
         self.headers = [(name.replace("_", "-"), value) for name, value in headers.items()]
+        self.members: dict[str, Any] = {}  # what the answer holds beside error and error_description
 
 
 class PageError(Exception):
@@ -133,7 +134,8 @@ def json_response(value: object, status: int = 200) -> HttpResponse:
 
 def oauth_error_response(error: OAuthError) -> HttpResponse:
     """The JSON form of an OAuth error."""
-    answer = json_response({"error": error.error, "error_description": error.description}, error.status)
+    body = {"error": error.error, "error_description": error.description, **error.members}
+    answer = json_response(body, error.status)
     return HttpResponse(error.status, [*answer.headers, *error.headers], answer.body)
 
 

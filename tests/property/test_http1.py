@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import trio
 import trio.testing
-from hypothesis import assume, example, given, settings
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from oxd_server import http1
@@ -64,7 +64,6 @@ def converse(parts: list[bytes]) -> tuple[bytes, list[bytes]]:
     return trio.run(main, clock=clock), seen
 
 
-@settings(max_examples=40)
 @given(
     st.lists(
         st.tuples(BODIES, st.none() | st.lists(st.integers(1, 20), min_size=1, max_size=4)), min_size=1, max_size=4
@@ -82,7 +81,6 @@ def test_requests_survive_every_cut(requests: list[tuple[bytes, list[int] | None
     assert answer.count(b"HTTP/1.1 200 OK\r\n") == len(requests)
 
 
-@settings(max_examples=40)
 @given(st.binary(max_size=1500), CUTS)
 @example(b"\r\n\r\n", [1])
 @example(b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n12\r\n\r\nGET", [20])
@@ -93,7 +91,6 @@ def test_any_bytes_get_an_answer_or_a_close(junk: bytes, cuts: list[int]) -> Non
     assert not answer or answer.startswith(b"HTTP/1.1 ")
 
 
-@settings(max_examples=40)
 @given(st.binary(min_size=1, max_size=40), st.integers(0, 200), CUTS)
 def test_junk_inside_a_valid_request(junk: bytes, place: int, cuts: list[int]) -> None:
     """Junk spliced into a valid request never makes the server run more requests than it answers."""
@@ -103,7 +100,6 @@ def test_junk_inside_a_valid_request(junk: bytes, place: int, cuts: list[int]) -
     assert len(seen) <= 3
 
 
-@settings(max_examples=60)
 @given(st.integers(0, 400), st.sampled_from([b"\n", b"\r", b"\0", b"\r\n ", b"\r\n\t"]))
 def test_bare_line_ends_never_pass(place: int, junk: bytes) -> None:
     """A bare CR, LF, a NUL or a folded line anywhere in a head is refused."""

@@ -3,6 +3,7 @@
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -15,9 +16,8 @@ from oxd_server.http1 import Handler, HttpRequest, HttpResponse, Limits
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: a\r\n"
 LAST = b"GET /last HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
-SHORT = Limits(
-    max_header_bytes=2000, max_body_bytes=1000, header_timeout=0.2, body_timeout=0.2, send_timeout=0.5, idle_timeout=0.2
-)
+SMALL = Limits(max_header_bytes=2000, max_body_bytes=1000)
+SHORT = replace(SMALL, header_timeout=0.2, body_timeout=0.2, send_timeout=0.2, idle_timeout=0.2)
 
 
 async def echo(request: HttpRequest) -> HttpResponse:
@@ -27,7 +27,7 @@ async def echo(request: HttpRequest) -> HttpResponse:
 
 
 @asynccontextmanager
-async def serving(handler: Handler = echo, limits: Limits = SHORT, **options: object) -> AsyncIterator[int]:
+async def serving(handler: Handler = echo, limits: Limits = SMALL, **options: object) -> AsyncIterator[int]:
     """A server on loopback; gives its port."""
     async with trio.open_nursery() as nursery:
         listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
@@ -163,14 +163,10 @@ async def test_good_requests(raw: bytes, expected: list[str]) -> None:
         (POST + b"Content-Length: 999999999999999999999\r\n\r\n", 400),
         (POST + b"Transfer-Encoding: chunked\r\n\r\n3E9\r\n" + b"x" * 1001 + b"\r\n", 413),
         (POST + b"Transfer-Encoding: chunked\r\n\r\n" + b"0001;x=" + b"y" * 3000, 431),
-        (GET[:9], 408),
-        (GET, 408),
-        (POST + b"Content-Length: 3\r\n\r\nab", 408),
-        (POST + b"Transfer-Encoding: chunked\r\n\r\n3\r\nab", 408),
     ],
 )  # fmt: skip
 async def test_bad_requests(raw: bytes, expected: int) -> None:
-    """A request that is malformed, ambiguous, too large or too slow gets one error answer and a close."""
+    """A request that is malformed, ambiguous or too large gets one error answer and a close."""
     called = False
 
     async def handler(request: HttpRequest) -> HttpResponse:
@@ -185,6 +181,33 @@ async def test_bad_requests(raw: bytes, expected: int) -> None:
         assert b"connection: close" in answer.lower()
         assert not called
         assert bodies(await converse(port, LAST)) == ["GET /last ? "]
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        GET[:9],
+        GET,
+        POST + b"Content-Length: 3\r\n\r\nab",
+        POST + b"Transfer-Encoding: chunked\r\n\r\n3\r\nab",
+        POST + b"Expect: 100-continue\r\nContent-Length: 3\r\n\r\n",
+    ],
+)
+async def test_slow_requests(raw: bytes) -> None:
+    """A head or a body that does not come to its end in time gets 408 and a close."""
+    async with serving(limits=SHORT) as port:
+        answer = (await converse(port, raw)).removeprefix(b"HTTP/1.1 100 Continue\r\n\r\n")
+        assert status(answer) == 408
+        assert b"connection: close" in answer.lower()
+
+
+@pytest.mark.parametrize("raw", [GET[:9], GET, POST + b"Content-Length: 3\r\n\r\nab"])
+async def test_requests_that_break_off(raw: bytes) -> None:
+    """A peer that ends its sending side within a request gets 400."""
+    async with serving() as port, await trio.open_tcp_stream("127.0.0.1", port) as stream:
+        await stream.send_all(raw)
+        await stream.send_eof()
+        assert status(await read_all(stream)) == 400
 
 
 async def test_flood_of_tiny_chunks_is_bounded() -> None:
@@ -272,7 +295,7 @@ async def test_error_body_is_made_by_the_caller() -> None:
 @pytest.mark.parametrize("raw", [b"", GET + b"\r\n"])
 async def test_idle_connection_is_closed_without_a_word(raw: bytes) -> None:
     """A connection on which nothing (more) arrives is closed after its time, without an error answer."""
-    async with serving() as port:
+    async with serving(limits=SHORT) as port:
         answer = await converse(port, raw)
         assert b"408" not in answer
 
@@ -403,7 +426,7 @@ async def test_it_serves_tls(tls_contexts: Callable[[], tuple[ssl.SSLContext, ss
     port = tcp[0].socket.getsockname()[1]
     listeners = [trio.SSLListener(listener, server_context, https_compatible=True) for listener in tcp]
     async with trio.open_nursery() as nursery:
-        await nursery.start(http1.serve, listeners, echo, SHORT)
+        await nursery.start(http1.serve, listeners, echo, replace(SMALL, header_timeout=1.0))
         silent = await trio.open_tcp_stream("127.0.0.1", port)
         await silent.send_all(b"\x16\x03\x01\x02")
         assert b"HTTP" not in await converse(port, LAST)
