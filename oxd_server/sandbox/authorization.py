@@ -12,6 +12,7 @@ from oxd_server.http1 import HttpRequest, HttpResponse
 from oxd_server.sandbox import pages
 from oxd_server.sandbox.id_token import issue_id_token
 from oxd_server.sandbox.model import (
+    ACCESS_TOKEN_SECONDS,
     CODE_SECONDS,
     INTERACTION_SECONDS,
     SESSION_SECONDS,
@@ -315,8 +316,14 @@ def _finish(
     code = state.new_token()
     state.codes.put(code, Code(grant, interaction.redirect_uri, interaction.code_challenge), CODE_SECONDS)
     answer: dict[str, str | None] = {"code": code, "state": interaction.state}
+    access_token = None
+    if "token" in interaction.response_type.split():
+        access_token = state.issue_access_token(grant, grant.scope)
+        answer |= {"access_token": access_token, "token_type": "Bearer", "expires_in": str(ACCESS_TOKEN_SECONDS)}
     if "id_token" in interaction.response_type:
-        answer["id_token"] = issue_id_token(state, client, grant, nonce=interaction.nonce, code=code)
+        answer["id_token"] = issue_id_token(
+            state, client, grant, nonce=interaction.nonce, access_token=access_token, code=code
+        )
     return _to_client(state, interaction.redirect_uri, interaction.response_mode, answer, cookies)
 
 

@@ -4,11 +4,15 @@ Every fault turns one thing wrong that a relying party must notice; without any,
 """
 
 import base64
+import hmac
 import json
 from collections.abc import Callable
 from typing import Any
 
+import trio
+
 from oxd_server.sandbox.model import ProviderState
+from oxd_server.sandbox.web import OAuthError
 
 Claims = dict[str, Any]
 
@@ -22,15 +26,30 @@ _ID_TOKEN_CLAIMS: dict[str, Callable[[Claims], Claims]] = {
     "id_token_bad_at_hash": lambda claims: claims | {"at_hash": "AAAAAAAAAAAAAAAAAAAAAA"},
     "id_token_missing_at_hash": lambda claims: _without(claims, "at_hash"),
     "id_token_bad_c_hash": lambda claims: claims | {"c_hash": "AAAAAAAAAAAAAAAAAAAAAA"},
+    "id_token_missing_c_hash": lambda claims: _without(claims, "c_hash"),
+    "id_token_missing_exp": lambda claims: _without(claims, "exp"),
+    "id_token_missing_nonce": lambda claims: _without(claims, "nonce"),
+    "id_token_other_audience_too": lambda claims: claims | {"aud": [claims["aud"], "another-client"]},
+    "id_token_bad_azp": lambda claims: claims | {"azp": "another-client"},
+    "id_token_from_the_future": lambda claims: claims | {"iat": claims["iat"] + 1800},
 }
 _OTHERS = (
     "id_token_bad_signature",
     "id_token_alg_none",
+    "id_token_hmac_with_public_key",
+    "id_token_without_kid",
+    "key_set_several_keys",
+    "key_set_single_key",
     "userinfo_bad_sub",
+    "userinfo_bad_signature",
+    "userinfo_not_signed",
     "discovery_bad_issuer",
     "authorization_bad_iss",
+    "logout_other_state",
 )
 FAULTS = (*_ID_TOKEN_CLAIMS, *_OTHERS)
+UMA_FAULTS = ("uma_pat_lost", "uma_server_error", "uma_hang")
+_HANG_SECONDS = 600
 
 
 def _without(claims: Claims, name: str) -> Claims:
@@ -42,15 +61,37 @@ def sign_id_token(state: ProviderState, claims: Claims, alg: str, client_secret:
     for fault, change in _ID_TOKEN_CLAIMS.items():
         if fault in state.faults:
             claims = change(claims)
-    token = state.keys.sign(claims, alg, client_secret)
-    if "id_token_bad_signature" in state.faults:
-        token = _with_broken_signature(token)
+    if state.next_keys is not None:
+        state.keys, state.next_keys = state.next_keys, None
     if "id_token_alg_none" in state.faults:
-        token = _unsigned(claims)
-    return token
+        return _unsigned(claims)
+    if "id_token_hmac_with_public_key" in state.faults:
+        return _signed_with_public_key(state, claims, alg)
+    with_kid = "id_token_without_kid" not in state.faults
+    token = state.keys.sign(claims, alg, client_secret, with_kid=with_kid)
+    return with_broken_signature(token) if "id_token_bad_signature" in state.faults else token
 
 
-def _with_broken_signature(token: str) -> str:
+def public_jwks(state: ProviderState) -> Claims:
+    """The key set that is published, wrong in the way that the faults say."""
+    keys = state.keys.public_jwks()["keys"]
+    first = next(key for key in keys if key["alg"] == "RS256")
+    if "key_set_single_key" in state.faults:
+        keys = [first]
+    if "key_set_several_keys" in state.faults:
+        keys = [*keys, {**first, "kid": "another"}]
+    return {"keys": keys}
+
+
+def _signed_with_public_key(state: ProviderState, claims: Claims, alg: str) -> str:
+    """HS256 with what everybody knows, the public key, as an attacker would try it (RFC 8725 section 2.1)."""
+    key = state.keys.by_alg[alg]
+    signing_input = f"{_encoded_json({'alg': 'HS256', 'kid': key.kid})}.{_encoded_json(claims)}"
+    signature = hmac.digest(key.as_pem(private=False), signing_input.encode(), "sha256")
+    return f"{signing_input}.{_encoded(signature)}"
+
+
+def with_broken_signature(token: str) -> str:
     """The token with one character of the middle of its signature exchanged."""
     head, _, signature = token.rpartition(".")
     middle = len(signature) // 2
@@ -59,7 +100,20 @@ def _with_broken_signature(token: str) -> str:
 
 
 def _unsigned(claims: Claims) -> str:
-    def encoded(value: Claims) -> str:
-        return base64.urlsafe_b64encode(json.dumps(value).encode()).rstrip(b"=").decode()
+    return f"{_encoded_json({'alg': 'none'})}.{_encoded_json(claims)}."
 
-    return f"{encoded({'alg': 'none'})}.{encoded(claims)}."
+
+def _encoded_json(value: Claims) -> str:
+    return _encoded(json.dumps(value).encode())
+
+
+def _encoded(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+async def misbehave(state: ProviderState) -> None:
+    """At the UMA endpoints: fail, or say nothing for a long time."""
+    if "uma_server_error" in state.faults:
+        raise OAuthError("server_error", "something went wrong", 500)
+    if "uma_hang" in state.faults:
+        await trio.sleep(_HANG_SECONDS)

@@ -51,13 +51,14 @@ class SigningKeys:
         """The JSON Web Key Set to publish."""
         return {"keys": [key.as_dict(private=False) for key in self.by_alg.values()]}
 
-    def sign(self, claims: dict[str, Any], alg: str, client_secret: str | None = None) -> str:
+    def sign(self, claims: dict[str, Any], alg: str, client_secret: str | None = None, *, with_kid: bool = True) -> str:
         """A compact JWS over `claims`; HS256 uses the client secret (OpenID Connect Core 10.1)."""
         registry = Algorithms(algorithms=[alg])
         if alg == "HS256":
             return jwt.encode({"alg": alg}, claims, OctKey.import_key(client_secret or ""), registry=registry)
         key = self.by_alg[alg]
-        return jwt.encode({"alg": alg, "kid": key.kid}, claims, key, registry=registry)
+        header = {"alg": alg, "kid": key.kid} if with_kid else {"alg": alg}
+        return jwt.encode(header, claims, key, registry=registry)
 
     def claims_of_our_token(self, token: str) -> dict[str, Any] | None:
         """The claims of a token that these keys signed; None for any other. Expiry is not looked at."""

@@ -17,7 +17,7 @@ async def end_session(state: ProviderState, request: HttpRequest) -> HttpRespons
     """GET or POST /end_session: log out, after asking unless the id_token_hint proves the user's application."""
     params = query(request) if request.method == "GET" else form(request)
     client, hinted_sub = _client_and_user(state, params)
-    target = _target(client, params)
+    target = _target(client, params | {"state": "another"} if "logout_other_state" in state.faults else params)
     found = current_session(state, request)
     user = found[1].user if found else None
     if found is None or user is None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from oxd_server.sandbox.keys import SigningKeys
+from oxd_server.sandbox.uma_model import Gathering, Permission, PersistedClaims, Resource, Ticket
 
 Value = TypeVar("Value")
 
@@ -28,6 +29,11 @@ class Table(Generic[Value]):
 
     def __len__(self) -> int:
         return len(self._entries)
+
+    def values(self) -> list[Value]:
+        """What is kept and has not expired."""
+        now = self._now()
+        return [value for expires_at, value in self._entries.values() if now < expires_at]
 
     def put(self, key: str, value: Value, lifetime: float = FOREVER) -> None:
         """Keep `value` for `lifetime` seconds."""
@@ -162,6 +168,7 @@ class Token:
     issued_at: int
     expires_at: int
     used: bool = False
+    permissions: tuple[Permission, ...] | None = None  # of an RPT; None for any other token
 
 
 USERS = (
@@ -236,6 +243,7 @@ class ProviderState:
     def __init__(self, issuer: str, keys: SigningKeys, now: Callable[[], float], new_token: Callable[[], str]) -> None:
         self.issuer = issuer
         self.keys = keys
+        self.next_keys: SigningKeys | None = None  # take over when the next id_token is signed
         self.now = now
         self.new_token = new_token
         self.faults: set[str] = set()
@@ -247,15 +255,19 @@ class ProviderState:
         self.access_tokens: Table[Token] = Table(10_000, now)
         self.refresh_tokens: Table[Token] = Table(10_000, now)
         self.assertion_ids: Table[bool] = Table(10_000, now)
+        self.uma_resources: Table[Resource] = Table(10_000, now)
+        self.uma_tickets: Table[Ticket] = Table(10_000, now)
+        self.uma_gatherings: Table[Gathering] = Table(1000, now)
+        self.uma_claims: Table[PersistedClaims] = Table(10_000, now)  # by their PCT
 
     def seconds(self) -> int:
         """The time, in whole seconds."""
         return int(self.now())
 
-    def issue_access_token(self, grant: Grant, scope: str) -> str:
-        """A new bearer token for `scope`."""
+    def issue_access_token(self, grant: Grant, scope: str, permissions: tuple[Permission, ...] | None = None) -> str:
+        """A new bearer token for `scope`; with `permissions`, an RPT."""
         now, text = self.seconds(), self.new_token()
-        token = Token(grant, scope, now, now + ACCESS_TOKEN_SECONDS)
+        token = Token(grant, scope, now, now + ACCESS_TOKEN_SECONDS, permissions=permissions)
         self.access_tokens.put(text, token, ACCESS_TOKEN_SECONDS)
         return text
 

@@ -168,8 +168,10 @@ def message_page(title: str, text: str) -> str:
     return layout(title, f'<section class="card"><h1>{escape(title)}</h1><p>{escape(text)}</p></section>')
 
 
-def home_page(issuer: str, users: Iterable[User], endpoints: Mapping[str, str], user: User | None) -> str:
-    """What this provider is and where its endpoints are."""
+def home_page(
+    issuer: str, users: Iterable[User], endpoints: Mapping[str, str], user: User | None, more: str = ""
+) -> str:
+    """What this provider is and where its endpoints are; `more` is HTML of further cards."""
     people = "".join(
         f"<tr><th scope='row'>{escape(str(u.claims['name']))}</th>"
         f"<td><code>{escape(u.username)}</code> <code>{escape(u.password)}</code></td></tr>"
@@ -185,13 +187,15 @@ def home_page(issuer: str, users: Iterable[User], endpoints: Mapping[str, str], 
         "Start",
         f"""<section class="card">
 <h1>An OpenID provider to try things out with</h1>
-<p class="lead">It registers any application, logs three made-up people in and forgets everything when it stops.
-Use <code>{escape(issuer)}</code> as <code>op_host</code>.</p>
+<p class="lead">It registers any application, logs three made-up people in, decides as a UMA authorization server, and
+forgets everything when it stops. Use <code>{escape(issuer)}</code> as <code>op_host</code>.</p>
 <p>{escape(who)}</p>{leave}
 </section>
 <section class="card" aria-labelledby="people"><h2 id="people">People</h2><table>{people}</table></section>
+{more}
 <section class="card" aria-labelledby="endpoints"><h2 id="endpoints">Endpoints</h2>
 <table>{rows}</table>
-<p><a href="/.well-known/openid-configuration">The discovery document</a></p></section>""",
+<p>The discovery documents: <a href="/.well-known/openid-configuration">OpenID Connect</a>,
+<a href="/.well-known/uma2-configuration">UMA 2.0</a></p></section>""",
         narrow=False,
     )

@@ -4,7 +4,17 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from oxd_server.http1 import HttpRequest, HttpResponse
-from oxd_server.sandbox import authorization, logout, pages, registration, token_endpoint
+from oxd_server.sandbox import (
+    authorization,
+    faults,
+    logout,
+    pages,
+    registration,
+    token_endpoint,
+    uma,
+    uma_gathering,
+    uma_pages,
+)
 from oxd_server.sandbox.client_auth import AUTH_METHODS, HMAC_ALGS, KEY_ALGS
 from oxd_server.sandbox.keys import SIGNING_ALGS
 from oxd_server.sandbox.model import SCOPES, ProviderState
@@ -64,7 +74,7 @@ async def _discovery(state: ProviderState, request: HttpRequest) -> HttpResponse
 
 async def _jwks(state: ProviderState, request: HttpRequest) -> HttpResponse:
     del request
-    return json_response(state.keys.public_jwks())
+    return json_response(faults.public_jwks(state))
 
 
 async def _style(state: ProviderState, request: HttpRequest) -> HttpResponse:
@@ -74,9 +84,11 @@ async def _style(state: ProviderState, request: HttpRequest) -> HttpResponse:
 
 async def _home(state: ProviderState, request: HttpRequest) -> HttpResponse:
     found = authorization.current_session(state, request)
-    endpoints = {name: url for name, url in metadata(state).items() if name.endswith(("_endpoint", "_uri"))}
+    both = {**metadata(state), **uma.metadata(state)}
+    endpoints = {name: url for name, url in both.items() if name.endswith(("_endpoint", "_uri"))}
     user = found[1].user if found else None
-    return html_response(pages.home_page(state.issuer, state.users.values(), endpoints, user))
+    more = uma_pages.policies_card()
+    return html_response(pages.home_page(state.issuer, state.users.values(), endpoints, user, more))
 
 
 ROUTES: dict[str, dict[str, Route]] = {
@@ -100,13 +112,22 @@ ROUTES: dict[str, dict[str, Route]] = {
     "/userinfo": {"GET": userinfo, "POST": userinfo},
     "/introspect": {"POST": token_endpoint.introspect},
     "/revoke": {"POST": token_endpoint.revoke},
+    "/.well-known/uma2-configuration": {"GET": uma.discovery},
+    "/uma/resources": {"POST": uma.create, "GET": uma.list_all},
+    "/uma/resources/": {"GET": uma.read, "PUT": uma.update, "DELETE": uma.delete},  # and an id after it
+    "/uma/permissions": {"POST": uma.permission},
+    "/uma/gather": {"GET": uma_gathering.gather},
+    "/uma/claims": {"GET": uma_gathering.ask, "POST": uma_gathering.take},
 }
-_FOR_PEOPLE = {"/", "/authorize", "/interaction", "/login", "/consent", "/end_session"}
+_FOR_PEOPLE = {
+    "/", "/authorize", "/interaction", "/login", "/consent", "/end_session", "/uma/gather", "/uma/claims",
+}  # fmt: skip
 
 
 async def handle(state: ProviderState, request: HttpRequest) -> HttpResponse:
     """Answer one request: the route's answer, or its error as a page or as JSON."""
-    methods = ROUTES.get(request.path)
+    of_a_resource = request.path.startswith(f"{uma.RESOURCES_PATH}/")
+    methods = ROUTES.get(f"{uma.RESOURCES_PATH}/" if of_a_resource else request.path)
     if methods is None:
         return html_response(pages.error_page("No such page", f"There is nothing at {request.path}."), 404)
     route = methods.get("GET" if request.method == "HEAD" else request.method)

@@ -9,20 +9,21 @@ from oxd_server.http1 import HttpRequest, HttpResponse
 from oxd_server.sandbox.client_auth import AUTH_METHODS, HMAC_ALGS, KEY_ALGS
 from oxd_server.sandbox.keys import SIGNING_ALGS
 from oxd_server.sandbox.model import SCOPES, Client, ProviderState
+from oxd_server.sandbox.uma_model import UMA_TICKET
 from oxd_server.sandbox.web import OAuthError, bearer_token, json_body, json_response, query, same_secret
 
-GRANT_TYPES = ("authorization_code", "implicit", "refresh_token", "client_credentials")
-RESPONSE_TYPES = ("code", "code id_token")
+GRANT_TYPES = ("authorization_code", "implicit", "refresh_token", "client_credentials", UMA_TICKET)
+RESPONSE_TYPES = ("code", "code id_token", "code id_token token")
 _MAX_LIST = 50
 _MAX_TEXT = 2000
 
 _TEXTS = (
     "client_name", "client_uri", "logo_uri", "policy_uri", "tos_uri", "jwks_uri", "sector_identifier_uri",
-    "initiate_login_uri", "software_id", "software_version",
+    "initiate_login_uri", "software_id", "software_version", "frontchannel_logout_uri",
 )  # fmt: skip
 _LISTS = (
     "redirect_uris", "post_logout_redirect_uris", "contacts", "default_acr_values", "request_uris",
-    "frontchannel_logout_uris", "claims_redirect_uris",
+    "claims_redirect_uris", "ui_locales", "claims_locales",
 )  # fmt: skip
 _CHOICES: dict[str, tuple[tuple[str, ...], str | None]] = {
     "application_type": (("web", "native"), "web"),
@@ -189,9 +190,9 @@ def _check_together(metadata: Mapping[str, Any]) -> None:
     needs_redirect = {"authorization_code", "implicit"} & set(metadata["grant_types"])
     if needs_redirect and not metadata.get("redirect_uris"):
         raise OAuthError("invalid_redirect_uri", "redirect_uris is required")
-    for uri in metadata.get("post_logout_redirect_uris", []):
-        if not is_redirect_uri(uri):
-            raise _bad("a post-logout redirect URI must be absolute and without a fragment")
+    for name in ("post_logout_redirect_uris", "claims_redirect_uris"):
+        if not all(is_redirect_uri(uri) for uri in metadata.get(name, [])):
+            raise _bad(f"{name} must be absolute and without a fragment")
     # RFC 7591 2: jwks_uri and jwks "MUST NOT both be present in the same request or response".
     if "jwks" in metadata and "jwks_uri" in metadata:
         raise _bad("jwks and jwks_uri exclude each other")

@@ -8,8 +8,11 @@ from typing import Any
 
 from oxd_server.http1 import HttpRequest, HttpResponse
 from oxd_server.sandbox.client_auth import authenticate
+from oxd_server.sandbox.faults import misbehave
 from oxd_server.sandbox.id_token import issue_id_token
 from oxd_server.sandbox.model import ACCESS_TOKEN_SECONDS, Client, Code, Grant, ProviderState, Token
+from oxd_server.sandbox.uma_grant import introspected_permissions, uma_ticket
+from oxd_server.sandbox.uma_model import UMA_TICKET
 from oxd_server.sandbox.web import OAuthError, bearer_token, form, json_response, same_secret
 
 Answer = dict[str, Any]
@@ -27,8 +30,10 @@ async def token(state: ProviderState, request: HttpRequest) -> HttpResponse:
     if serve is None:
         raise OAuthError("unsupported_grant_type", f"known grant types: {', '.join(GRANTS)}")
     # A client that may use codes may refresh: providers differ, and the strict ones are tried elsewhere.
+    # In the same way, who may have tokens of its own may ask for an RPT: old libraries register no more than that.
     allowed = set(client.listed("grant_types"))
-    if grant_type not in allowed and not (grant_type == "refresh_token" and "authorization_code" in allowed):
+    also = {"refresh_token": "authorization_code", UMA_TICKET: "client_credentials"}.get(grant_type)
+    if grant_type not in allowed and also not in allowed:
         raise OAuthError("unauthorized_client", f"the client is not registered for {grant_type}")
     return json_response(await serve(state, client, params))
 
@@ -119,6 +124,7 @@ GRANTS: dict[str, Callable[[ProviderState, Client, Params], Awaitable[Answer]]] 
     "authorization_code": _authorization_code,
     "refresh_token": _refresh_token,
     "client_credentials": _client_credentials,
+    UMA_TICKET: uma_ticket,
 }
 
 
@@ -135,10 +141,14 @@ def _required(params: Params, name: str) -> str:
 async def introspect(state: ProviderState, request: HttpRequest) -> HttpResponse:
     """POST /introspect: what a token is good for (RFC 7662), for an authenticated client or a PAT."""
     params = form(request)
-    await _check_introspector(state, request, params)
+    await misbehave(state)
+    asker = await _introspector(state, request, params)
     text = _required(params, "token")
     if (token := state.live_access_token(text)) is not None:
-        return json_response(_introspection(state, token, "Bearer"))
+        answer = _introspection(state, token, "Bearer")
+        if token.permissions is not None:
+            answer["permissions"] = introspected_permissions(state, token, asker)
+        return json_response(answer)
     refresh_token = state.refresh_tokens.get(text)
     if refresh_token is not None and not (refresh_token.used or refresh_token.grant.revoked):
         return json_response(_introspection(state, refresh_token, "refresh_token"))
@@ -146,17 +156,18 @@ async def introspect(state: ProviderState, request: HttpRequest) -> HttpResponse
     return json_response({"active": False})
 
 
-async def _check_introspector(state: ProviderState, request: HttpRequest, params: Params) -> None:
+async def _introspector(state: ProviderState, request: HttpRequest, params: Params) -> str:
+    """The client id of who asks."""
     # RFC 7662 2.1: "the endpoint MUST also require some form of authorization".
     presented = bearer_token(request)
     if presented is None:
-        await authenticate(state, request, params)
-        return
+        return (await authenticate(state, request, params)).client_id
     pat = state.live_access_token(presented)
-    if pat is None:
+    if pat is None or "uma_pat_lost" in state.faults:
         raise OAuthError("invalid_token", "the access token is not active", 401, WWW_Authenticate="Bearer")
     if "uma_protection" not in pat.scope.split():
         raise OAuthError("insufficient_scope", "the access token lacks uma_protection", 403)
+    return pat.grant.client_id
 
 
 def _introspection(state: ProviderState, token: Token, token_type: str) -> Answer:

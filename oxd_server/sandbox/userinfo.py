@@ -3,6 +3,7 @@
 from typing import Any
 
 from oxd_server.http1 import HttpRequest, HttpResponse
+from oxd_server.sandbox.faults import with_broken_signature
 from oxd_server.sandbox.model import ProviderState, User
 from oxd_server.sandbox.web import SECURITY_HEADERS, OAuthError, bearer_token, form, json_response
 
@@ -47,8 +48,10 @@ def claims_for(user: User, scope: str) -> dict[str, Any]:
 def _answer(state: ProviderState, client_id: str, claims: dict[str, Any]) -> HttpResponse:
     client = state.clients.get(client_id)
     alg = client.metadata.get("userinfo_signed_response_alg") if client else None
-    if client is None or alg is None:
+    if client is None or alg is None or "userinfo_not_signed" in state.faults:
         return json_response(claims)
     # Core 5.3.2: a signed answer "MUST" contain iss and aud, and its type is application/jwt.
     signed = state.keys.sign({**claims, "iss": state.issuer, "aud": client_id}, alg, client.secret)
+    if "userinfo_bad_signature" in state.faults:
+        signed = with_broken_signature(signed)
     return HttpResponse(200, [("Content-Type", "application/jwt"), *SECURITY_HEADERS], signed.encode())

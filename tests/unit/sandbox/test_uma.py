@@ -8,6 +8,7 @@ import pytest
 import trio
 
 from oxd_server.sandbox.faults import UMA_FAULTS
+from oxd_server.sandbox.uma_policies import POLICIES
 from tests.unit.sandbox.conftest import Op
 from tests.unit.sandbox.uma_roles import ResourceServer, resource_server
 
@@ -29,6 +30,16 @@ async def test_the_metadata_names_endpoints_that_exist(op: Op) -> None:
     for url in endpoints:
         answer = await op.http.get(url)
         assert answer.status_code != 404, url
+
+
+async def test_the_start_page_shows_the_policies(op: Op) -> None:
+    """A person sees which scope is guarded by what, and where the endpoints are."""
+    page = (await op.http.get("/")).text
+    for scope in POLICIES:
+        assert f"<code>{scope}</code>" in page
+    assert "country US, city NY or New York" in page
+    assert f"{op.issuer}/uma/permissions" in page
+    assert 'href="/.well-known/uma2-configuration"' in page
 
 
 async def test_a_resource_lives_from_creation_to_deletion(rs: ResourceServer) -> None:

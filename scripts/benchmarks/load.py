@@ -1,0 +1,165 @@
+"""A load generator: one process, raw sockets, a fixed number of requests. Not started by hand.
+
+It reads a job (JSON) from stdin and prints the outcome (JSON). Every connection of the job has one request under way;
+when its answer is complete the next one goes out, until all frames of the job are answered `rounds` times. An answer
+whose status is not the expected one is counted, never passed over.
+"""
+
+import json
+import os
+import resource
+import selectors
+import socket
+import ssl
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+_RECEIVE_BYTES = 65_536
+_SILENCE_SECONDS = 30.0
+_PATIENCE_SECONDS = 0.0 if (os.cpu_count() or 1) > 1 else 1.0
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to send and how. `requests` are the bytes of whole requests, sent in turn until `count` are answered."""
+
+    address: tuple[str, int]
+    requests: list[bytes]
+    count: int
+    connections: int
+    reconnect: bool  # one connection per request
+    http: bool  # over TLS, to an HTTPS front
+    expect: bytes  # what every answer holds
+
+
+@dataclass
+class Lane:
+    """One connection, and the request that is under way on it."""
+
+    sock: socket.socket
+    sent_at: float = 0.0
+    received: bytes = b""
+
+
+class Load:
+    """Runs one job in a single thread."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._selector = selectors.EpollSelector()
+        self._to_send: Iterator[bytes] = iter(
+            [job.requests[number % len(job.requests)] for number in range(job.count)]
+        )
+        self._is_complete = _is_whole_http_answer if job.http else _is_whole_frame
+        self._tls = _tls_context() if job.http else None
+        self._latencies: list[float] = []
+        self._wrong: list[bytes] = []
+
+    def run(self) -> dict[str, Any]:
+        """Send everything; return seconds, latencies in seconds and the answers that were not expected."""
+        lanes = [Lane(self._connect()) for _ in range(min(self._job.connections, self._job.count))]
+        started = time.perf_counter()
+        for lane in lanes:
+            self._send_next(lane)
+        while len(self._latencies) < self._job.count:
+            for key, _ in self._wait():
+                self._receive(key.data)
+        seconds = time.perf_counter() - started
+        return {
+            "seconds": seconds,
+            "latencies": self._latencies,
+            "wrong": len(self._wrong),
+            "first_wrong": self._wrong[0][:500].decode("utf-8", "replace") if self._wrong else None,
+        }
+
+    def _wait(self) -> list[tuple[selectors.SelectorKey, int]]:
+        # Waking a process that sleeps costs the one that sends, and most of all the slower of two that are compared.
+        # So this one does not sleep while there is a processor for each.
+        deadline = time.perf_counter() + _SILENCE_SECONDS
+        while time.perf_counter() < deadline:
+            ready = self._selector.select(_PATIENCE_SECONDS)
+            if ready:
+                return ready
+        raise TimeoutError(f"no answer for {_SILENCE_SECONDS:g} seconds")
+
+    def _connect(self) -> socket.socket:
+        sock: socket.socket = socket.create_connection(self._job.address)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if self._tls is not None:
+            sock = self._tls.wrap_socket(sock, server_hostname="localhost")
+        sock.setblocking(False)
+        return sock
+
+    def _send_next(self, lane: Lane) -> None:
+        request = next(self._to_send, None)
+        if request is None:
+            lane.sock.close()
+            return
+        lane.received = b""
+        lane.sent_at = time.perf_counter()
+        lane.sock.send(request)  # far smaller than any socket buffer, so it goes out whole
+        if lane.sock.fileno() not in self._selector.get_map():
+            self._selector.register(lane.sock, selectors.EVENT_READ, lane)
+
+    def _receive(self, lane: Lane) -> None:
+        try:
+            data = lane.sock.recv(_RECEIVE_BYTES)
+        except ssl.SSLWantReadError:
+            return
+        if not data:
+            raise ConnectionError(f"closed in the middle of an answer, after {lane.received[:200]!r}")
+        lane.received += data
+        if not self._is_complete(lane.received):
+            return
+        self._latencies.append(time.perf_counter() - lane.sent_at)
+        if self._job.expect not in lane.received:
+            self._wrong.append(lane.received)
+        if self._job.reconnect:
+            self._reconnect(lane)
+        self._send_next(lane)
+
+    def _reconnect(self, lane: Lane) -> None:
+        self._selector.unregister(lane.sock)
+        lane.sock.close()
+        if len(self._latencies) + self._under_way() < self._job.count:
+            lane.sock = self._connect()
+
+    def _under_way(self) -> int:
+        return len(self._selector.get_map())
+
+
+def _is_whole_frame(received: bytes) -> bool:
+    return len(received) >= 4 and len(received) >= 4 + int(received[:4])
+
+
+def _is_whole_http_answer(received: bytes) -> bool:
+    head, end, body = received.partition(b"\r\n\r\n")
+    if not end:
+        return False
+    length = next(line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
+    return len(body) >= int(length.partition(b":")[2])
+
+
+def _tls_context() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False  # the servers measured make their own certificates on this machine
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def main() -> None:
+    """Run the job on stdin."""
+    raw = json.load(sys.stdin)
+    raw["address"] = tuple(raw["address"])
+    raw["requests"] = [request.encode("latin-1") for request in raw["requests"]]
+    raw["expect"] = raw["expect"].encode()
+    outcome = Load(Job(**raw)).run()
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    json.dump({**outcome, "own_cpu": usage.ru_utime + usage.ru_stime}, sys.stdout)
+
+
+if __name__ == "__main__":
+    main()
