@@ -7,25 +7,33 @@ issued for another site, was tampered with or is too old is simply not a state. 
 job, which remembers ``LoginState.used_token`` until ``expires_at``.
 
 Layout, before base64url: version 1 byte, flags 1 byte, expiry 6 bytes (milliseconds since 1970), random 16 bytes,
-MAC 16 bytes (HMAC-SHA256, cut to half its length).
+MAC 16 bytes. MAC, nonce and verifier are BLAKE2b under the key, personalized for their use (RFC 7693).
 """
 
 import base64
 import binascii
 import enum
+import hashlib
 import hmac
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Final
 
-__all__ = ["KEY_BYTES", "LoginState", "Purpose", "States"]
+import msgspec
+
+__all__ = ["KEY_BYTES", "KEY_NAME", "LoginState", "Purpose", "States"]
 
 KEY_BYTES: Final = 32
+KEY_NAME: Final = "state"
+"""The key's name among the store's secrets."""
+
+_SET_BACK_SECONDS: Final = 60.0
 
 _VERSION: Final = 1
 _WITH_PKCE: Final = 1
 _RANDOM_BYTES: Final = 16
 _MAC_BYTES: Final = 16
+_NONCE_BYTES: Final = 16
+_VERIFIER_BYTES: Final = 32
 _SEALED_BYTES: Final = 1 + 1 + 6 + _RANDOM_BYTES
 _STATE_CHARACTERS: Final = 54  # 40 bytes in base64url without padding
 
@@ -37,24 +45,40 @@ class Purpose(enum.Enum):
     CLAIMS_GATHERING = b"claims"
 
 
-@dataclass(frozen=True, slots=True)
-class LoginState:
+class LoginState(msgspec.Struct, frozen=True):
     """A state and what belongs to it. ``code_verifier`` is None when the request was made without PKCE."""
 
-    state: str = field(repr=False)
-    nonce: str = field(repr=False)
-    code_verifier: str | None = field(repr=False)
-    used_token: bytes = field(repr=False)
+    state: str
+    nonce: str
+    code_verifier: str | None
+    used_token: bytes
     expires_at: float  # seconds since 1970
+
+    def __repr__(self) -> str:
+        return f"LoginState(expires_at={self.expires_at})"
+
+    def __rich_repr__(self) -> list[tuple[str, float]]:  # msgspec's own would show every field
+        return [("expires_at", self.expires_at)]
 
 
 class States:
     """Issues and opens states under one key. ``lifetime`` is in seconds; randomness is passed in."""
 
     def __init__(self, key: bytes, lifetime: float, random: Callable[[int], bytes]) -> None:
-        self._key = key
         self._lifetime = lifetime
         self._random = random
+        self.use_key(key)
+
+    def use_key(self, key: bytes) -> None:
+        """Issue and open under this key from now on; what was issued under the one before opens no more."""
+        self._key = key
+        self._macs = {purpose: _keyed(key, purpose.value, _MAC_BYTES) for purpose in Purpose}
+        self._nonces = _keyed(key, b"nonce", _NONCE_BYTES)
+        self._verifiers = _keyed(key, b"verifier", _VERIFIER_BYTES)
+
+    def uses(self, key: bytes) -> bool:
+        """Return whether this is the key in force."""
+        return hmac.compare_digest(key, self._key)
 
     def issue(self, oxd_id: str, now: float, *, pkce: bool, purpose: Purpose = Purpose.LOGIN) -> LoginState:
         """Return a new state for this site. ``now`` is in seconds since 1970."""
@@ -72,22 +96,33 @@ class States:
         if not hmac.compare_digest(mac, self._mac(sealed, oxd_id, purpose)) or sealed[0] != _VERSION:
             return None
         opened = self._derive(raw)
-        return opened if now < opened.expires_at else None
+        # One that expires later than any that is issued now is of a time from which the clock was set back.
+        return opened if now < opened.expires_at <= now + self._lifetime + _SET_BACK_SECONDS else None
 
     def _derive(self, raw: bytes) -> LoginState:
         # 16 bytes of a PRF's output are as unguessable as the 128 bits that a state needs (RFC 6749, section 10.10);
         # a verifier must have at least 43 characters, which are 32 bytes (RFC 7636, section 4.1).
         return LoginState(
             state=_encode(raw),
-            nonce=_encode(hmac.digest(self._key, b"nonce\0" + raw, "sha256")[:_MAC_BYTES]),
-            code_verifier=_encode(hmac.digest(self._key, b"pkce\0" + raw, "sha256")) if raw[1] & _WITH_PKCE else None,
+            nonce=_encode(_digest(self._nonces, raw)),
+            code_verifier=_encode(_digest(self._verifiers, raw)) if raw[1] & _WITH_PKCE else None,
             used_token=raw[8:_SEALED_BYTES],
             expires_at=int.from_bytes(raw[2:8], "big") / 1000,
         )
 
     def _mac(self, sealed: bytes, oxd_id: str, purpose: Purpose) -> bytes:
-        message = b"\0".join((b"state", purpose.value, sealed)) + oxd_id.encode()
-        return hmac.digest(self._key, message, "sha256")[:_MAC_BYTES]
+        return _digest(self._macs[purpose], sealed + oxd_id.encode())  # ``sealed`` always has the same length
+
+
+def _keyed(key: bytes, use: bytes, size: int) -> "hashlib.blake2b":
+    """Return a MAC that has read its key already; a copy of it reads the message."""
+    return hashlib.blake2b(key=key, person=use, digest_size=size)
+
+
+def _digest(keyed: "hashlib.blake2b", message: bytes) -> bytes:
+    mac = keyed.copy()
+    mac.update(message)
+    return mac.digest()
 
 
 def _encode(raw: bytes) -> str:

@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from oxd_server.store.base import (
+    ClockSetBack,
     Site,
     SiteExists,
     SiteNotFound,
@@ -18,6 +19,7 @@ from oxd_server.store.file import open_file_store
 from oxd_server.store.memory import MemoryStore
 
 __all__ = [
+    "ClockSetBack",
     "MemoryStore",
     "Site",
     "SiteExists",

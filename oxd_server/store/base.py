@@ -32,6 +32,20 @@ class SiteExists(StoreError):
         self.oxd_id = oxd_id
 
 
+class ClockSetBack(StoreError):
+    """The clock was set back to a time before the expiry of used values that have been forgotten.
+
+    So nobody can tell whether a value is a used one: see `Store.renew_secret`.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("the clock was set back, and used values have been forgotten meanwhile")
+
+
+GRACE_SECONDS = 60.0
+"""How long an expired used value is remembered, so that a clock that is set back a little needs no `ClockSetBack`."""
+
+
 class UmaResource(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """A protected resource: the conditions of one path, and its `id` at the authorization server.
 
@@ -185,11 +199,21 @@ class Store(Protocol):
         """Remember a used single-use value until `expires_at`; False if it was used before.
 
         `expires_at` and `now` are seconds of the same clock. Keep tokens short: a hash or the random part.
+        Raises `ClockSetBack` when that clock was set back so far that used values, forgotten when they had expired,
+        would have to be known again.
         """
         ...
 
     async def unspend(self, token: bytes) -> None:
         """Forget that the value was used: what it was used for never happened."""
+
+    async def renew_secret(self, name: str, make: Callable[[], bytes], now: float) -> bytes:
+        """After `ClockSetBack`: put a new secret in the place of the one that the single-use values were made with.
+
+        So all those are worthless, used or not, and nothing has to be known of them. Of several who come at the same
+        time, all get the same new one; whoever comes without need gets the one that is there.
+        """
+        ...
 
     async def list(self) -> SiteNames:
         """`(oxd_id, client_name)` of every site, ordered by oxd_id; an unknown name is ""."""

@@ -13,8 +13,10 @@ from typing import TypeVar
 import msgspec
 
 from oxd_server.store.base import (
+    GRACE_SECONDS,
     ChangeSession,
     ChangeSite,
+    ClockSetBack,
     Site,
     SiteExists,
     SiteNames,
@@ -36,6 +38,9 @@ _SCHEMA = (
     "CREATE TABLE secret (name TEXT PRIMARY KEY, value BLOB NOT NULL)",
     "CREATE TABLE spent (token BLOB PRIMARY KEY, expires_at REAL NOT NULL) WITHOUT ROWID",
     "CREATE INDEX spent_expires_at ON spent (expires_at)",
+    # One row: the latest expiry of a used value that was forgotten.
+    "CREATE TABLE forgotten (until REAL NOT NULL)",
+    "INSERT INTO forgotten VALUES (0)",
     f"PRAGMA application_id = {_APPLICATION_ID}",
     f"PRAGMA user_version = {_SCHEMA_VERSION}",
 )
@@ -212,17 +217,40 @@ def keep_secret(connection: sqlite3.Connection, name: str, value: bytes) -> byte
 
 
 def spend(connection: sqlite3.Connection, token: bytes, expires_at: float, now: float) -> bool:
-    """Insert the used value; False if it is there and has not expired. Deletes a few that have."""
-    connection.execute(
-        "DELETE FROM spent WHERE token IN (SELECT token FROM spent WHERE expires_at <= ? LIMIT ?)",
-        (now, _PURGED_AT_ONCE),
-    )
+    """Insert the used value; False if it is there and has not expired. Forgets some that have. Or `ClockSetBack`."""
+    if _was_set_back(connection, now):
+        raise ClockSetBack
+    _forget_some(connection, now - GRACE_SECONDS)
     spent = connection.execute(
         "INSERT INTO spent (token, expires_at) VALUES (?, ?) ON CONFLICT DO UPDATE"
         " SET expires_at = excluded.expires_at WHERE spent.expires_at <= ?",
         (token, expires_at, now),
     )
     return spent.rowcount == 1
+
+
+def _was_set_back(connection: sqlite3.Connection, now: float) -> bool:
+    (until,) = connection.execute("SELECT until FROM forgotten").fetchone()
+    return bool(now < until)
+
+
+def _forget_some(connection: sqlite3.Connection, before: float) -> None:
+    oldest = connection.execute(
+        "SELECT expires_at, token FROM spent WHERE expires_at <= ? ORDER BY expires_at LIMIT ?",
+        (before, _PURGED_AT_ONCE),
+    ).fetchall()
+    if oldest:
+        connection.executemany("DELETE FROM spent WHERE token = ?", [(token,) for _, token in oldest])
+        connection.execute("UPDATE forgotten SET until = max(until, ?)", (oldest[-1][0],))
+
+
+def renew_secret(connection: sqlite3.Connection, name: str, value: bytes, now: float) -> bytes:
+    """Replace the secret and forget every used value, if the clock was set back; the secret that is in force."""
+    if _was_set_back(connection, now):
+        connection.execute("DELETE FROM secret WHERE name = ?", (name,))
+        connection.execute("DELETE FROM spent")
+        connection.execute("UPDATE forgotten SET until = 0")
+    return keep_secret(connection, name, value)
 
 
 def unspend(connection: sqlite3.Connection, token: bytes) -> None:

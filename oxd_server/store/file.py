@@ -1,10 +1,10 @@
 """A store in one SQLite file: a bounded cache for reading, group commit for writing.
 
 A write is applied in a transaction to the row as it is on disk, never to the cached copy, so that other
-processes may write to the same file. Whoever comes to write while nobody is committing commits everything
-that is waiting, in one transaction; whoever comes meanwhile waits for the next one. So one writer pays one
-commit, and sixty-four pay two between them. The event loop never waits for the disk: every statement runs
-in a worker thread.
+processes may write to the same file; what they commit is seen by the very next read (see `_Watch`). Whoever comes to
+write while nobody is committing commits everything that is waiting, in one transaction; whoever comes meanwhile waits
+for the next one. So one writer pays one commit, and sixty-four pay two between them. The event loop never waits for
+the disk: every statement runs in a worker thread, but for one that reads a number from shared memory.
 
 A failed commit (a full disk, a lock that another process holds) fails all writes that it was to carry, and nothing
 else: the cache only ever learns of committed versions, reading goes on, and the next write tries afresh.
@@ -49,7 +49,8 @@ async def open_file_store(
     Raises `StoreError` if the file cannot be used; then it is left as it is. On the way out, waiting writes finish.
     """
     writer = await trio.to_thread.run_sync(database.open_database, path, busy_timeout)
-    store = FileStore(writer, partial(database.connect, path, busy_timeout), cache_size, max_waiting)
+    watch = await trio.to_thread.run_sync(_Watch, partial(database.connect, path, 0))
+    store = FileStore(writer, watch, partial(database.connect, path, busy_timeout), cache_size, max_waiting)
     try:
         yield store
     finally:
@@ -61,13 +62,14 @@ class _Cache(Generic[T]):
 
     A value read from disk may be older than a write that was committed and published while it was on
     its way. `stamp` is taken before reading; `fill` forgets what was read if a write has come in between. Stamps are
-    kept for groups of keys, so that they stay few.
+    kept for groups of keys, so that they stay few; `clear` counts as a write to every key.
     """
 
     def __init__(self, size: int) -> None:
         self._size = size
         self._values: OrderedDict[str, T] = OrderedDict()
         self._stamps = [0] * _STRIPES
+        self._clearings = 0
 
     def get(self, key: str) -> T | None:
         value = self._values.get(key)
@@ -76,7 +78,7 @@ class _Cache(Generic[T]):
         return value
 
     def stamp(self, key: str) -> int:
-        return self._stamps[hash(key) % _STRIPES]
+        return self._clearings + self._stamps[hash(key) % _STRIPES]  # both only grow
 
     def fill(self, key: str, value: T, stamp: int) -> None:
         if stamp == self.stamp(key):
@@ -91,6 +93,41 @@ class _Cache(Generic[T]):
             self._values.pop(key, None)
         else:
             self.fill(key, value, self.stamp(key))
+
+    def clear(self) -> None:
+        """Forget everything: it may have changed on disk."""
+        self._clearings += 1
+        self._values.clear()
+
+
+class _Watch:
+    """Tells whether anybody has committed to the file: a look at shared memory, about ten microseconds.
+
+    Its connection has no busy timeout and writes nothing, so that it may be asked on the event loop. It cannot tell
+    our own commits from those of others: `PRAGMA data_version` counts what other connections did, and our writer
+    is one to it. That of the writer can, but only a worker thread may ask the writer.
+    """
+
+    def __init__(self, connect: Callable[[], sqlite3.Connection]) -> None:
+        self.connection = connect()
+        self._seen = _data_version(self.connection)
+
+    def changed(self) -> bool:
+        """Whether there were commits since the last `accept`; True as well when that cannot be found out."""
+        version = _data_version(self.connection)
+        return version is None or version != self._seen
+
+    def accept(self) -> None:
+        """Take the file as it is now for known."""
+        self._seen = _data_version(self.connection)
+
+
+def _data_version(connection: sqlite3.Connection) -> int | None:
+    """A number that changes when other connections commit; None if the file is locked or cannot be read."""
+    try:
+        return int(connection.execute("PRAGMA data_version").fetchone()[0])
+    except sqlite3.Error:
+        return None
 
 
 class _Write(Generic[T]):
@@ -133,6 +170,7 @@ class FileStore:
     def __init__(
         self,
         writer: sqlite3.Connection,
+        watch: _Watch,
         connect: Callable[[], sqlite3.Connection],
         cache_size: int,
         max_waiting: int,
@@ -141,6 +179,9 @@ class FileStore:
         self._sites = _Cache[Site](cache_size)
         self._sessions = _Cache[SiteSession](cache_size)
         self._writer = writer
+        self._writer_version = _data_version(writer)
+        self._watch = watch
+        self._commit_under_way = self._checking = False
         self._waiting: dict[_Write[Any], None] = {}  # in order of arrival
         self._committing = trio.Lock()
         self._room = trio.Semaphore(max_waiting)
@@ -188,6 +229,10 @@ class FileStore:
     async def spend(self, token: bytes, expires_at: float, now: float) -> bool:
         return await self._write(lambda connection: database.spend(connection, token, expires_at, now))
 
+    async def renew_secret(self, name: str, make: Callable[[], bytes], now: float) -> bytes:
+        made = await trio.to_thread.run_sync(make)
+        return await self._write(lambda connection: database.renew_secret(connection, name, made, now))
+
     async def unspend(self, token: bytes) -> None:
         await self._write(lambda connection: database.unspend(connection, token))
 
@@ -203,7 +248,7 @@ class FileStore:
             self._closed = True
             async with self._committing:
                 await self._commit_waiting()
-            connections = [*self._idle_readers, self._writer]
+            connections = [*self._idle_readers, self._watch.connection, self._writer]
             self._idle_readers.clear()
             for connection in connections:  # the last one folds the write-ahead log back into the file
                 await trio.to_thread.run_sync(connection.close)
@@ -216,6 +261,11 @@ class FileStore:
         A value that is there is returned without a checkpoint: a command has plenty around it.
         """
         self._check_open()
+        if self._checking or self._watch.changed():
+            if self._commit_under_way:  # was it ours? `_commit_waiting` finds out; until then only the disk knows
+                return await self._read(read, oxd_id)
+            self._watch.accept()
+            self._clear()
         value = cache.get(oxd_id)
         if value is not None:
             return value
@@ -224,6 +274,10 @@ class FileStore:
         if value is not None:
             cache.fill(oxd_id, value, stamp)
         return value
+
+    def _clear(self) -> None:
+        self._sites.clear()
+        self._sessions.clear()
 
     async def _read(self, query: Callable[..., T], *arguments: object) -> T:
         self._check_open()
@@ -275,9 +329,17 @@ class FileStore:
             return
         # Shielded: the batch carries the writes of others, who must not hang when this caller is cancelled.
         with trio.CancelScope(shield=True):
+            self._commit_under_way = True
             await trio.to_thread.run_sync(self._commit, batch, limiter=self._write_thread)
+            # The order matters: what others commit before `accept`, the writer notices; what comes after it, the watch.
+            self._checking = True
+            self._watch.accept()
+            others_committed = await trio.to_thread.run_sync(self._others_committed, limiter=self._write_thread)
         for write in batch:
             write.settle()
+        if others_committed:
+            self._clear()
+        self._commit_under_way = self._checking = False
 
     def _commit(self, batch: tuple[_Write[Any], ...]) -> None:
         """One transaction for the whole batch. Never raises: every write of it has to learn its fate."""
@@ -294,6 +356,11 @@ class FileStore:
                     self._writer.execute("ROLLBACK")
             for write in batch:
                 write.fail(f"the store cannot be written: {error}")
+
+    def _others_committed(self) -> bool:
+        """Whether other processes have committed since this was last asked."""
+        before, self._writer_version = self._writer_version, _data_version(self._writer)
+        return self._writer_version is None or self._writer_version != before
 
     def _check_open(self) -> None:
         if self._closed:

@@ -6,8 +6,10 @@ from collections.abc import Callable
 import trio
 
 from oxd_server.store.base import (
+    GRACE_SECONDS,
     ChangeSession,
     ChangeSite,
+    ClockSetBack,
     Site,
     SiteExists,
     SiteNames,
@@ -27,6 +29,7 @@ class MemoryStore:
         self._secrets: dict[str, bytes] = {}
         self._spent: dict[bytes, float] = {}
         self._expiries: list[tuple[float, bytes]] = []
+        self._forgotten_until = 0.0
 
     async def get(self, oxd_id: str) -> Site | None:
         await trio.lowlevel.checkpoint()
@@ -74,15 +77,27 @@ class MemoryStore:
 
     async def spend(self, token: bytes, expires_at: float, now: float) -> bool:
         await trio.lowlevel.checkpoint()
-        while self._expiries and self._expiries[0][0] <= now:
+        if now < self._forgotten_until:
+            raise ClockSetBack
+        while self._expiries and self._expiries[0][0] <= now - GRACE_SECONDS:
             expired = heapq.heappop(self._expiries)
+            self._forgotten_until = max(self._forgotten_until, expired[0])
             if self._spent.get(expired[1]) == expired[0]:  # not if it was forgotten and spent again since
                 del self._spent[expired[1]]
-        if token in self._spent:
+        if self._spent.get(token, now) > now:
             return False
         self._spent[token] = expires_at
         heapq.heappush(self._expiries, (expires_at, token))
         return True
+
+    async def renew_secret(self, name: str, make: Callable[[], bytes], now: float) -> bytes:
+        made = await trio.to_thread.run_sync(make)
+        if now < self._forgotten_until:
+            self._secrets.pop(name, None)
+            self._spent.clear()
+            self._expiries.clear()
+            self._forgotten_until = 0.0
+        return self._secrets.setdefault(name, made)
 
     async def unspend(self, token: bytes) -> None:
         await trio.lowlevel.checkpoint()

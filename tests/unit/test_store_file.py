@@ -406,7 +406,7 @@ async def test_errors_of_the_body_come_out_as_they_are(path: Path) -> None:
 async def test_purged_table_stays_small(store: FileStore, path: Path) -> None:
     """Expired used values are deleted by the writes that follow."""
     for number in range(200):
-        await store.spend(b"%d" % number, number + 10.0, float(number))
+        await store.spend(b"%d" % number, number * 60 + 10.0, number * 60.0)
     connection = sqlite3.connect(path)
     (count,) = connection.execute("SELECT count(*) FROM spent").fetchone()
     connection.close()

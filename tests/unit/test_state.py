@@ -1,0 +1,108 @@
+"""States: sealed, bound to a site and a purpose, limited in time; whatever is not exactly one is none."""
+
+import base64
+import os
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from oxd_server.op.authorization import pkce_challenge
+from oxd_server.state import KEY_BYTES, LoginState, Purpose, States
+
+KEY = bytes(range(KEY_BYTES))
+NOW, LIFETIME = 1_800_000_000.0, 300.0
+ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+
+
+@pytest.fixture
+def states() -> States:
+    return States(KEY, LIFETIME, os.urandom)
+
+
+@pytest.fixture
+def issued(states: States) -> LoginState:
+    return states.issue("site-1", NOW, pkce=True)
+
+
+def test_what_was_issued_is_opened(states: States, issued: LoginState) -> None:
+    """The same site gets back nonce, verifier and expiry, to the last moment of the lifetime."""
+    assert states.open(issued.state, "site-1", NOW) == issued
+    assert states.open(issued.state, "site-1", NOW + LIFETIME - 0.002) == issued
+    assert issued.expires_at == pytest.approx(NOW + LIFETIME, abs=0.001)
+
+
+def test_another_process_with_the_same_key_opens_it(issued: LoginState) -> None:
+    """Nothing but the key is needed: a state survives a restart."""
+    assert States(KEY, LIFETIME, os.urandom).open(issued.state, "site-1", NOW) == issued
+
+
+def test_it_expires(states: States, issued: LoginState) -> None:
+    """At the end of its lifetime, and ever after, a state is none."""
+    assert states.open(issued.state, "site-1", issued.expires_at) is None
+    assert states.open(issued.state, "site-1", NOW + 10 * LIFETIME) is None
+
+
+def test_it_is_bound(states: States, issued: LoginState) -> None:
+    """Another site, another purpose or another key does not open it."""
+    assert states.open(issued.state, "site-2", NOW) is None
+    assert states.open(issued.state, "", NOW) is None
+    assert states.open(issued.state, "site-1", NOW, Purpose.CLAIMS_GATHERING) is None
+    assert States(bytes(KEY_BYTES), LIFETIME, os.urandom).open(issued.state, "site-1", NOW) is None
+    gathering = states.issue("site-1", NOW, pkce=False, purpose=Purpose.CLAIMS_GATHERING)
+    assert states.open(gathering.state, "site-1", NOW) is None
+    assert states.open(gathering.state, "site-1", NOW, Purpose.CLAIMS_GATHERING) == gathering
+
+
+@given(position=st.integers(0, 53), other=st.sampled_from(ALPHABET + "=+/ é\0"))
+def test_any_changed_character_is_refused(position: int, other: str) -> None:
+    """A state with one character exchanged, wherever it is, is no state."""
+    states = States(KEY, LIFETIME, lambda count: bytes(count))
+    state = states.issue("site-1", NOW, pkce=True).state
+    changed = state[:position] + other + state[position + 1 :]
+    assert (states.open(changed, "site-1", NOW) is None) is (changed != state)
+
+
+@given(st.text(max_size=80) | st.text(ALPHABET, min_size=54, max_size=54))
+def test_no_text_is_a_state(text: str) -> None:
+    """Any other text is refused without an error."""
+    assert States(KEY, LIFETIME, os.urandom).open(text, "site-1", NOW) is None
+
+
+@pytest.mark.parametrize("change", [lambda s: s[:-1], lambda s: s + "A", lambda s: s + "==", lambda s: " " + s[1:]])
+def test_no_other_spelling(states: States, issued: LoginState, change) -> None:  # type: ignore[no-untyped-def]
+    """Shortened, lengthened and padded spellings of a state are refused."""
+    assert states.open(change(issued.state), "site-1", NOW) is None
+
+
+def test_a_future_version_is_refused(states: States, issued: LoginState) -> None:
+    """A state with a good MAC but another version byte is none: its layout is not known."""
+    raw = bytearray(base64.urlsafe_b64decode(issued.state + "=="))
+    assert bytes(raw[24:]) == states._mac(bytes(raw[:24]), "site-1", Purpose.LOGIN)
+    raw[0] = 2
+    raw[24:] = states._mac(bytes(raw[:24]), "site-1", Purpose.LOGIN)
+    assert states.open(base64.urlsafe_b64encode(raw).decode().rstrip("="), "site-1", NOW) is None
+
+
+def test_everything_is_different_each_time(states: States) -> None:
+    """Of a thousand states no two share anything, and none of the values of one is another's."""
+    many = [states.issue("site-1", NOW, pkce=True) for _ in range(1000)]
+    values = [value for one in many for value in (one.state, one.nonce, one.code_verifier, one.used_token)]
+    assert len(set(values)) == 4000
+
+
+def test_pkce_is_optional_and_sealed(states: States) -> None:
+    """Without PKCE there is no verifier; with it one of 43 characters, which the state does not give away."""
+    assert states.issue("site-1", NOW, pkce=False).code_verifier is None
+    login = states.issue("site-1", NOW, pkce=True)
+    assert login.code_verifier is not None
+    assert len(login.code_verifier) == 43
+    assert login.code_verifier not in login.state
+    assert len(pkce_challenge(login.code_verifier)) == 43
+
+
+def test_nothing_is_shown(issued: LoginState) -> None:
+    """The repr holds none of the values."""
+    shown = repr(issued)
+    assert all(value not in shown for value in (issued.state, issued.nonce, str(issued.code_verifier)))
+    assert repr(issued.used_token) not in shown

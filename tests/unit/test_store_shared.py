@@ -1,0 +1,126 @@
+"""Two stores on one file, as a server and the command line beside it: what one commits, the other sees at once."""
+
+import random
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import trio
+from msgspec.structs import replace
+
+from oxd_server.store import Site, SiteSession, open_file_store
+from oxd_server.store.file import FileStore
+
+Pair = tuple[FileStore, FileStore]
+
+
+@pytest.fixture
+async def pair(tmp_path: Path) -> AsyncIterator[Pair]:
+    path = tmp_path / "oxd.sqlite"
+    async with open_file_store(path) as server, open_file_store(path) as beside:
+        await server.add(Site(oxd_id="a", op_host="https://op.example.org"))
+        await server.get("a")
+        await server.session("a")
+        yield server, beside
+
+
+async def test_a_change_is_seen(pair: Pair) -> None:
+    """A site that is cached here and changed there is read afresh; so is its session."""
+    server, beside = pair
+    await beside.change("a", lambda site: replace(site, client_name="New"))
+    await beside.change_session("a", lambda _: SiteSession(pat="p"))
+    site = await server.get("a")
+    assert site is not None
+    assert site.client_name == "New"
+    assert (await server.session("a")).pat == "p"
+
+
+async def test_a_removal_is_seen(pair: Pair) -> None:
+    """A site that was removed there is gone here, with its session."""
+    server, beside = pair
+    await server.change_session("a", lambda _: SiteSession(pat="p"))
+    await beside.remove("a")
+    assert await server.get("a") is None
+    assert await server.session("a") == SiteSession()
+
+
+async def test_our_own_writes_keep_the_cache(pair: Pair) -> None:
+    """A write of our own does not make the next read go to the disk."""
+    server, _ = pair
+    await server.change_session("a", lambda _: SiteSession(pat="p"))
+    site, session = await server.get("a"), await server.session("a")
+    assert await server.get("a") is site
+    assert await server.session("a") is session
+
+
+async def test_a_write_of_ours_hides_no_write_of_others(pair: Pair) -> None:
+    """What others committed just before our own write is seen after it, too."""
+    server, beside = pair
+    await server.add(Site(oxd_id="b", op_host="https://op.example.org"))
+    await beside.change("a", lambda site: replace(site, client_name="New"))
+    await server.change("b", lambda site: site)
+    site = await server.get("a")
+    assert site is not None
+    assert site.client_name == "New"
+
+
+async def test_both_write_all_the_time(pair: Pair) -> None:
+    """While both write the same and other sites, each sees its own and the other's newest version, never an older."""
+    server, beside = pair
+    await server.add(Site(oxd_id="b", op_host="https://op.example.org"))
+    chance = random.Random(7)
+    counts = {"a": 0, "b": 0}
+    for _ in range(300):
+        oxd_id, (writer, reader) = chance.choice("ab"), chance.sample([server, beside], 2)
+        counts[oxd_id] += 1
+        name = str(counts[oxd_id])
+        await writer.change(oxd_id, lambda site, name=name: replace(site, client_name=name))  # type: ignore[misc]
+        for store in (reader, writer):
+            for known, count in counts.items():
+                site = await store.get(known)
+                assert site is not None
+                assert int(site.client_name or 0) == count
+
+
+async def test_a_reader_never_goes_back(pair: Pair) -> None:
+    """Readers that run beside writers of both stores see versions that only grow."""
+    server, _ = pair
+
+    def count(site: Site) -> Site:
+        return replace(site, client_name=str(int(site.client_name or 0) + 1))
+
+    async def write(store: FileStore) -> None:
+        for _ in range(100):
+            await store.change("a", count)
+
+    async def read(store: FileStore, stop: trio.Event) -> None:
+        seen = 0
+        while not stop.is_set():
+            site = await store.get("a")
+            assert site is not None
+            assert int(site.client_name or 0) >= seen
+            seen = int(site.client_name or 0)
+            await trio.lowlevel.checkpoint()
+
+    stop = trio.Event()
+    async with trio.open_nursery() as readers:
+        for store in pair:
+            readers.start_soon(read, store, stop)
+        async with trio.open_nursery() as writers:
+            for store in pair:
+                writers.start_soon(write, store)
+        stop.set()
+    final = await server.get("a")
+    assert final is not None
+    assert final.client_name == "200"
+
+
+async def test_a_watch_that_cannot_look(pair: Pair) -> None:
+    """Where it cannot be found out whether others committed, nothing cached is believed, and reading goes on."""
+    server, beside = pair
+    await trio.to_thread.run_sync(server._watch.connection.close)
+    await beside.change("a", lambda site: replace(site, client_name="New"))
+    site = await server.get("a")
+    assert site is not None
+    assert site.client_name == "New"
+    assert await server.change("a", lambda site: site) == site
