@@ -53,9 +53,9 @@ class Answer:
             raise self.invalid(f"the answer is not a JSON object ({self.content_type or 'no content type'})")
         return value
 
-    def invalid(self, reason: str) -> OpInvalidResponse:
-        """The error that says why this answer cannot be used."""
-        return OpInvalidResponse(self.host, self.step, reason)
+    def invalid(self, reason: str, check: str | None = None) -> OpInvalidResponse:
+        """The error that says why this answer cannot be used, and which check it failed, where that has a name."""
+        return OpInvalidResponse(self.host, self.step, reason, check=check)
 
     def error_response(self) -> OpErrorResponse:
         """This answer as the OP's error."""

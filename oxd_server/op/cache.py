@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Hashable, Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from .errors import OpErrorResponse, OpUnreachable
+from .errors import OpBusy, OpErrorResponse, OpUnreachable
 from .single_flight import SingleFlight
 
 K = TypeVar("K", bound=Hashable)
@@ -70,7 +70,7 @@ class RefreshingCache(Generic[K, V]):
         async def fetch_and_keep() -> V:
             try:
                 fetched = await fetch()
-            except (OpUnreachable, OpErrorResponse) as error:
+            except (OpBusy, OpUnreachable, OpErrorResponse) as error:
                 return self._stand_in(key, error)
             self._keep(key, fetched)
             return fetched.value
@@ -84,10 +84,10 @@ class RefreshingCache(Generic[K, V]):
         while len(self._entries) > self._capacity:
             del self._entries[next(iter(self._entries))]
 
-    def _stand_in(self, key: K, error: OpUnreachable | OpErrorResponse) -> V:
+    def _stand_in(self, key: K, error: OpBusy | OpUnreachable | OpErrorResponse) -> V:
         entry = self._entries.get(key)
         now = self._clock()
-        is_down = isinstance(error, OpUnreachable) or error.status >= 500 or error.status == 429
+        is_down = not isinstance(error, OpErrorResponse) or error.status >= 500 or error.status == 429
         if entry is None or not is_down or now >= entry.stale_until:
             raise error
         # An OP that is down is not asked again by every command that needs the value.

@@ -99,9 +99,10 @@ def bearer_header(token: str) -> dict[str, str]:
 
 
 def secret_expires_within(credentials: ClientCredentials, now: float, seconds: float) -> bool:
-    """Whether the client secret expires in the next `seconds`, or has expired."""
+    """Whether the client secret, if the client authenticates with it, expires in the next `seconds` or has expired."""
     expires_at = credentials.client_secret_expires_at
-    return bool(expires_at and now + seconds >= expires_at)
+    unused = credentials.method in (ClientAuthMethod.PRIVATE_KEY_JWT, ClientAuthMethod.NONE)
+    return bool(expires_at and not unused and now + seconds >= expires_at)
 
 
 def _secret(credentials: ClientCredentials, now: float) -> str:

@@ -39,6 +39,7 @@ class ProviderMetadata(msgspec.Struct, frozen=True, kw_only=True):
     userinfo_signing_alg_values_supported: tuple[str, ...] = ()
     token_endpoint_auth_methods_supported: tuple[str, ...] = ("client_secret_basic",)
     token_endpoint_auth_signing_alg_values_supported: tuple[str, ...] = ()
+    introspection_endpoint_auth_methods_supported: tuple[str, ...] | None = None
     code_challenge_methods_supported: tuple[str, ...] = ()
     ui_locales_supported: tuple[str, ...] = ()
     claims_locales_supported: tuple[str, ...] = ()
@@ -112,9 +113,9 @@ def process_discovery(answer: Answer, url: str) -> ProviderMetadata:
     # prefix to /.well-known/openid-configuration"; section 4.1 takes a terminating "/" off that prefix first.
     asked = url.removesuffix(WELL_KNOWN)
     if metadata.issuer not in (asked, asked + "/"):
-        raise answer.invalid(f"the issuer is {metadata.issuer[:200]}, but {asked} was asked")
+        raise answer.invalid(f"the issuer is {metadata.issuer[:200]}, but {asked} was asked", "issuer")
     for name, endpoint in _endpoints(metadata).items():
-        _check_endpoint(answer, metadata.issuer, name, endpoint)
+        check_endpoint(answer, metadata.issuer, name, endpoint)
     return metadata
 
 
@@ -131,7 +132,12 @@ def _endpoints(metadata: ProviderMetadata) -> dict[str, str | None]:
     }
 
 
-def _check_endpoint(answer: Answer, issuer: str, name: str, endpoint: str | None) -> None:
+def check_endpoint(answer: Answer, issuer: str, name: str, endpoint: str | None) -> None:
+    """Pass if the endpoint that the OP calls `name` is a URL to be used, or None.
+
+    Raises:
+        OpInvalidResponse: it is no http(s) URL, or leads away from TLS.
+    """
     if endpoint is None:
         return
     problem = _url_problem(endpoint, query_allowed=True)
@@ -179,6 +185,9 @@ class DiscoveryCache:
         self._capacity = capacity
         self._cache = RefreshingCache[str, ProviderMetadata](clock, capacity=capacity)
         self._urls: dict[tuple[str, str | None], str] = {}
+
+    def __len__(self) -> int:
+        return len(self._cache)
 
     def cached(self, op_host: str, op_discovery_path: str | None = None) -> ProviderMetadata | None:
         """The metadata if it is fresh: two look-ups and a comparison, no waiting."""

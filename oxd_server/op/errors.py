@@ -5,6 +5,7 @@
       OpHostRefused              the configuration forbids talking to that host
       OpMetadataMissing          the OP does not publish what the step needs
       OpUnreachable              no connection, or no answer in time
+      OpBusy                     not asked: too many requests to it are under way already
       OpInvalidResponse          an answer that the specifications do not allow
       OpErrorResponse            the OP's own error answer
       IdTokenError               a JWT of the OP failed exactly one named check
@@ -62,14 +63,22 @@ class OpUnreachable(OpError):
         self.sent = sent
 
 
-class OpInvalidResponse(OpError):
-    """The OP at `host` answered in `step` with something that the specifications do not allow."""
+class OpBusy(OpError):
+    """The OP was not asked: too many requests to it are under way or waiting already."""
 
-    def __init__(self, host: str, step: str, reason: str) -> None:
+
+class OpInvalidResponse(OpError):
+    """The OP at `host` answered in `step` with something that the specifications do not allow.
+
+    `check` names the check that failed, where it has a name.
+    """
+
+    def __init__(self, host: str, step: str, reason: str, *, check: str | None = None) -> None:
         super().__init__(f"{step} at {host}: {reason}")
         self.host = host
         self.step = step
         self.reason = reason
+        self.check = check
 
 
 class OpErrorResponse(OpError):

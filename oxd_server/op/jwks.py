@@ -55,6 +55,9 @@ class KeySetCache:
         self._cache = RefreshingCache[str, KeySet](clock, capacity=capacity)
         self._refetches: dict[str, deque[float]] = {}
 
+    def __len__(self) -> int:
+        return len(self._cache)
+
     async def get(self, jwks_uri: str) -> KeySet:
         """The key set, from the cache or from the OP.
 

@@ -1,10 +1,12 @@
-"""One piece of work at a time per key: whoever asks while it is under way waits for its answer."""
+"""One piece of work at a time per key: whoever asks while it is under way waits for its answer, up to a limit."""
 
 from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 import trio
+
+from .errors import OpBusy
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -15,6 +17,7 @@ class _Flight(Generic[V]):
     done: trio.Event = field(default_factory=trio.Event)
     values: list[V] = field(default_factory=list)
     error: Exception | None = None
+    waiting: int = 0
 
 
 class SingleFlight(Generic[K, V]):
@@ -24,22 +27,34 @@ class SingleFlight(Generic[K, V]):
     as long as its work: nothing is kept afterwards.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, max_waiting: int = 100) -> None:
+        """`max_waiting` others may wait for one flight: an OP that hangs must not hold up all commands there may be."""
+        self._max_waiting = max_waiting
         self._flights: dict[K, _Flight[V]] = {}
 
     async def run(self, key: K, work: Callable[[], Awaitable[V]]) -> V:
         """The value of `work`, done by this task or by the one that was first.
 
         Raises:
+            OpBusy: as many wait as may.
             whatever the work raised, to everybody who waited for it.
         """
         while (flight := self._flights.get(key)) is not None:
-            await flight.done.wait()
+            await self._wait(flight)
             if flight.error is not None:
                 raise flight.error
             if flight.values:
                 return flight.values[0]
         return await self._lead(key, work)
+
+    async def _wait(self, flight: _Flight[V]) -> None:
+        if flight.waiting >= self._max_waiting:
+            raise OpBusy("too many commands wait for the same answer of the OP")
+        flight.waiting += 1
+        try:
+            await flight.done.wait()
+        finally:
+            flight.waiting -= 1
 
     async def _lead(self, key: K, work: Callable[[], Awaitable[V]]) -> V:
         flight = self._flights[key] = _Flight[V]()

@@ -3,7 +3,7 @@
 TLS is verified; each request has a connect, a read and a total timeout; the answer has a size limit; no redirect is
 followed; no proxy, cookie or other setting is taken from the environment; compressed answers are refused, so that
 a small answer cannot become a large one. A GET is sent once more if the connection broke before an answer; nothing
-else is.
+else is. One host gets so many requests at a time and no more.
 """
 
 import ssl
@@ -24,6 +24,7 @@ from oxd_server import __version__
 
 from .answer import Answer
 from .errors import OpHostRefused, OpInvalidResponse, OpUnreachable
+from .host_slots import HostSlots
 
 USER_AGENT = f"oxd-server/{__version__}"
 
@@ -41,6 +42,9 @@ class TransportSettings:
             empty: any.
             It holds for every request, so an OP whose endpoints lie on several hosts needs all of them here.
         plain_http_hosts: hosts beside loopback that may be contacted without TLS. Insecure.
+        max_requests_per_host: so many run at a time, as many again wait, more are refused.
+        max_connections: to all hosts together. It is not meant to be reached: whoever waits in the pool waits for
+            hosts that are not its own.
     """
 
     ssl_context: ssl.SSLContext
@@ -50,7 +54,8 @@ class TransportSettings:
     max_response_bytes: int = 1024 * 1024
     allowed_op_hosts: frozenset[str] = frozenset()
     plain_http_hosts: frozenset[str] = frozenset()
-    max_connections: int = 100
+    max_requests_per_host: int = 100
+    max_connections: int = 2000
     max_idle_connections: int = 20
     idle_connection_seconds: float = 4.0
 
@@ -67,6 +72,7 @@ class Transport:
         self._settings = settings
         self._allowed_hosts = frozenset(_host_entry(entry) for entry in settings.allowed_op_hosts)
         self._plain_http_hosts = frozenset(_host_entry(entry) for entry in settings.plain_http_hosts)
+        self._slots = HostSlots(settings.max_requests_per_host)
         limits = httpx2.Limits(
             max_connections=settings.max_connections,
             max_keepalive_connections=settings.max_idle_connections,
@@ -126,6 +132,7 @@ class Transport:
 
         Raises:
             OpHostRefused: the URL may not be contacted (nothing was sent).
+            OpBusy: too many requests to the host are under way and waiting (nothing was sent).
             OpUnreachable: no connection, or no complete answer in time.
             OpInvalidResponse: what came back is no HTTP, too large, compressed, or breaks off.
         """
@@ -141,7 +148,8 @@ class Transport:
             content = msgspec.json.encode(json)
             head["content-type"] = "application/json"
         with trio.move_on_after(self._settings.total_timeout):
-            return await exchange.run(self._http, method, head, content)
+            async with self._slots.hold(exchange.host):
+                return await exchange.run(self._http, method, head, content)
         raise OpUnreachable(exchange.host, step, "no complete answer in time", sent=exchange.sent)
 
 

@@ -7,7 +7,7 @@ from .answer import Answer
 from .client import OpClient
 from .client_auth import bearer_header
 from .discovery import ProviderMetadata, required
-from .errors import IdTokenError, OpInvalidResponse
+from .errors import IdTokenCheck, IdTokenError, OpInvalidResponse
 from .id_token import DEFAULT_LEEWAY, check_audience, check_issuer, check_times
 from .jose import KeySet, allowed_algorithms, needs_key_set, verify_token
 
@@ -102,7 +102,7 @@ def process_userinfo(answer: Answer, expected: UserInfoExpectations, keys: KeySe
         except IdTokenError as error:
             raise _refused(answer, error) from error
     if expected.must_be_signed:
-        raise answer.invalid("the client is registered for signed userinfo, and this is not signed")
+        raise answer.invalid("the client is registered for signed userinfo, and this is not signed", "not_signed")
     return _check_subject(answer, answer.json_object(), expected.subject)
 
 
@@ -122,13 +122,13 @@ def _signed_claims(answer: Answer, expected: UserInfoExpectations, keys: KeySet,
 def _check_subject(answer: Answer, claims: Mapping[str, object], expected: str | None) -> dict[str, object]:
     subject = claims.get("sub")
     if not isinstance(subject, str) or not subject:
-        raise answer.invalid("the sub is missing")
+        raise answer.invalid("the sub is missing", IdTokenCheck.MISSING_SUBJECT)
     # Core section 5.3.2: "The sub Claim in the UserInfo Response MUST be verified to exactly match the sub Claim in
     # the ID Token; if they do not match, the UserInfo Response values MUST NOT be used."
     if expected is not None and subject != expected:
-        raise answer.invalid("the sub is not that of the id_token")
+        raise answer.invalid("the sub is not that of the id_token", IdTokenCheck.BAD_SUBJECT)
     return dict(claims)
 
 
 def _refused(answer: Answer, error: IdTokenError) -> OpInvalidResponse:
-    return answer.invalid(f"the signed userinfo is refused: {error}")
+    return answer.invalid(f"the signed userinfo is refused: {error}", error.check)

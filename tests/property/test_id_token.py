@@ -69,10 +69,10 @@ def sign(claims, key=KEY, **header):
     return sign_token({"kid": "k", **header}, claims, ES256, key)
 
 
-def reason(token):
+def reason(token, keys=KEYS):
     """The check that refuses the token, or None; any other exception fails the test."""
     try:
-        validate_id_token(token, KEYS, EXPECTED, NOW)
+        validate_id_token(token, keys, EXPECTED, NOW)
     except IdTokenError as error:
         return error.check
     return None
@@ -141,6 +141,38 @@ def test_another_key():
 def test_another_kid(kid):
     """The name of another key is not found."""
     assert reason(sign(CLAIMS, kid=kid)) is IdTokenCheck.KEY_NOT_FOUND
+
+
+@given(
+    st.sampled_from(
+        [{"use": "enc"}, {"alg": "ES384"}, {"key_ops": ["sign"]}, {"kid": "other"}, {"kid": None}, {"kty": "OKP"}]
+    )
+)
+def test_a_key_for_something_else(change):
+    """One member of the published key that says it is for something else, and it is not found."""
+    jwk = {**KEY.as_dict(private=False), "kid": "k", "use": "sig", **change}
+    assert reason(sign(CLAIMS), parse_key_set({"keys": [jwk]})) is IdTokenCheck.KEY_NOT_FOUND
+
+
+@given(st.integers(0, 3), st.integers(0, 3))
+def test_without_kid_there_must_be_one_key(others, encryption_keys):
+    """An id_token without kid is valid with the only key that can verify it, and with no more than that."""
+    jwk = KEY.as_dict(private=False)
+    keys = [
+        {**jwk, "use": "sig"},
+        *([{**OTHER_KEY.as_dict(private=False)}] * others),
+        *([{**jwk, "use": "enc"}] * encryption_keys),
+    ]
+    expected = IdTokenCheck.KEY_AMBIGUOUS if others else None
+    token = sign_token({}, CLAIMS, ES256, KEY)
+    assert reason(token, parse_key_set({"keys": keys})) is expected
+
+
+@given(st.sampled_from(sorted(MISSING)), st.sampled_from(sorted(MISSING)))
+def test_two_things_at_once_are_one_reason(one, other):
+    """Whatever is wrong, one reason comes back, and it is one of the things that are wrong."""
+    claims = {name: value for name, value in CLAIMS.items() if name not in (one, other)}
+    assert reason(sign(claims)) in (MISSING[one], MISSING[other])
 
 
 @given(st.text().filter(lambda name: name != "ES256") | st.sampled_from(sorted(set(ALGORITHMS) - {"ES256"})))

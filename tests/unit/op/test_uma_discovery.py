@@ -1,0 +1,106 @@
+"""`uma_discovery`: where the metadata is, and which metadata is taken."""
+
+import msgspec
+import pytest
+
+from oxd_server.op.answer import Answer
+from oxd_server.op.errors import InvalidOpHost, OpErrorResponse, OpInvalidResponse, OpUnreachable
+from oxd_server.op.transport import Transport
+from oxd_server.op.uma_discovery import UmaDiscoveryCache, UmaMetadata, process_uma_discovery, uma_discovery_url
+from tests.unit.op.conftest import Clock, ScriptedOp
+
+URL = "https://as.example.com/.well-known/uma2-configuration"
+DOCUMENT = {
+    "issuer": "https://as.example.com",
+    "token_endpoint": "https://as.example.com/token",
+    "introspection_endpoint": "https://as.example.com/introspect",
+    "resource_registration_endpoint": "https://as.example.com/resources",
+    "permission_endpoint": "https://as.example.com/permissions",
+    "claims_interaction_endpoint": "https://as.example.com/claims",
+}
+
+
+def answer(document: object, status: int = 200) -> Answer:
+    return Answer(status, {"content-type": "application/json"}, msgspec.json.encode(document), "as", "UMA discovery")
+
+
+@pytest.mark.parametrize(
+    ("op_host", "path", "url"),
+    [
+        ("as.example.com", None, URL),
+        ("https://as.example.com/", "", URL),
+        ("https://as.example.com/.well-known/openid-configuration", None, URL),
+        ("https://as.example.com", "realms/a", "https://as.example.com/realms/a/.well-known/uma2-configuration"),
+        ("https://as.example.com", "/realms/a", "https://as.example.com/realms/a/.well-known/uma2-configuration"),
+    ],
+)
+def test_url(op_host: str, path: str | None, url: str) -> None:
+    """The well-known name follows host and path, whichever way they are written."""
+    assert uma_discovery_url(op_host, path) == url
+
+
+def test_url_of_no_host() -> None:
+    """What is no host is refused before anything is asked."""
+    with pytest.raises(InvalidOpHost):
+        uma_discovery_url("https://")
+
+
+def test_metadata() -> None:
+    """The endpoints are read; members that we do not know, and null ones, are ignored."""
+    more = {"policy_endpoint": 7, "uma_profiles_supported": None, "grant_types_supported": "x"}
+    metadata = process_uma_discovery(answer({**DOCUMENT, **more}), URL)
+    assert metadata == msgspec.convert(DOCUMENT, UmaMetadata)
+    assert metadata.as_provider.issuer == DOCUMENT["issuer"]
+    assert metadata.as_provider.token_endpoint == DOCUMENT["token_endpoint"]
+    assert metadata.as_provider.introspection_endpoint == DOCUMENT["introspection_endpoint"]
+
+
+def test_issuer_may_be_missing() -> None:
+    """A server that does not name its issuer is the one that was asked."""
+    document = {name: value for name, value in DOCUMENT.items() if name != "issuer"}
+    assert process_uma_discovery(answer(document), URL).issuer == "https://as.example.com"
+    assert process_uma_discovery(answer({**DOCUMENT, "issuer": "https://as.example.com/"}), URL)
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        [],
+        {**DOCUMENT, "issuer": "https://other.example.com"},
+        {**DOCUMENT, "issuer": 7},
+        {**DOCUMENT, "token_endpoint": ["https://as.example.com/token"]},
+        {**DOCUMENT, "permission_endpoint": "/permissions"},
+        {**DOCUMENT, "resource_registration_endpoint": "http://as.example.com/resources"},
+        {**DOCUMENT, "claims_interaction_endpoint": "javascript:alert(1)"},
+        {**DOCUMENT, "introspection_endpoint_auth_methods_supported": "Bearer"},
+    ],
+)
+def test_metadata_that_is_not_taken(document: object) -> None:
+    """Metadata of another issuer, or with an endpoint that is no URL or leads away from TLS, is refused."""
+    with pytest.raises(OpInvalidResponse):
+        process_uma_discovery(answer(document), URL)
+
+
+def test_error_status() -> None:
+    """A server without UMA metadata says so with its status."""
+    with pytest.raises(OpErrorResponse):
+        process_uma_discovery(answer({}, 404), URL)
+
+
+async def test_cache(op: ScriptedOp, transport: Transport, clock: Clock) -> None:
+    """Metadata is fetched once, again after its lifetime, and used while the server is down."""
+    cache = UmaDiscoveryCache(transport, clock, lifetime=600)
+    op.on("GET", "/.well-known/uma2-configuration", {"issuer": op.base})
+    op.on("GET", "/.well-known/uma2-configuration", {}, status=503)
+    metadata = await cache.get(op.base)
+    assert await cache.get(op.base) is metadata
+    assert len(op.requests) == 1
+    clock.now += 601
+    assert await cache.get(op.base) is metadata
+    assert len(op.requests) == 2
+
+
+async def test_cache_of_a_server_that_was_never_there(transport: Transport, clock: Clock) -> None:
+    """Without metadata of old there is nothing to use."""
+    with pytest.raises(OpUnreachable):
+        await UmaDiscoveryCache(transport, clock).get("http://127.0.0.1:1")
