@@ -11,6 +11,7 @@ from .client_auth import ClientCredentials, authenticate
 from .discovery import DEFAULT_LIFETIME, DiscoveryCache, ProviderMetadata
 from .jwks import KeySetCache
 from .transport import Transport
+from .uma_discovery import UmaDiscoveryCache
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,7 @@ class OpClient:
 
     transport: Transport
     discovery: DiscoveryCache
+    uma_discovery: UmaDiscoveryCache
     key_sets: KeySetCache
     clock: Callable[[], float]
     random: Callable[[int], bytes]
@@ -43,6 +45,7 @@ class OpClient:
         return cls(
             transport,
             DiscoveryCache(transport, monotonic, lifetime=discovery_lifetime),
+            UmaDiscoveryCache(transport, monotonic, lifetime=discovery_lifetime),
             KeySetCache(transport, monotonic, lifetime=key_set_lifetime),
             clock,
             random,

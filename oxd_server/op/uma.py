@@ -1,0 +1,292 @@
+"""A UMA authorization server (AS): its protection API, where a resource server registers resources and gets tickets,
+and its token endpoint, where a requesting party gets an RPT.
+
+Specifications: UMA 2.0 Grant for OAuth 2.0 (here Grant), Federated Authorization for UMA 2.0 (here FedAuthz).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from urllib.parse import quote, unquote
+
+import msgspec
+
+from .answer import Answer, text_member
+from .authorization import add_query
+from .client import OpClient
+from .client_auth import ClientCredentials, bearer_header
+from .discovery import ProviderMetadata, required
+from .errors import MalformedToken
+from .introspection import introspect_token
+from .tokens import process_token_answer, request_tokens
+from .uma_discovery import UmaMetadata
+
+PAT_SCOPE = "uma_protection"
+UMA_GRANT_TYPE = "urn:ietf:params:oauth:grant-type:uma-ticket"
+PAT_STEP = "PAT request"
+RPT_STEP = "RPT request"
+REGISTRATION_STEP = "resource registration"
+TICKET_STEP = "permission request"
+
+
+@dataclass(frozen=True, slots=True)
+class Pat:
+    """A protection API access token; `expires_in` in seconds, 0: not said."""
+
+    access_token: str = field(repr=False)
+    expires_in: int
+
+
+async def request_pat(op: OpClient, metadata: UmaMetadata, credentials: ClientCredentials) -> Pat:
+    """A PAT (FedAuthz section 1.5) for the client itself.
+
+    Raises:
+        OpMetadataMissing: the AS has no token endpoint.
+        ClientAuthenticationError, OpHostRefused, OpUnreachable, OpErrorResponse, OpInvalidResponse
+    """
+    form = {"grant_type": "client_credentials", "scope": f"{PAT_SCOPE} openid"}
+    return process_pat(await request_tokens(op, metadata.as_provider, credentials, form, step=PAT_STEP))
+
+
+def process_pat(answer: Answer) -> Pat:
+    """The PAT in a token answer.
+
+    Raises:
+        OpErrorResponse: the AS refused.
+        OpInvalidResponse: no token that can be used, or one without the scope `uma_protection`.
+    """
+    token = process_token_answer(answer)
+    if token.access_token is None:
+        raise answer.invalid("there is no access_token")
+    # FedAuthz section 1.5: "a PAT [...] with at least the scope uma_protection". RFC 6749 section 5.1: `scope` may be
+    # left out if it is what was asked for.
+    if token.scope is not None and PAT_SCOPE not in token.scope.split():
+        raise answer.invalid(f"the token has not the scope {PAT_SCOPE}")
+    try:
+        bearer_header(token.access_token)
+    except MalformedToken as error:
+        raise answer.invalid("the access_token holds characters that no token has") from error
+    return Pat(token.access_token, token.expires_in or 0)
+
+
+class ResourceDescription(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A resource as the AS is told of it (FedAuthz section 3.1).
+
+    `scope_expression` (JSON text) is what Gluu's server understands; others ignore it.
+    """
+
+    name: str
+    resource_scopes: tuple[str, ...]
+    description: str | None = None
+    scope_expression: str | None = None
+
+
+async def register_resource(op: OpClient, metadata: UmaMetadata, pat: str, resource: ResourceDescription) -> str:
+    """Register a resource and return its id (FedAuthz section 3.2.1).
+
+    Raises:
+        OpMetadataMissing, OpHostRefused, OpUnreachable, OpErrorResponse, OpInvalidResponse
+    """
+    url, headers = _registration_endpoint(metadata), bearer_header(pat)
+    return process_registered_resource(
+        await op.transport.send("POST", url, step=REGISTRATION_STEP, headers=headers, json=resource)
+    )
+
+
+def process_registered_resource(answer: Answer) -> str:
+    """The id of the new resource: `_id`; some servers say `id`, or only name it in the `Location`.
+
+    Raises:
+        OpErrorResponse: the AS refused.
+        OpInvalidResponse: there is no id.
+    """
+    answer.expect(201, 200)
+    body = answer.json_object()
+    resource_id = text_member(answer, body, "_id") or text_member(answer, body, "id")
+    resource_id = resource_id or unquote(answer.headers.get("location", "").rstrip("/").rpartition("/")[2])
+    if not resource_id:
+        raise answer.invalid("the registered resource has no _id")
+    return resource_id
+
+
+async def update_resource(
+    op: OpClient, metadata: UmaMetadata, pat: str, resource_id: str, resource: ResourceDescription
+) -> None:
+    """Replace the description of a resource (FedAuthz section 3.2.3).
+
+    Raises:
+        OpMetadataMissing, OpHostRefused, OpUnreachable, OpErrorResponse, OpInvalidResponse
+    """
+    url, headers = _resource_url(metadata, resource_id), bearer_header(pat)
+    answer = await op.transport.send("PUT", url, step="resource update", headers=headers, json=resource)
+    answer.expect(200, 201, 204)
+
+
+async def delete_resource(op: OpClient, metadata: UmaMetadata, pat: str, resource_id: str) -> None:
+    """Delete a resource; one that is gone already is no error (FedAuthz section 3.2.4).
+
+    Raises:
+        OpMetadataMissing, OpHostRefused, OpUnreachable, OpErrorResponse, OpInvalidResponse
+    """
+    url, headers = _resource_url(metadata, resource_id), bearer_header(pat)
+    answer = await op.transport.send("DELETE", url, step="resource deletion", headers=headers)
+    answer.expect(204, 200, 404)
+
+
+async def list_resources(op: OpClient, metadata: UmaMetadata, pat: str) -> list[str]:
+    """The ids of all resources of the PAT's owner (FedAuthz section 3.2.5).
+
+    Raises:
+        OpMetadataMissing, OpHostRefused, OpUnreachable, OpErrorResponse, OpInvalidResponse
+    """
+    url, headers = _registration_endpoint(metadata), bearer_header(pat)
+    answer = await op.transport.send("GET", url, step="resource list", headers=headers)
+    answer.expect(200)
+    try:
+        return msgspec.json.decode(answer.body, type=list[str])
+    except msgspec.MsgspecError as error:
+        raise answer.invalid("the answer is not a list of resource ids") from error
+
+
+async def read_resource(op: OpClient, metadata: UmaMetadata, pat: str, resource_id: str) -> dict[str, object]:
+    """The description of a resource, with every member the AS has (FedAuthz section 3.2.2).
+
+    Raises:
+        OpMetadataMissing, OpHostRefused, OpUnreachable, OpErrorResponse, OpInvalidResponse
+    """
+    url, headers = _resource_url(metadata, resource_id), bearer_header(pat)
+    answer = await op.transport.send("GET", url, step="resource read", headers=headers)
+    answer.expect(200)
+    return answer.json_object()
+
+
+async def request_ticket(op: OpClient, metadata: UmaMetadata, pat: str, resource_id: str, scopes: Sequence[str]) -> str:
+    """A permission ticket for these scopes of the resource (FedAuthz section 4.1).
+
+    Raises:
+        OpMetadataMissing, OpHostRefused, OpUnreachable, OpErrorResponse, OpInvalidResponse
+    """
+    url = required(metadata.permission_endpoint, "permission_endpoint")
+    body = [{"resource_id": resource_id, "resource_scopes": list(scopes)}]
+    answer = await op.transport.send("POST", url, step=TICKET_STEP, headers=bearer_header(pat), json=body)
+    return process_ticket(answer)
+
+
+def process_ticket(answer: Answer) -> str:
+    """The ticket in the answer (FedAuthz section 4.2).
+
+    Raises:
+        OpErrorResponse: the AS refused.
+        OpInvalidResponse: there is no ticket, or one that would break out of the header that carries it.
+    """
+    answer.expect(201, 200)
+    ticket = text_member(answer, answer.json_object(), "ticket")
+    if ticket is None or not ticket.isascii() or not ticket.isprintable() or set(ticket) & set(' ",\\'):
+        raise answer.invalid("there is no ticket that fits into a header")
+    return ticket
+
+
+async def introspect_rpt(
+    op: OpClient, metadata: UmaMetadata, authorization: ClientCredentials | str, rpt: str
+) -> dict[str, object]:
+    """What the AS says about an RPT (FedAuthz section 5.1), asked with the PAT or as the client.
+
+    Raises:
+        OpMetadataMissing: the AS has no introspection endpoint.
+        ClientAuthenticationError, OpHostRefused, OpUnreachable, OpErrorResponse, OpInvalidResponse
+    """
+    # The hint makes Keycloak show the permissions; servers that do not know it ignore it (RFC 7662 section 2.1).
+    return await introspect_token(
+        op, metadata.as_provider, authorization, rpt, token_type_hint="requesting_party_token"
+    )
+
+
+def takes_bearer_token(metadata: UmaMetadata | ProviderMetadata) -> bool:
+    """Whether the introspection endpoint takes the PAT, as FedAuthz section 5.1 has it.
+
+    It does, unless the server lists what it takes and does not name bearer tokens (RFC 8414 section 2 on
+    `introspection_endpoint_auth_methods_supported`): then the client authenticates as at the token endpoint.
+    """
+    methods = metadata.introspection_endpoint_auth_methods_supported
+    return methods is None or "bearer" in (method.lower() for method in methods)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RptRequest:
+    """What a requesting party shows for an RPT (Grant section 3.3.1); None is left out."""
+
+    ticket: str = field(repr=False)
+    claim_token: str | None = field(default=None, repr=False)
+    claim_token_format: str | None = None
+    pct: str | None = field(default=None, repr=False)
+    rpt: str | None = field(default=None, repr=False)
+    scope: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RptAnswer:
+    """An RPT (Grant section 3.3.5); `upgraded` tells whether it is the one that was sent, with more permissions."""
+
+    access_token: str = field(repr=False)
+    token_type: str
+    pct: str | None = field(default=None, repr=False)
+    upgraded: bool = False
+
+
+async def request_rpt(
+    op: OpClient, metadata: UmaMetadata, credentials: ClientCredentials, request: RptRequest
+) -> RptAnswer:
+    """An RPT for a ticket (Grant section 3.3.1).
+
+    Raises:
+        OpMetadataMissing: the AS has no token endpoint.
+        OpErrorResponse: the AS refuses, or needs more (Grant section 3.3.6).
+        ClientAuthenticationError, OpHostRefused, OpUnreachable, OpInvalidResponse
+    """
+    shown = {
+        "ticket": request.ticket,
+        "claim_token": request.claim_token,
+        "claim_token_format": request.claim_token_format,
+        "pct": request.pct,
+        "rpt": request.rpt,
+        "scope": request.scope,
+    }
+    form = {"grant_type": UMA_GRANT_TYPE} | {name: value for name, value in shown.items() if value}
+    return process_rpt(await request_tokens(op, metadata.as_provider, credentials, form, step=RPT_STEP))
+
+
+def process_rpt(answer: Answer) -> RptAnswer:
+    """The RPT in a token answer.
+
+    Raises:
+        OpErrorResponse: the AS refused.
+        OpInvalidResponse: there is no RPT.
+    """
+    token = process_token_answer(answer)
+    if token.access_token is None or token.token_type is None:
+        raise answer.invalid("there is no access_token")
+    body = answer.json_object()
+    return RptAnswer(
+        access_token=token.access_token,
+        token_type=token.token_type,
+        pct=text_member(answer, body, "pct"),
+        upgraded=body.get("upgraded") in (True, "true"),
+    )
+
+
+def claims_gathering_url(endpoint: str, *, client_id: str, ticket: str, claims_redirect_uri: str, state: str) -> str:
+    """The URL where the requesting party's user gives claims (Grant section 3.3.2); every value is percent-encoded."""
+    parameters: Mapping[str, str] = {
+        "client_id": client_id,
+        "ticket": ticket,
+        "claims_redirect_uri": claims_redirect_uri,
+        "state": state,
+    }
+    return add_query(endpoint, parameters)
+
+
+def _registration_endpoint(metadata: UmaMetadata) -> str:
+    return required(metadata.resource_registration_endpoint, "resource_registration_endpoint")
+
+
+def _resource_url(metadata: UmaMetadata, resource_id: str) -> str:
+    return f"{_registration_endpoint(metadata).rstrip('/')}/{quote(resource_id, safe='')}"

@@ -1,0 +1,113 @@
+"""Where a UMA authorization server (AS) has its endpoints.
+
+Specifications: UMA 2.0 Grant section 2, Federated Authorization for UMA 2.0 section 2, RFC 8414.
+"""
+
+from collections.abc import Callable
+
+import msgspec
+
+from .answer import Answer
+from .cache import Fetched, RefreshingCache, lifetime_of
+from .discovery import DEFAULT_LIFETIME, WELL_KNOWN, ProviderMetadata, check_endpoint, discovery_url
+from .transport import Transport
+
+UMA_WELL_KNOWN = "/.well-known/uma2-configuration"
+STEP = "UMA discovery"
+
+
+class UmaMetadata(msgspec.Struct, frozen=True, kw_only=True):
+    """What an AS says of itself. `issuer` is the URL that was asked where the AS does not say it;
+    `introspection_endpoint_auth_methods_supported` is None where it does not say that (RFC 8414 section 2).
+    """
+
+    issuer: str
+    token_endpoint: str | None = None
+    introspection_endpoint: str | None = None
+    resource_registration_endpoint: str | None = None
+    permission_endpoint: str | None = None
+    claims_interaction_endpoint: str | None = None
+    introspection_endpoint_auth_methods_supported: tuple[str, ...] | None = None
+
+    @property
+    def as_provider(self) -> ProviderMetadata:
+        """The same server as the OAuth 2.0 side of this package knows it."""
+        return ProviderMetadata(
+            issuer=self.issuer,
+            token_endpoint=self.token_endpoint,
+            introspection_endpoint=self.introspection_endpoint,
+        )
+
+
+_ENDPOINTS = (
+    "token_endpoint",
+    "introspection_endpoint",
+    "resource_registration_endpoint",
+    "permission_endpoint",
+    "claims_interaction_endpoint",
+)
+
+
+def uma_discovery_url(op_host: str, op_discovery_path: str | None = None) -> str:
+    """The URL of the AS's metadata: like the OP's, with another well-known name.
+
+    Raises:
+        InvalidOpHost: host and path make no URL.
+    """
+    return discovery_url(op_host, op_discovery_path).removesuffix(WELL_KNOWN) + UMA_WELL_KNOWN
+
+
+def process_uma_discovery(answer: Answer, url: str) -> UmaMetadata:
+    """The metadata in the answer to a GET of `url`.
+
+    Raises:
+        OpErrorResponse: an error status.
+        OpInvalidResponse: no metadata, of another issuer, or with an endpoint that is no URL.
+    """
+    answer.expect(200)
+    asked = url.removesuffix(UMA_WELL_KNOWN)
+    document = {name: value for name, value in answer.json_object().items() if value is not None}
+    try:
+        metadata = msgspec.convert({"issuer": asked, **document}, UmaMetadata)
+    except msgspec.ValidationError as error:
+        raise answer.invalid(f"not the metadata of an authorization server: {error}") from error
+    # RFC 8414 section 3.3: "The "issuer" value returned MUST be identical to the authorization server's issuer
+    # identifier value into which the well-known URI string was inserted".
+    if metadata.issuer.rstrip("/") != asked:
+        raise answer.invalid(f"the issuer is {metadata.issuer[:200]}, but {asked} was asked")
+    for name in _ENDPOINTS:
+        check_endpoint(answer, asked, name, getattr(metadata, name))
+    return metadata
+
+
+class UmaDiscoveryCache:
+    """AS metadata by discovery URL, one fetch at a time, kept for a while, served stale while the AS is down."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        clock: Callable[[], float],
+        *,
+        lifetime: float = DEFAULT_LIFETIME,
+        capacity: int = 1000,
+    ) -> None:
+        self._transport = transport
+        self._lifetime = lifetime
+        self._cache = RefreshingCache[str, UmaMetadata](clock, capacity=capacity)
+
+    def __len__(self) -> int:
+        return len(self._cache)
+
+    async def get(self, op_host: str, op_discovery_path: str | None = None) -> UmaMetadata:
+        """The metadata of the AS, from the cache or from the AS.
+
+        Raises:
+            InvalidOpHost, OpHostRefused, OpUnreachable, OpErrorResponse, OpInvalidResponse
+        """
+        url = uma_discovery_url(op_host, op_discovery_path)
+
+        async def fetch() -> Fetched[UmaMetadata]:
+            answer = await self._transport.send("GET", url, step=STEP)
+            return Fetched(process_uma_discovery(answer, url), lifetime_of(answer.headers, self._lifetime))
+
+        return await self._cache.get(url, fetch)
