@@ -7,11 +7,12 @@ commands in flight finish within a deadline.
 import os
 import signal
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Final
 
 import structlog
@@ -21,16 +22,18 @@ from oxd_protocol.messages import Response
 from oxd_server import __version__
 from oxd_server.config import Config, ConfigError, load_default_site
 from oxd_server.dispatch import Dispatcher
+from oxd_server.https_front import HttpsFront, open_https_front
 from oxd_server.listener import CommandHandler, FrameListener, ListenerLimits, open_listeners
+from oxd_server.metrics import raise_open_files, report_on_signal
 from oxd_server.op.client import OpClient
 from oxd_server.op.key_store import KeyStore, load_key_store
 from oxd_server.op.tls import make_ssl_context
 from oxd_server.op.transport import Transport, TransportSettings
-from oxd_server.protection import Entrance, Guard, refuse_every_token
+from oxd_server.protection import Entrance, Guard
 from oxd_server.routes import ROUTES, check_routes
 from oxd_server.services import DefaultSiteHolder, Services
 from oxd_server.sites import import_folder
-from oxd_server.state import KEY_BYTES, States
+from oxd_server.state import KEY_BYTES, KEY_NAME, States
 from oxd_server.store import Store, open_store
 
 __all__ = ["Running", "serve"]
@@ -38,32 +41,41 @@ __all__ = ["Running", "serve"]
 LISTENING: Final = "Start listening for notifications"
 """Init scripts of the old server wait for a log line with these words."""
 
-_STATE_KEY: Final = "state"
 _SECONDS_PER_MINUTE: Final = 60
 _LOOPBACK: Final = ("127.0.0.1", "::1")
 _EVERYWHERE: Final = ("0.0.0.0", "::")  # noqa: S104 - asked for with localhost_only: false, and warned about
 _WRITE_TIMEOUT: Final = 30.0
+_OTHER_FILES: Final = 64  # the store, the log, the listeners, name resolution
 
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """What is told when the server listens: the addresses that were bound."""
+    """What is told when the server listens: the addresses that were bound, of the socket and of the HTTPS front."""
 
     addresses: tuple[tuple[str, int], ...]
+    https_addresses: tuple[tuple[str, int], ...] = ()
 
 
-async def serve(config: Config, *, task_status: trio.TaskStatus[Running] = trio.TASK_STATUS_IGNORED) -> None:
-    """Run the server until SIGTERM or SIGINT; SIGHUP reloads the default site configuration.
+async def serve(
+    config: Config,
+    *,
+    now: Callable[[], float] = time.time,
+    task_status: trio.TaskStatus[Running] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Run the server until SIGTERM or SIGINT; SIGHUP reloads the default site configuration, SIGUSR1 logs figures.
+
+    ``now`` gives seconds since 1970.
 
     Raises ``ConfigError``, ``KeyFileError``, ``StoreError`` or ``OSError`` when it cannot start.
     """
     check_routes()
     log = structlog.get_logger("oxd_server")
+    _make_room(config, log)
     default_site = load_default_site(config.default_site_path)
     for warning in (*config.warnings, *default_site.warnings):
         log.warning(warning)
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
-        async with open_store(config.store_path) as store, _open_op_client(config) as op:
+        async with open_store(_store_path(config)) as store, _open_op_client(config, now) as op:
             await _migrate(config, store, log)
             services = Services(
                 config=config,
@@ -72,11 +84,28 @@ async def serve(config: Config, *, task_status: trio.TaskStatus[Running] = trio.
                 op=op,
                 states=await _make_states(config, store),
                 key_store=await _load_key_store(config),
-                now=time.time,
+                now=now,
                 random=os.urandom,
             )
             await _serve(services, signals, log, task_status)
     log.info("Stopped")
+
+
+def _make_room(config: Config, log: structlog.stdlib.BoundLogger) -> None:
+    """Let the process open as many files as the system allows; say so if that is less than the configuration allows."""
+    allowed = raise_open_files()
+    connections = config.max_connections + (config.https.max_connections if config.https.enabled else 0)
+    wanted = connections + config.max_commands_in_flight + _OTHER_FILES
+    if allowed < wanted:
+        log.warning(
+            "max_connections cannot be reached: raise the limit of open files (ulimit -n, LimitNOFILE).",
+            allowed=allowed,
+            wanted=wanted,
+        )
+
+
+def _store_path(config: Config) -> Path | None:
+    return None if config.storage == "memory" else config.store_path
 
 
 async def _migrate(config: Config, store: Store, log: structlog.stdlib.BoundLogger) -> None:
@@ -87,7 +116,7 @@ async def _migrate(config: Config, store: Store, log: structlog.stdlib.BoundLogg
 
 
 @asynccontextmanager
-async def _open_op_client(config: Config) -> AsyncIterator[OpClient]:
+async def _open_op_client(config: Config, now: Callable[[], float]) -> AsyncIterator[OpClient]:
     context = await trio.to_thread.run_sync(
         partial(
             make_ssl_context,
@@ -102,13 +131,14 @@ async def _open_op_client(config: Config) -> AsyncIterator[OpClient]:
         read_timeout=config.op_read_timeout_in_seconds,
         total_timeout=config.op_total_timeout_in_seconds,
         max_response_bytes=config.op_max_response_bytes,
+        max_requests_per_host=config.op_max_requests_per_host,
         allowed_op_hosts=frozenset(config.allowed_op_hosts),
         plain_http_hosts=frozenset(config.allow_http_op_hosts),
     )
     async with Transport(settings) as transport:
         yield OpClient.over(
             transport,
-            clock=time.time,
+            clock=now,
             discovery_lifetime=config.discovery_cache_expiration_in_minutes * _SECONDS_PER_MINUTE,
             key_set_lifetime=config.public_op_key_cache_expiration_in_minutes * _SECONDS_PER_MINUTE,
         )
@@ -120,7 +150,7 @@ async def _load_key_store(config: Config) -> KeyStore | None:
 
 
 async def _make_states(config: Config, store: Store) -> States:
-    key = await store.secret(_STATE_KEY, partial(os.urandom, KEY_BYTES))
+    key = await store.secret(KEY_NAME, partial(os.urandom, KEY_BYTES))
     # A nonce lives as long as the state that it is derived from, so the shorter of the two settings counts.
     minutes = min(config.state_expiration_in_minutes, config.nonce_expiration_in_minutes)
     return States(key, minutes * _SECONDS_PER_MINUTE, os.urandom)
@@ -136,19 +166,36 @@ async def _serve(
     dispatcher = _make_dispatcher(services)
     listeners = await open_listeners(_addresses_to_bind(config), config.port)
     servers = [FrameListener(_entrance(dispatcher, listener), _limits(config)) for listener in listeners]
+    front = await open_https_front(config, _https_entrance(dispatcher)) if config.https.enabled else None
+    stop_front = trio.Event()
     async with trio.open_nursery() as connections:
+        if front is not None:
+            await connections.start(front.serve, stop_front)
         async with trio.open_nursery() as accepting:
             for server, listener in zip(servers, listeners, strict=True):
                 serve_listener = partial(trio.serve_listeners, handler_nursery=connections)
                 accepting.start_soon(serve_listener, server.serve, [listener])
-            _announce(listeners, log, task_status)
+            await accepting.start(report_on_signal, partial(_counts, services, dispatcher, servers))
+            _announce(listeners, front, log, task_status)
             await _until_stopped(signals, services.default_site, config, log)
             accepting.cancel_scope.cancel()
         for server in servers:
             server.drain()
+        stop_front.set()
         connections.cancel_scope.deadline = trio.current_time() + config.shutdown_timeout_in_seconds
     if connections.cancel_scope.cancelled_caught:
         log.warning("Some commands did not finish in time and were abandoned.")
+
+
+def _counts(services: Services, dispatcher: Dispatcher, servers: list[FrameListener]) -> dict[str, int]:
+    op = services.op
+    return {
+        "connections": sum(server.connections for server in servers),
+        "commands_in_flight": dispatcher.in_flight,
+        "providers_known": len(op.discovery) + len(op.uma_discovery),
+        "key_sets_known": len(op.key_sets),
+        "sites_locked": len(services.site_locks),
+    }
 
 
 async def _until_stopped(
@@ -171,7 +218,7 @@ def _make_dispatcher(services: Services) -> Dispatcher:
     return Dispatcher(
         services,
         ROUTES,
-        Guard(config.protect_commands_with_access_token, refuse_every_token),
+        Guard(services, config.protect_commands_with_access_token),
         max_in_flight=config.max_commands_in_flight,
         time_out=config.time_out_in_seconds or None,
     )
@@ -202,12 +249,22 @@ def _entrance(dispatcher: Dispatcher, listener: trio.SocketListener) -> CommandH
     return handle
 
 
+def _https_entrance(dispatcher: Dispatcher) -> CommandHandler:
+    async def handle(name: str, params: dict[str, object]) -> Response:
+        return await dispatcher.dispatch(name, params, Entrance.HTTPS)
+
+    return handle
+
+
 def _is_loopback(listener: trio.SocketListener) -> bool:
     return ip_address(listener.socket.getsockname()[0]).is_loopback
 
 
 def _announce(
-    listeners: list[trio.SocketListener], log: structlog.stdlib.BoundLogger, task_status: trio.TaskStatus[Running]
+    listeners: list[trio.SocketListener],
+    front: HttpsFront | None,
+    log: structlog.stdlib.BoundLogger,
+    task_status: trio.TaskStatus[Running],
 ) -> None:
     addresses = tuple((str(name[0]), int(name[1])) for name in (ear.socket.getsockname() for ear in listeners))
     exposed = [address for (address, _), ear in zip(addresses, listeners, strict=True) if not _is_loopback(ear)]
@@ -219,4 +276,4 @@ def _announce(
             addresses=exposed,
         )
     log.info(LISTENING, version=__version__, port=addresses[0][1], addresses=[a for a, _ in addresses])
-    task_status.started(Running(addresses))
+    task_status.started(Running(addresses, () if front is None else front.addresses))

@@ -1,4 +1,4 @@
-"""The command line: ``oxd-server serve | check-config | sites | call | sandbox``.
+"""The command line: ``oxd-server serve | check-config | sites | keys | call | sandbox``.
 
 Exit codes: 0 done; 1 it failed, with one line that says why; 2 wrong usage.
 """
@@ -19,6 +19,7 @@ from oxd_server import __version__
 from oxd_server.config import Config, ConfigError, load_config, load_default_site
 from oxd_server.log import configure_logging
 from oxd_server.op.errors import KeyFileError
+from oxd_server.op.key_store import load_key_store, new_key_store
 from oxd_server.store.base import StoreError
 
 __all__ = ["main"]
@@ -62,6 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_serve(commands)
     _add_check_config(commands)
     _add_sites(commands)
+    _add_keys(commands)
     _add_call(commands)
     _add_sandbox(commands)
     return parser
@@ -107,6 +109,26 @@ def _add_sites(commands: _Commands) -> None:
         if name == "import":
             action.add_argument("file", type=Path, help="a JSON file with one site or a list of sites")
         action.set_defaults(run=run)
+
+
+def _add_keys(commands: _Commands) -> None:
+    parser = commands.add_parser("keys", help="make a key store, or show its public keys")
+    actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
+    new = actions.add_parser(
+        "new",
+        help="make a key store for private_key_jwt",
+        description="Make a key store with an RSA and an EC key, readable by its owner only, and print the public "
+        "keys. Name it as crypt_provider_key_store_path in oxd-conf.json.",
+    )
+    new.add_argument("file", type=Path, help="where to write it; an existing file is never overwritten")
+    new.set_defaults(run=_keys_new)
+    public = actions.add_parser(
+        "public",
+        help="print the public keys to give to an OP",
+        description="Print the public JWK Set of the configured key store, to give to an OP.",
+    )
+    _add_config(public)
+    public.set_defaults(run=_keys_public)
 
 
 def _add_call(commands: _Commands) -> None:
@@ -171,8 +193,9 @@ def _check_config(options: argparse.Namespace) -> int:
 def _sites_list(options: argparse.Namespace) -> int:
     from oxd_server.sites import list_sites
 
+    sites = trio.run(list_sites, _config_of_sites(options))
     print("oxd_id  client_name")
-    for oxd_id, client_name in trio.run(list_sites, _config_of_sites(options)):
+    for oxd_id, client_name in sites:
         print(f"{oxd_id}  {client_name}")
     return 0
 
@@ -204,7 +227,7 @@ def _sites_import(options: argparse.Namespace) -> int:
 
     try:
         nodes = json.loads(options.file.read_text("utf-8-sig"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise CliError(f"{options.file} is not JSON: {error}") from None
     sites = nodes if isinstance(nodes, list) else [nodes]
     added, known = trio.run(import_sites, _config_of_sites(options), sites)
@@ -219,12 +242,26 @@ def _config_of_sites(options: argparse.Namespace) -> Config:
     return config
 
 
+def _keys_new(options: argparse.Namespace) -> int:
+    _print_json(new_key_store(options.file).public_jwks(), sys.stdout)
+    return 0
+
+
+def _keys_public(options: argparse.Namespace) -> int:
+    config = load_config(options.config)
+    if config.crypt_provider_key_store_path is None:
+        raise CliError("no key store is configured: crypt_provider_key_store_path is not set")
+    key_store = load_key_store(config.crypt_provider_key_store_path, config.crypt_provider_key_store_password)
+    _print_json(key_store.public_jwks(), sys.stdout)
+    return 0
+
+
 def _call(options: argparse.Namespace) -> int:
     from oxd_server.client import OxdClient, OxdUnreachable
 
     try:
         params = json.loads(options.params)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise CliError(f"PARAMS is not JSON: {error}") from None
     if not isinstance(params, dict):
         raise CliError("PARAMS must be a JSON object")

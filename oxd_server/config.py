@@ -21,6 +21,7 @@ _NAMED_LIKE_SECRETS = {
     "protect_commands_with_access_token",
     "client_token_endpoint_auth_method",
     "client_token_endpoint_auth_signing_alg",
+    "id_token_signed_response_alg",
 }
 _SHOWN_OF_VALUE = 60
 
@@ -30,10 +31,12 @@ class ConfigError(Exception):
 
 
 class HttpsConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """The HTTPS front. Without a certificate a self-signed one is made and kept."""
+    """The HTTPS front. Without a certificate a self-signed one is made and kept; no address means all."""
 
     enabled: bool = False
     port: int = 8443
+    bind_addresses: tuple[str, ...] = ()
+    max_connections: int = 1000
     cert_path: Path | None = None
     key_path: Path | None = None
 
@@ -64,6 +67,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     op_read_timeout_in_seconds: float = 10
     op_total_timeout_in_seconds: float = 20
     op_max_response_bytes: int = 1_000_000
+    op_max_requests_per_host: int = 100
     op_clock_leeway_in_seconds: int = 10
     discovery_cache_expiration_in_minutes: int = 60
     public_op_key_cache_expiration_in_minutes: int = 60
@@ -124,6 +128,8 @@ class DefaultSite(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     client_jwks_uri: str | None = None
     client_token_endpoint_auth_method: str | None = None
     client_token_endpoint_auth_signing_alg: str | None = None
+    id_token_signed_response_alg: str | None = None
+    userinfo_signed_response_alg: str | None = None
     client_request_uris: tuple[str, ...] = ()
     client_frontchannel_logout_uris: tuple[str, ...] = ()
     client_sector_identifier_uri: str | None = None
@@ -206,7 +212,14 @@ _TEXTS = _Reader("a list of texts", _texts)
 _MINUTES = _whole(1, 525_600)
 _NONE = "; 0 = none"
 
-_HTTPS_KEYS = {"enabled": _FLAG, "port": _whole(0, 65535), "cert_path": _PATH, "key_path": _PATH}
+_HTTPS_KEYS = {
+    "enabled": _FLAG,
+    "port": _whole(0, 65535),
+    "bind_addresses": _Reader("a list of IP addresses", _addresses),
+    "max_connections": _whole(1, 1_000_000),
+    "cert_path": _PATH,
+    "key_path": _PATH,
+}
 _STORAGE_KEYS = {"path": _PATH, "dbFileLocation": _PATH}
 _KEYS = {
     "port": _whole(0, 65535),
@@ -224,6 +237,7 @@ _KEYS = {
     "op_read_timeout_in_seconds": _seconds(0.1),
     "op_total_timeout_in_seconds": _seconds(0.1),
     "op_max_response_bytes": _whole(1000, 100_000_000),
+    "op_max_requests_per_host": _whole(1, 10_000),
     "op_clock_leeway_in_seconds": _whole(0, 600),
     "discovery_cache_expiration_in_minutes": _MINUTES,
     "public_op_key_cache_expiration_in_minutes": _MINUTES,

@@ -4,6 +4,7 @@ The order is fixed: find the command, decode its params, check the protection to
 request that is refused has changed nothing. This is also the only place where exceptions become wire errors.
 """
 
+import dataclasses
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
@@ -14,7 +15,7 @@ import trio
 from oxd_protocol.catalog import find_command
 from oxd_protocol.errors import ERROR_CODES, CommandError
 from oxd_protocol.messages import Command, Params, Response, decode_params, error_response
-from oxd_server.op.errors import OpError
+from oxd_server.op.errors import OpError, OpErrorResponse
 from oxd_server.protection import Entrance, Guard
 from oxd_server.services import Services
 from oxd_server.store.base import StoreError
@@ -46,7 +47,7 @@ class Dispatcher:
         self._max_in_flight = max_in_flight
         self._in_flight = 0
         self._time_out = time_out
-        self._log = structlog.get_logger("oxd_server.dispatch")
+        self._log = structlog.get_logger("oxd_server.dispatch").bind()  # bound once, not at every line
 
     @property
     def in_flight(self) -> int:
@@ -59,17 +60,21 @@ class Dispatcher:
             return error_response(CommandError("server_busy"))
         self._in_flight += 1
         try:
-            return await self._run(name, raw_params, entrance)
+            return await self._translated(name, raw_params, entrance)
         except CommandError as error:
             return self._refuse(name, error)
-        except OpError as error:
-            return self._refuse(name, command_error(error))
         except StoreError as error:
             return self._fail(name, error, "The server's store failed; nothing was changed here.")
         except Exception as error:
             return self._fail(name, error, ERROR_CODES["internal_error"])
         finally:
             self._in_flight -= 1
+
+    async def _translated(self, name: str, raw_params: Mapping[str, Any], entrance: Entrance) -> Response:
+        try:
+            return await self._run(name, raw_params, entrance)
+        except OpError as error:
+            raise command_error(error) from error
 
     async def _run(self, name: str, raw_params: Mapping[str, Any], entrance: Entrance) -> Response:
         command = find_command(name)
@@ -81,9 +86,9 @@ class Dispatcher:
         if handler is None:
             raise CommandError("unsupported_operation", f"This server does not offer {command.name} yet.")
         params = decode_params(command, raw_params)
-        with trio.CancelScope() as scope:
-            if self._time_out is not None:
-                scope.deadline = trio.current_time() + self._time_out
+        if self._time_out is None:
+            return await self._guard_and_handle(command, handler, params, entrance)
+        with trio.move_on_after(self._time_out):
             return await self._guard_and_handle(command, handler, params, entrance)
         raise CommandError(
             "op_unreachable",
@@ -94,13 +99,19 @@ class Dispatcher:
     async def _guard_and_handle(
         self, command: Command, handler: Handler, params: Params, entrance: Entrance
     ) -> Response:
-        await self._guard.check(command, params, entrance)
-        result = await handler(self._services, params)
+        admitted = await self._guard.check(command, params, entrance)
+        services = self._services
+        if admitted.setup_client is not None:
+            services = dataclasses.replace(services, setup_client=admitted.setup_client)
+        result = await handler(services, admitted.params)
         self._log.debug("command done", command=command.name, oxd_id=getattr(params, "oxd_id", None))
         return Response("ok", result, command.recomputable)
 
     def _refuse(self, name: str, error: CommandError) -> Response:
-        self._log.info("command refused", command=name[:100], error=error.code, description=error.description)
+        # What an OP says of its errors is for the application. It may repeat what it was sent, secrets included.
+        said_by_op = isinstance(error.__cause__, OpErrorResponse)
+        description = str(error.__cause__) if said_by_op else error.description
+        self._log.info("command refused", command=name[:100], error=error.code, description=description)
         return error_response(error)
 
     def _fail(self, name: str, error: Exception, description: str) -> Response:

@@ -11,6 +11,7 @@ from oxd_server.op.errors import (
     InvalidOpHost,
     IssuerMismatch,
     MalformedToken,
+    OpBusy,
     OpError,
     OpErrorResponse,
     OpHostRefused,
@@ -64,6 +65,8 @@ def command_error(error: OpError) -> CommandError:
         case OpErrorResponse() if error.step not in _DISCOVERY_CODES:
             description = error.body_text or f"The OP answered {error.step} with HTTP status {error.status}."
             return CommandError(f"{HTTP_STATUS_PREFIX}{error.status}", description, _op_details(error))
+        case OpBusy():
+            return CommandError("server_busy", f"The OP was not asked: {error}. Try again shortly.")
         case OpErrorResponse() | OpUnreachable() | OpInvalidResponse():
             return _op_failure(error)
         case IdTokenError():
@@ -101,6 +104,8 @@ def command_error(error: OpError) -> CommandError:
 def _op_failure(error: OpErrorResponse | OpUnreachable | OpInvalidResponse) -> CommandError:
     kind = "op_unreachable" if isinstance(error, OpUnreachable) else "op_invalid_response"
     details = {"host": error.host, "step": error.step, "reason": kind}
+    if isinstance(error, OpInvalidResponse) and error.check is not None:
+        details["check"] = error.check
     return CommandError(_DISCOVERY_CODES.get(error.step, kind), f"The OP failed: {error}.", details)
 
 

@@ -21,31 +21,34 @@ from oxd_protocol.connect import (
 )
 from oxd_protocol.errors import CommandError
 from oxd_protocol.messages import claims_as_lists
-from oxd_server.clients import credentials_of
 from oxd_server.op.authorization import (
     AuthorizationRequest,
     authorization_url,
     check_authorization_response_iss,
     pkce_challenge,
 )
+from oxd_server.op.client_auth import ClientAuthMethod
 from oxd_server.op.discovery import ProviderMetadata, required, supports_s256
 from oxd_server.op.errors import OpError
-from oxd_server.op.id_token import Expectations, IdToken
+from oxd_server.op.id_token import Expectations, IdToken, Unchecked
 from oxd_server.op.id_token_check import check_id_token
 from oxd_server.op.jose import allowed_algorithms
 from oxd_server.op.logout import end_session_url
 from oxd_server.op.tokens import TokenAnswer, exchange_code, refresh_tokens
 from oxd_server.op.userinfo import get_userinfo, userinfo_expectations
-from oxd_server.services import Services
+from oxd_server.services import Refresh, Services
 from oxd_server.state import LoginState
 from oxd_server.store.base import ChangeSession, Site, SiteSession
 
 __all__ = [
+    "expectations",
     "get_access_token_by_refresh_token",
     "get_authorization_url",
     "get_logout_uri",
     "get_tokens_by_code",
     "get_user_info",
+    "issued_together",
+    "response_type_of",
 ]
 
 _GOOGLE = "https://accounts.google.com"
@@ -57,11 +60,13 @@ async def get_authorization_url(services: Services, params: GetAuthorizationUrlP
     site = await services.site(params.oxd_id)
     metadata = await services.metadata_of(site)
     endpoint = required(metadata.authorization_endpoint, "authorization_endpoint")
-    login = services.states.issue(site.oxd_id, services.now(), pkce=supports_s256(metadata))
+    # RFC 9700, section 2.1.1: "public clients MUST use PKCE"; an OP that does not know it ignores the parameters.
+    pkce = supports_s256(metadata) or site.token_endpoint_auth_method == ClientAuthMethod.NONE
+    login = services.states.issue(site.oxd_id, services.now(), pkce=pkce)
     request = AuthorizationRequest(
         client_id=site.client_id or "",
         redirect_uri=site.authorization_redirect_uri or "",
-        response_type=site.response_types[0] if site.response_types else "code",
+        response_type=response_type_of(site),
         scope=" ".join(params.scope or site.scope),
         state=login.state,
         nonce=login.nonce,
@@ -76,6 +81,11 @@ async def get_authorization_url(services: Services, params: GetAuthorizationUrlP
     return GetAuthorizationUrlResult(authorization_url=authorization_url(endpoint, request))
 
 
+def response_type_of(site: Site) -> str:
+    """Return the response type that the site's logins use: the first one that it registered."""
+    return site.response_types[0] if site.response_types else "code"
+
+
 def _custom_parameters(params: GetAuthorizationUrlParams) -> dict[str, str]:
     if not params.custom_parameters:
         return {}
@@ -87,18 +97,18 @@ def _custom_parameters(params: GetAuthorizationUrlParams) -> dict[str, str]:
 async def get_tokens_by_code(services: Services, params: GetTokensByCodeParams) -> GetTokensByCodeResult:
     """Turn code and state into tokens. The state is used up unless the OP never gave tokens for it."""
     site = await services.site(params.oxd_id)
-    login = services.states.open(params.state, site.oxd_id, services.now())
+    login = await services.open_state(params.state, site.oxd_id)
     if login is None:
         raise _unknown_state()
     metadata = await services.metadata_of(site)
     check_authorization_response_iss(params.iss, metadata)
-    if not await services.store.spend(login.used_token, login.expires_at, services.now()):
+    if not await services.spend_state(login):
         raise _unknown_state()
     try:
         tokens = await exchange_code(
             services.op,
             metadata,
-            credentials_of(site, services.key_store),
+            services.credentials_of(site),
             code=params.code,
             redirect_uri=site.authorization_redirect_uri or "",
             code_verifier=login.code_verifier,
@@ -141,10 +151,13 @@ def expectations(
     services: Services,
     site: Site,
     metadata: ProviderMetadata,
-    nonce: str,
+    nonce: str | Unchecked,
     *,
     access_token: str | None = None,
     code: str | None = None,
+    require_at_hash: bool = False,
+    require_c_hash: bool = False,
+    accept_expired: bool = False,
 ) -> Expectations:
     """Return what an id_token for this site is checked against."""
     return Expectations(
@@ -157,6 +170,9 @@ def expectations(
         client_secret=site.client_secret,
         access_token=access_token,
         code=code,
+        require_at_hash=require_at_hash,
+        require_c_hash=require_c_hash,
+        accept_expired=accept_expired,
         leeway=services.config.op_clock_leeway_in_seconds,
     )
 
@@ -180,9 +196,7 @@ async def get_access_token_by_refresh_token(
 ) -> RefreshedTokenResult:
     """Get a new access token. Two callers with the same refresh token share one request: it is not spent twice."""
     site = await services.site(params.oxd_id)
-    scope = " ".join(params.scope) or None
-    key = (site.oxd_id, hash_of(params.refresh_token), scope)
-    tokens = await services.refreshes.run(key, lambda: _refresh(services, site, params.refresh_token, scope))
+    tokens = await _refresh_once(services, site, params.refresh_token, " ".join(params.scope) or None)
     if tokens.access_token is None:
         raise CommandError("no_access_token")
     return RefreshedTokenResult(
@@ -193,10 +207,32 @@ async def get_access_token_by_refresh_token(
     )
 
 
-async def _refresh(services: Services, site: Site, refresh_token: str, scope: str | None) -> TokenAnswer:
-    metadata = await services.metadata_of(site)
-    credentials = credentials_of(site, services.key_store)
-    return await refresh_tokens(services.op, metadata, credentials, refresh_token=refresh_token, scope=scope)
+async def _refresh_once(services: Services, site: Site, refresh_token: str, scope: str | None) -> TokenAnswer:
+    key = (site.oxd_id, hash_of(refresh_token))
+    while True:
+        refresh = await services.refreshes.run(key, lambda: _refresh(services, site, refresh_token, scope))
+        if refresh.scope == scope:
+            if isinstance(refresh.outcome, OpError):
+                raise refresh.outcome
+            return refresh.outcome
+        # Another command used it at the same time for other scopes: its answer is of no use here. If the OP rotates
+        # refresh tokens this one is spent, and to send it again would look like a theft (RFC 9700, section 4.14.2).
+        if isinstance(refresh.outcome, TokenAnswer) and refresh.outcome.refresh_token not in (None, refresh_token):
+            raise CommandError(
+                "invalid_request",
+                "Another command used this refresh token at the same time, with another scope, and the OP has replaced "
+                "it. Use the new one.",
+            )
+
+
+async def _refresh(services: Services, site: Site, refresh_token: str, scope: str | None) -> Refresh:
+    try:
+        metadata = await services.metadata_of(site)
+        credentials = services.credentials_of(site)
+        tokens = await refresh_tokens(services.op, metadata, credentials, refresh_token=refresh_token, scope=scope)
+    except OpError as error:
+        return Refresh(scope, error)
+    return Refresh(scope, tokens)
 
 
 async def get_user_info(services: Services, params: GetUserInfoParams) -> GetUserInfoResult:
@@ -209,13 +245,14 @@ async def get_user_info(services: Services, params: GetUserInfoParams) -> GetUse
         client_id=site.client_id or "",
         client_secret=site.client_secret,
         signed_response_alg=site.userinfo_signed_response_alg,
-        subject=session.subject if _issued_together(session, params.access_token) else None,
+        subject=session.subject if issued_together(session, params.access_token) else None,
     )
     claims = await get_userinfo(services.op, metadata, params.access_token, expected)
     return GetUserInfoResult(claims=claims_as_lists(claims))
 
 
-def _issued_together(session: SiteSession, access_token: str) -> bool:
+def issued_together(session: SiteSession, access_token: str) -> bool:
+    """Return whether the access token is the one that came with the session's id_token."""
     kept = session.access_token_hash
     return kept is not None and hmac.compare_digest(kept, hash_of(access_token))
 

@@ -1,6 +1,7 @@
 """The commands about sites. What an OP has to be asked for is asked last, after every check."""
 
-import uuid
+from collections.abc import Iterable
+from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
@@ -20,16 +21,18 @@ from oxd_protocol.site import (
 )
 from oxd_server.clients import as_answered, known_metadata, metadata_of
 from oxd_server.config import DefaultSite
-from oxd_server.op.client import OpClient
+from oxd_server.handlers.registration import check_key, keep, new_oxd_id, with_client
 from oxd_server.op.client_auth import ClientAuthMethod
 from oxd_server.op.discovery import normalize_op_host
-from oxd_server.op.errors import OpError, OpErrorResponse, OpMetadataMissing
-from oxd_server.op.registration import RegistrationAnswer, delete_client, register_client, update_client
+from oxd_server.op.errors import OpErrorResponse
+from oxd_server.op.jose import ALGORITHMS
+from oxd_server.op.registration import RegistrationAnswer, delete_client, update_client
+from oxd_server.protection import check_token_with
 from oxd_server.services import Services
-from oxd_server.store.base import Site, SiteNotFound, StoreError
+from oxd_server.store.base import Site, SiteNotFound
 from oxd_server.store.exchange import export_site
 
-__all__ = ["get_rp", "register_site", "remove_site", "update_site"]
+__all__ = ["get_rp", "new_site", "register_site", "remove_site", "update_site"]
 
 _MILLISECONDS = 1000
 _BAD_REQUEST = 400
@@ -38,12 +41,21 @@ _ALREADY_GONE = (401, 404)  # RFC 7592, section 2: what a client that no longer 
 
 async def register_site(services: Services, params: RegisterSiteParams) -> RegisterSiteResult:
     """Register a client at the OP and keep it as a new site; a client that is brought along is only kept."""
-    site = new_site(params, services.default_site.current, str(uuid.UUID(bytes=services.random(16), version=4)))
-    if site.client_id is not None:
-        await services.store.add(site)
-    else:
-        await _register(services, site)
+    site = new_site(params, services.default_site.current, new_oxd_id(services))
+    async with AsyncExitStack() as undo:
+        site = await with_client(services, site, undo)
+        site = await _protected(services, site, params.protection_access_token)
+        await keep(services, site, undo)
+        undo.pop_all()
     return RegisterSiteResult(oxd_id=site.oxd_id, op_host=site.op_host)
+
+
+async def _protected(services: Services, site: Site, token: str | None) -> Site:
+    """Return the site as the setup client's that the token belongs to; there is no token where commands are open."""
+    owner = services.setup_client
+    if owner is None and token is not None:
+        owner = await check_token_with(services, site, token)  # no setup client known here could: the new client asks
+    return site if owner is None else replace(site, setup_oxd_id=owner.oxd_id, setup_client_id=owner.client_id)
 
 
 async def update_site(services: Services, params: UpdateSiteParams) -> OxdIdResult:
@@ -52,18 +64,20 @@ async def update_site(services: Services, params: UpdateSiteParams) -> OxdIdResu
     async with services.site_locks.hold(params.oxd_id):
         site = await services.site(params.oxd_id)
         changed = _changed(site, params)
-        _check_uris(changed)
-        answer = await _update_client(services.op, site, changed, expires_at)
+        _check(changed)
+        check_key(services, changed)
+        answer = await _update_client(services, site, changed, expires_at)
         await services.store.change(params.oxd_id, lambda newest: as_answered(_changed(newest, params), answer))
     return OxdIdResult(oxd_id=params.oxd_id)
 
 
-async def _update_client(op: OpClient, site: Site, changed: Site, expires_at: int | None) -> RegistrationAnswer:
+async def _update_client(services: Services, site: Site, changed: Site, expires_at: int | None) -> RegistrationAnswer:
     uri, token = site.client_registration_client_uri, site.client_registration_access_token
     if uri is None or token is None:
         raise CommandError("invalid_registration_client_url")
+    changes = metadata_of(changed, services.key_store)
     update = partial(
-        update_client, op, site.client_id or "", uri, token, known=known_metadata(site), changes=metadata_of(changed)
+        update_client, services.op, site.client_id or "", uri, token, known=known_metadata(site), changes=changes
     )
     try:
         return await update(client_secret_expires_at=expires_at)
@@ -93,14 +107,21 @@ async def remove_site(services: Services, params: OxdIdParams) -> OxdIdResult:
 
 
 async def get_rp(services: Services, params: GetRpParams) -> GetRpResult:
-    """Show one site as it is stored, or list all of them."""
+    """Show one site as it is stored, or list them: all, or under protection those of the token's setup client."""
     if params.list:
-        names = await services.store.list()
-        return GetRpResult(node=[{"oxd_id": oxd_id, "client_name": name} for oxd_id, name in names])
+        return GetRpResult(node=[{"oxd_id": oxd_id, "client_name": name} for oxd_id, name in await _names(services)])
     if params.oxd_id is None:
         raise CommandError("bad_request", "'oxd_id' is missing or blank. Send it, or list: true for all sites.")
     site = await services.site(params.oxd_id)
     return GetRpResult(node=export_site(site, await services.store.session(site.oxd_id)))
+
+
+async def _names(services: Services) -> list[tuple[str, str]]:
+    names, owner = await services.store.list(), services.setup_client
+    if owner is None:
+        return names
+    sites = [(oxd_id, name, await services.store.get(oxd_id)) for oxd_id, name in names]
+    return [(oxd_id, name) for oxd_id, name, site in sites if site is not None and owner.protects(site)]
 
 
 def new_site(params: RegisterSiteParams, default: DefaultSite, oxd_id: str) -> Site:
@@ -128,7 +149,7 @@ def new_site(params: RegisterSiteParams, default: DefaultSite, oxd_id: str) -> S
         trusted_client=params.trusted_client or False,
         oxd_rp_programming_language=params.oxd_rp_programming_language,
     )
-    _check_uris(site)
+    _check(site)
     if not site.scope:
         raise CommandError("invalid_scope")
     return _with_own_client(site, params if params.client_id or params.client_secret else default, params)
@@ -173,11 +194,15 @@ def _changed(site: Site, named: SiteMetadata | DefaultSite) -> Site:
         "client_jwks_uri": named.client_jwks_uri,
         "token_endpoint_auth_method": named.client_token_endpoint_auth_method,
         "token_endpoint_auth_signing_alg": named.client_token_endpoint_auth_signing_alg,
+        "id_token_signed_response_alg": named.id_token_signed_response_alg,
+        "userinfo_signed_response_alg": named.userinfo_signed_response_alg,
     }
     return replace(site, **{name: value for name, value in values.items() if value not in (None, ())})
 
 
-def _check_uris(site: Site) -> None:
+def _check(site: Site) -> None:
+    """Raise ``CommandError`` for what no OP could accept."""
+    _check_algorithms(site)
     redirect_uri = site.authorization_redirect_uri
     if redirect_uri is None:
         raise CommandError("invalid_authorization_redirect_uri", "'authorization_redirect_uri' is missing or blank.")
@@ -193,6 +218,28 @@ def _check_uris(site: Site) -> None:
             raise CommandError("invalid_request", f"{uri[:200]!r} is not an absolute URL.")
 
 
+def _check_algorithms(site: Site) -> None:
+    method, signing_alg = site.token_endpoint_auth_method, site.token_endpoint_auth_signing_alg
+    if method is not None and method not in tuple(ClientAuthMethod):
+        raise CommandError(
+            "invalid_request", f"client_token_endpoint_auth_method must be one of {', '.join(ClientAuthMethod)}."
+        )
+    fitting: Iterable[str] = ALGORITHMS
+    if method in (ClientAuthMethod.CLIENT_SECRET_JWT, ClientAuthMethod.PRIVATE_KEY_JWT):
+        symmetric = method == ClientAuthMethod.CLIENT_SECRET_JWT
+        fitting = [name for name, algorithm in ALGORITHMS.items() if algorithm.symmetric == symmetric]
+    elif signing_alg == "none":  # some libraries name it for clients that sign nothing
+        signing_alg = None
+    # An id_token without a signature is never accepted, so none is not asked for either.
+    for name, choices in (
+        (signing_alg, fitting),
+        (site.id_token_signed_response_alg, ALGORITHMS),
+        (site.userinfo_signed_response_alg, ALGORITHMS),
+    ):
+        if name is not None and name not in choices:
+            raise CommandError("invalid_algorithm", f"{name[:50]!r} is none of {', '.join(choices)}.")
+
+
 def _is_absolute_uri(uri: str) -> bool:
     try:
         parts = urlsplit(uri)
@@ -201,31 +248,3 @@ def _is_absolute_uri(uri: str) -> bool:
     if not parts.scheme or not uri.isprintable() or " " in uri:
         return False
     return bool(parts.hostname) if parts.scheme in ("http", "https") else bool(parts.netloc or parts.path)
-
-
-async def _register(services: Services, site: Site) -> None:
-    metadata = await services.op.discovery.get(site.op_host, site.op_discovery_path)
-    try:
-        answer = await register_client(services.op, metadata, metadata_of(site))
-    except OpMetadataMissing:
-        raise CommandError(
-            "invalid_request",
-            "The OP offers no dynamic registration. Register a client there by hand, and send its client_id and "
-            "client_secret with register_site.",
-        ) from None
-    registered = as_answered(site, answer)
-    try:
-        await services.store.add(registered)
-    except StoreError:
-        await _unregister(services, registered)
-        raise
-
-
-async def _unregister(services: Services, site: Site) -> None:
-    """Take a registration at the OP back as well as can be: the site could not be kept."""
-    uri, token = site.client_registration_client_uri, site.client_registration_access_token
-    if uri is not None and token is not None:
-        try:
-            await delete_client(services.op, uri, token)
-        except OpError as error:
-            services.log.warning("a client stays behind at the OP", client_id=site.client_id, reason=str(error))

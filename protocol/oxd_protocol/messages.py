@@ -117,15 +117,14 @@ class Request(msgspec.Struct, frozen=True):
         return f"Request(command={self.command!r})"  # params hold secrets
 
 
-@dataclass(frozen=True, slots=True)
-class Response:
+class Response(msgspec.Struct, frozen=True):
     """What a command came to. ``data`` of an error holds error, error_description and details, nothing else.
 
     ``malformed`` says that the params could not even be read (HTTP calls that a bad request).
     """
 
     status: Literal["ok", "error"]
-    data: Any = field(repr=False)
+    data: Any
     recomputable: str | None = None
     malformed: bool = False
 
@@ -133,6 +132,9 @@ class Response:
     def error_code(self) -> str | None:
         """The error code, None for an ok answer."""
         return self.data["error"] if self.status == "error" else None
+
+    def __repr__(self) -> str:
+        return f"Response(status={self.status!r})"  # data may hold secrets
 
 
 _decoder = msgspec.json.Decoder()

@@ -1,0 +1,151 @@
+"""The commands that come before all others: clients whose tokens protect the commands, and those tokens."""
+
+from contextlib import AsyncExitStack
+from typing import Any
+
+from msgspec.structs import replace
+
+from oxd_protocol.errors import CommandError
+from oxd_protocol.site import (
+    ClientTokenResult,
+    GetClientTokenParams,
+    IntrospectAccessTokenParams,
+    SetupClientParams,
+    SetupClientResult,
+)
+from oxd_server.handlers.registration import keep, new_oxd_id, with_client
+from oxd_server.handlers.site import new_site
+from oxd_server.op.client_auth import ClientAuthMethod, ClientCredentials
+from oxd_server.op.introspection import introspect_token, scopes_of
+from oxd_server.op.jose import ALGORITHMS
+from oxd_server.op.tokens import request_client_token
+from oxd_server.protection import SCOPE
+from oxd_server.services import Services
+from oxd_server.store.base import Site
+
+__all__ = ["get_client_token", "introspect_access_token", "setup_client"]
+
+_MILLISECONDS = 1000
+_PAT_SCOPE = "uma_protection"
+_CLIENT_CREDENTIALS = "client_credentials"
+
+
+async def setup_client(services: Services, params: SetupClientParams) -> SetupClientResult:
+    """Register the client whose tokens protect the commands, and one for everything else: both or none."""
+    setup, site = _setup_site(services, params), _plain_site(services, params)
+    async with AsyncExitStack() as undo:
+        setup = await with_client(services, setup, undo)
+        site = await with_client(services, site, undo)
+        setup, site = (
+            replace(each, setup_oxd_id=setup.oxd_id, setup_client_id=setup.client_id) for each in (setup, site)
+        )
+        await keep(services, setup, undo)
+        await keep(services, site, undo)
+        undo.pop_all()
+    return _result(setup, site)
+
+
+def _setup_site(services: Services, params: SetupClientParams) -> Site:
+    site = _new_site(services, params)
+    no_secret = site.token_endpoint_auth_method == ClientAuthMethod.NONE
+    return replace(
+        site,
+        is_setup_client=True,
+        client_name=params.setup_client_name or f"oxd-setup-{site.oxd_id}",
+        grant_types=_with(site.grant_types, _CLIENT_CREDENTIALS),
+        scope=_with(site.scope, _PAT_SCOPE, SCOPE),
+        # RFC 6749, section 4.4: "The client credentials grant type MUST only be used by confidential clients."
+        token_endpoint_auth_method=None if no_secret else site.token_endpoint_auth_method,
+    )
+
+
+def _plain_site(services: Services, params: SetupClientParams) -> Site:
+    site = _new_site(services, params)
+    if _PAT_SCOPE not in site.scope:
+        return site
+    return replace(site, grant_types=_with(site.grant_types, _CLIENT_CREDENTIALS))  # the PAT is had with this grant
+
+
+def _new_site(services: Services, params: SetupClientParams) -> Site:
+    # The client of the default site configuration is not used: the answer would tell its secret to a caller who need
+    # not have shown a token.
+    default = replace(services.default_site.current, client_id=None, client_secret=None)
+    return new_site(params, default, new_oxd_id(services))
+
+
+def _with(names: tuple[str, ...], *more: str) -> tuple[str, ...]:
+    return (*names, *(name for name in more if name not in names))
+
+
+def _result(setup: Site, site: Site) -> SetupClientResult:
+    return SetupClientResult(
+        oxd_id=site.oxd_id,
+        client_id_of_oxd_id=site.client_id or "",
+        op_host=setup.op_host,
+        setup_client_oxd_id=setup.oxd_id,
+        client_id=setup.client_id or "",
+        client_secret=setup.client_secret,
+        client_registration_access_token=setup.client_registration_access_token,
+        client_registration_client_uri=setup.client_registration_client_uri,
+        client_id_issued_at=setup.client_id_issued_at // _MILLISECONDS,
+        client_secret_expires_at=setup.client_secret_expires_at // _MILLISECONDS,
+    )
+
+
+async def get_client_token(services: Services, params: GetClientTokenParams) -> ClientTokenResult:
+    """Get a token with client credentials (RFC 6749, section 4.4) from the OP that the params name.
+
+    For a setup client of this server the scope that protection needs is always asked for as well.
+    """
+    known = await services.setup_clients(params.op_host, params.op_discovery_path)
+    setup = next((site for site in known if site.client_id == params.client_id), None)
+    scope = params.scope if setup is None else _with(params.scope, SCOPE)
+    credentials = _credentials(services, params, setup)
+    path = params.op_discovery_path or services.default_site.current.op_discovery_path
+    metadata = await services.op.discovery.get(params.op_host, path)
+    tokens = await request_client_token(services.op, metadata, credentials, scope=" ".join(scope) or None)
+    if tokens.access_token is None:
+        raise CommandError("no_access_token")
+    return ClientTokenResult(
+        access_token=tokens.access_token,
+        expires_in=tokens.expires_in or 0,
+        refresh_token=tokens.refresh_token,
+        scope=tokens.scope,
+    )
+
+
+def _credentials(services: Services, params: GetClientTokenParams, setup: Site | None) -> ClientCredentials:
+    registered = setup.token_endpoint_auth_method if setup is not None else None
+    method = params.authentication_method or registered or ClientAuthMethod.CLIENT_SECRET_BASIC
+    if method not in tuple(ClientAuthMethod):
+        raise CommandError("invalid_request", f"authentication_method must be one of {', '.join(ClientAuthMethod)}.")
+    _check_algorithm(method, params)
+    return ClientCredentials(
+        client_id=params.client_id,
+        client_secret=params.client_secret,
+        method=method,
+        signing_alg=params.algorithm,
+        key_store=services.key_store,
+        key_id=params.key_id,
+    )
+
+
+def _check_algorithm(method: str, params: GetClientTokenParams) -> None:
+    if method not in (ClientAuthMethod.PRIVATE_KEY_JWT, ClientAuthMethod.CLIENT_SECRET_JWT):
+        return
+    if params.algorithm is None and params.authentication_method != ClientAuthMethod.PRIVATE_KEY_JWT:
+        return
+    symmetric = method == ClientAuthMethod.CLIENT_SECRET_JWT
+    fitting = [name for name, algorithm in ALGORITHMS.items() if algorithm.symmetric == symmetric]
+    if params.algorithm not in fitting:
+        raise CommandError("invalid_algorithm", f"With {method}, algorithm must be one of {', '.join(fitting)}.")
+
+
+async def introspect_access_token(services: Services, params: IntrospectAccessTokenParams) -> dict[str, Any]:
+    """Ask the site's OP about any token (RFC 7662); what it says is passed on, ``scopes`` as a list beside it."""
+    site = await services.site(params.oxd_id)
+    metadata = await services.metadata_of(site)
+    credentials = services.credentials_of(site)
+    answer = await introspect_token(services.op, metadata, credentials, params.access_token)
+    told = {name: value for name, value in answer.items() if value is not None}
+    return {**told, "scopes": scopes_of(answer)} if "scope" in told else told

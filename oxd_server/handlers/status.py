@@ -1,0 +1,111 @@
+"""Commands that only check what an application already holds; nothing is stored, no state is used up."""
+
+import hmac
+
+from oxd_protocol.connect import (
+    AccessTokenStatusParams,
+    AccessTokenStatusResult,
+    EmptyResult,
+    IdTokenStatusParams,
+    IdTokenStatusResult,
+    ValidateParams,
+)
+from oxd_protocol.errors import CommandError
+from oxd_protocol.messages import claims_as_lists
+from oxd_server.handlers.connect import expectations, issued_together, response_type_of
+from oxd_server.op.errors import IdTokenCheck, IdTokenError
+from oxd_server.op.id_token import Expectations, IdToken, Unchecked
+from oxd_server.op.id_token_check import check_id_token
+from oxd_server.services import Services
+
+__all__ = ["access_token_status", "id_token_status", "validate"]
+
+_MILLISECONDS = 1000
+
+
+async def validate(services: Services, params: ValidateParams) -> EmptyResult:
+    """Check that code, state, id_token and access token of one authorization response belong together."""
+    site = await services.site(params.oxd_id)
+    login = await services.open_state(params.state, site.oxd_id)
+    if login is None:
+        raise CommandError("invalid_state", "'state' was not issued for this site, or it has expired.")
+    if params.nonce is not None and not hmac.compare_digest(params.nonce.encode(), login.nonce.encode()):
+        raise CommandError("invalid_nonce", "'nonce' is not the one that was issued with the state.")
+    metadata = await services.metadata_of(site)
+    # Core 1.0, section 3.3.2.11: what the authorization endpoint issues beside an id_token, the id_token has a hash of.
+    issued = response_type_of(site).split()
+    expected = expectations(
+        services,
+        site,
+        metadata,
+        login.nonce,
+        access_token=params.access_token,
+        code=params.code,
+        require_c_hash="id_token" in issued,
+        require_at_hash="id_token" in issued and "token" in issued,
+    )
+    await check_id_token(services.op, metadata, params.id_token, expected)
+    return EmptyResult()
+
+
+async def id_token_status(services: Services, params: IdTokenStatusParams) -> IdTokenStatusResult:
+    """Tell what an id_token says and whether it still holds; one that is not valid at all is an error."""
+    id_token = await _check(services, params.oxd_id, params.id_token, params.nonce or Unchecked.NONCE)
+    expires_at, issued_at = _times(id_token)
+    return IdTokenStatusResult(
+        active=services.now() < expires_at,
+        expires_at=expires_at,
+        issued_at=issued_at,
+        claims=claims_as_lists(id_token.claims),
+    )
+
+
+async def access_token_status(services: Services, params: AccessTokenStatusParams) -> AccessTokenStatusResult:
+    """Tell whether the access token is the one that came with the id_token, and whether that still holds.
+
+    An id_token without at_hash, which the code flow allows, does not say it; then the site's last login does, if it
+    was that one.
+    """
+    belongs = True
+    try:
+        id_token = await _check(services, params.oxd_id, params.id_token, Unchecked.NONCE, params.access_token)
+    except IdTokenError as error:
+        session = await services.store.session(params.oxd_id)
+        if error.check is IdTokenCheck.BAD_AT_HASH:
+            belongs = False
+        elif error.check is IdTokenCheck.MISSING_AT_HASH and session.id_token == params.id_token:
+            belongs = issued_together(session, params.access_token)
+        else:
+            raise
+        id_token = await _check(services, params.oxd_id, params.id_token, Unchecked.NONCE)
+    expires_at, issued_at = _times(id_token)
+    return AccessTokenStatusResult(
+        active=belongs and services.now() < expires_at,
+        expires_at=expires_at * _MILLISECONDS,
+        issued_at=issued_at * _MILLISECONDS,
+    )
+
+
+async def _check(
+    services: Services, oxd_id: str, token: str, nonce: str | Unchecked, access_token: str | None = None
+) -> IdToken:
+    site = await services.site(oxd_id)
+    metadata = await services.metadata_of(site)
+    expected: Expectations = expectations(
+        services,
+        site,
+        metadata,
+        nonce,
+        access_token=access_token,
+        require_at_hash=access_token is not None,
+        accept_expired=True,
+    )
+    return await check_id_token(services.op, metadata, token, expected)
+
+
+def _times(id_token: IdToken) -> tuple[int, int]:
+    """Return exp and iat, which the validation has found to be numbers."""
+    exp, iat = id_token.claims["exp"], id_token.claims["iat"]
+    assert isinstance(exp, int | float)
+    assert isinstance(iat, int | float)
+    return int(exp), int(iat)

@@ -1,0 +1,37 @@
+"""Schemathesis, which makes requests from the OpenAPI description, pointed at the running front."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import trio
+
+from oxd_server.sandbox import RunningSandbox
+from tests.integration.https_client import CERT, running_front
+
+CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
+OPEN = {"protect_commands_with_access_token": False}
+LIMIT_SECONDS = 240
+
+
+async def test_schemathesis_finds_nothing(tmp_path: Path, sandbox: RunningSandbox) -> None:
+    """Requests good and bad, made from the description, get no server error and no answer that it does not have."""
+    config = {**OPEN, "allowed_op_hosts": [urlsplit(sandbox.issuer).netloc]}
+    default_site = {"op_host": sandbox.issuer, "scope": ["openid"]}
+    async with running_front(tmp_path, config, default_site) as front:
+        arguments = [
+            str(Path(sys.executable).parent / "schemathesis"),
+            *("run", f"{front.url}/openapi.json", "--checks", CHECKS, "--tls-verify", str(tmp_path / CERT)),
+            *("-H", "Authorization: Bearer token", "--phases", "examples,coverage,fuzzing", "--no-color"),
+            *("--max-examples", "8", "--generation-deterministic"),
+        ]
+        with trio.fail_after(LIMIT_SECONDS):
+            run = await trio.run_process(
+                arguments, capture_stdout=True, stderr=subprocess.STDOUT, check=False, cwd=tmp_path
+            )
+        report = run.stdout.decode()
+        assert run.returncode == 0, report[-10_000:]
+        assert "No issues found" in report, report[-10_000:]

@@ -1,0 +1,63 @@
+"""The README's walk with curl, run as it stands."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import trio
+
+from oxd_server.sandbox import RunningSandbox
+from tests.integration.https_client import CERT, running_front
+from tests.integration.real_provider import log_in
+
+README = Path(__file__).parents[2] / "README.md"
+HEADING = "## Over HTTPS with curl"
+LIMIT_SECONDS = 60
+
+
+def commands_of(readme: Path) -> str:
+    """Return the shell commands of the README's section."""
+    section = readme.read_text("utf-8").partition(f"\n{HEADING}\n")[2].partition("\n## ")[0]
+    blocks = re.findall(r"^```sh\n(.*?)^```$", section, re.DOTALL | re.MULTILINE)
+    assert len(blocks) == 1, f"{HEADING} is to have one block of commands"
+    return str(blocks[0])
+
+
+async def test_the_readmes_commands_work_as_they_stand(tmp_path: Path, sandbox: RunningSandbox) -> None:
+    """The whole walk, with a person who logs in at the shown address and pastes the one that they end up at."""
+    async with running_front(tmp_path) as front:
+        environment = {
+            "PATH": os.environ["PATH"],
+            "OXD": front.url,
+            "OP": sandbox.issuer,
+            "CURL_CA_BUNDLE": str(tmp_path / CERT),
+        }
+        with trio.fail_after(LIMIT_SECONDS):
+            shell = await trio.lowlevel.open_process(
+                ["bash", "-euo", "pipefail", "-c", commands_of(README)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                env=environment,
+                cwd=tmp_path,
+            )
+            assert shell.stdin is not None
+            assert shell.stdout is not None
+            shown = b""
+            while not (found := re.search(rb"^http://\S+/authorize\?\S+\n", shown, re.MULTILINE)):
+                chunk = await shell.stdout.receive_some()
+                assert chunk, shown
+                shown += chunk
+            callback = await log_in(found.group().decode().strip(), "alice", "wonderland")
+            await shell.stdin.send_all(callback.encode() + b"\n")
+            await shell.stdin.aclose()
+            async for chunk in shell.stdout:
+                shown += chunk
+            await shell.stdout.aclose()
+            assert await shell.wait() == 0, shown
+    lines = shown.decode().splitlines()
+    assert "Alice Jensen" in lines[-3]
+    assert lines[-2].startswith("http://")
+    assert '"status":"ok"' in lines[-1]
