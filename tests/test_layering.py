@@ -53,7 +53,8 @@ ALLOWED: dict[str, set[str]] = {
     "oxd_server.op": set(),
     "oxd_server.store": set(),
     "oxd_server.http1": set(),
-    "oxd_server.uma_rules": set(),
+    "oxd_server.json_logic": set(),
+    "oxd_server.uma_rules": {"oxd_server.json_logic"},
     "oxd_server.log": set(),
     "oxd_server.metrics": set(),
     "oxd_server.client": {"oxd_protocol"},
@@ -65,6 +66,8 @@ ALLOWED: dict[str, set[str]] = {
         "oxd_server.config",
         "oxd_server.log",
         "oxd_server.op",
+        "oxd_server.pat",
+        "oxd_server.protection",
         "oxd_server.services",
         "oxd_server.sites",
         "oxd_server.state",
@@ -76,7 +79,7 @@ ALLOWED: dict[str, set[str]] = {
 
 # Pure modules: what they need of the outside (the time, randomness, an answer) is passed in.
 IMPURE = {"httpx2", "os", "random", "secrets", "socket", "sqlite3", "ssl", "time", "trio"}
-PURE_MODULES = ["oxd_server.uma_rules", "oxd_server.op.id_token", "oxd_server.op.authorization"]
+PURE_MODULES = ["oxd_server.json_logic", "oxd_server.uma_rules", "oxd_server.op.id_token", "oxd_server.op.authorization"]
 
 
 @dataclass(frozen=True)

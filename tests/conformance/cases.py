@@ -1,0 +1,269 @@
+"""The checks that a certified relying party passes: one row per module of the certification suite, and some of our own.
+
+Every row runs against a real server process, over its socket, with an OP that misbehaves in exactly that way. A row
+says what must come back: `ok`, or which error code and, in the error's details, which check.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from oxd_server.sandbox import provider
+from tests.conformance import flows
+from tests.conformance.flows import HYBRID, HYBRID_WITH_TOKEN, Command, Rig
+from tests.integration.logins import LOGOUT_URI, REDIRECT_URI, SCOPES, Rp
+from tests.integration.oxd_process import ServerProcess
+from tests.integration.real_provider import callback_params, log_out
+from tests.integration.sandbox_provider import running_sandbox
+from tests.integration.stored import stored_rows
+
+OK = ("ok", None)
+BAD_SIGNATURE = "invalid_id_token_bad_signature"
+BAD_AT_HASH = "invalid_access_token_bad_hash"
+BAD_C_HASH = "invalid_authorization_code_bad_hash"
+ALL_SCOPES = [*SCOPES, "address", "phone"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """One row: what is special about OP and site, the flow, and what must come back.
+
+    Attributes:
+        must: what the relying party must do.
+        outcome: `OK`, or the error code and the check in its details.
+        site: further params of `register_site`.
+        accepted: looks closer at an ok answer.
+    """
+
+    name: str
+    must: str
+    outcome: tuple[str, str | None] = OK
+    flow: Callable[[Rig], Awaitable[Command]] = flows.by_code
+    faults: tuple[str, ...] = ()
+    site: Mapping[str, Any] = field(default_factory=dict)
+    accepted: Callable[[Rig, dict[str, Any]], Awaitable[None]] | None = None
+
+
+async def run_case(case: Case, server: ServerProcess, folder: Path) -> None:
+    """Run one row; `folder` has the server's files. Raises `AssertionError` if it fails."""
+    async with running_sandbox() as op:
+        rig = Rig(server, folder, op, case.site)
+        op.state.faults = set(case.faults)
+        command, params = await case.flow(rig)
+        before = _kept(folder)
+        site = {"oxd_id": rig.rp.oxd_id} if rig.rp is not None else {}
+        answer = await server.call(command, **site, **params)
+        data = answer["data"]
+        if answer["status"] == "ok":
+            assert case.outcome == OK, f"accepted: {sorted(data)}"
+            if case.accepted is not None:
+                await case.accepted(rig, data)
+            return
+        got = (data["error"], (data["details"] or {}).get("check"))
+        assert got == case.outcome, f"{got}: {data['error_description']}"
+        assert _kept(folder) == before, "something was stored after the refusal"
+        op.state.faults.clear()
+        await rig.log_in()  # the server serves, and the next login succeeds
+
+
+def _kept(folder: Path) -> Any:
+    """What is known of all sites and of their logins; a state that was used up may be remembered as such."""
+    rows = stored_rows(folder)
+    return rows["site"], rows["site_session"]
+
+
+# --- a closer look at what was accepted ------------------------------------------------------
+
+
+async def _userinfo_too(rig: Rig, tokens: dict[str, Any]) -> None:
+    assert rig.rp is not None
+    user = await rig.rp.ok("get_user_info", access_token=tokens["access_token"])
+    assert user["claims"]["sub"] == tokens["id_token_claims"]["sub"]
+    assert (await rig.rp.ok("id_token_status", id_token=tokens["id_token"]))["active"] is True
+    hint = (await rig.rp.ok("get_logout_uri"))["uri"]
+    assert tokens["id_token"] in hint, "the id_token is not kept for the logout"
+
+
+async def _signed_as_registered(rig: Rig, tokens: dict[str, Any]) -> None:
+    assert rig.rp is not None
+    stored = await rig.rp.stored()
+    assert stored["id_token_signed_response_alg"] == rig.site["id_token_signed_response_alg"]
+    await _userinfo_too(rig, tokens)
+
+
+async def _authenticated_as_registered(rig: Rig, tokens: dict[str, Any]) -> None:
+    # The OP accepts nothing but the registered method.
+    assert rig.rp is not None
+    client = rig.op.state.clients.get((await rig.rp.stored())["client_id"])
+    assert client is not None
+    assert client.auth_method == rig.site["client_token_endpoint_auth_method"]
+    await rig.rp.ok("get_access_token_by_refresh_token", refresh_token=tokens["refresh_token"])
+
+
+async def _code_works_too(rig: Rig, data: dict[str, Any]) -> None:
+    assert data == {}
+    await _userinfo_too(rig, await rig.log_in())
+
+
+async def _claims_of_all_scopes(rig: Rig, data: dict[str, Any]) -> None:
+    claims = data["claims"]
+    for name in ("name", "family_name", "birthdate", "email", "email_verified", "address", "phone_number"):
+        assert claims[name], name
+
+
+async def _belongs_together(rig: Rig, data: dict[str, Any]) -> None:
+    assert data["active"] is True
+
+
+async def _discovered_endpoint(rig: Rig, data: dict[str, Any]) -> None:
+    endpoint = provider.metadata(rig.op.state)["authorization_endpoint"]
+    assert data["authorization_url"].startswith(f"{endpoint}?"), data
+
+
+async def _is_registered(rig: Rig, data: dict[str, Any]) -> None:
+    stored = await Rp(rig.server, data["oxd_id"]).stored()
+    client = rig.op.state.clients.get(stored["client_id"])
+    assert client is not None, "the OP does not know the client"
+    assert client.secret == stored["client_secret"]
+    assert client.metadata["redirect_uris"] == [REDIRECT_URI]
+    assert client.metadata["post_logout_redirect_uris"] == [LOGOUT_URI]
+    assert client.metadata["client_name"] == rig.site["client_name"]
+    assert client.metadata["contacts"] == rig.site["contacts"]
+
+
+async def _state_comes_back(rig: Rig, data: dict[str, Any]) -> None:
+    assert callback_params(await log_out(data["uri"])) == {"state": "the-state"}
+
+
+async def _another_state_is_seen(rig: Rig, data: dict[str, Any]) -> None:
+    assert "state=the-state" in data["uri"]
+    assert callback_params(await log_out(data["uri"]))["state"] != "the-state", "the application cannot tell"
+
+
+async def _no_state_comes_back(rig: Rig, data: dict[str, Any]) -> None:
+    assert "state=" not in data["uri"]
+    assert await log_out(data["uri"]) == LOGOUT_URI
+
+
+# --- the table -------------------------------------------------------------------------------
+
+
+def _authentication(method: str, **site: Any) -> Case:
+    return Case(
+        name=method if method != "none" else "none-with-pkce",
+        must="authenticate that way",
+        site={"client_token_endpoint_auth_method": method, **site},
+        accepted=_authenticated_as_registered,
+    )
+
+
+def _signed(alg: str) -> Case:
+    return Case(
+        name=f"idtoken-sig-{alg.lower()}",
+        must="accept",
+        site={"id_token_signed_response_alg": alg},
+        accepted=_signed_as_registered,
+    )
+
+
+def _badly_signed(alg: str) -> Case:
+    return Case(
+        name=f"invalid-sig-{alg.lower()}",
+        must="refuse the id_token",
+        site={"id_token_signed_response_alg": alg},
+        faults=("id_token_bad_signature",),
+        outcome=(BAD_SIGNATURE, "bad_signature"),
+    )
+
+
+def _bad_id_token(name: str, fault: str, code: str, check: str) -> Case:
+    return Case(name=name, must="refuse the id_token", faults=(fault,), outcome=(code, check))
+
+
+CASES = (
+    Case(name="happy-path-code-flow", must="log in, get userinfo", accepted=_userinfo_too),
+    Case(name="happy-path-hybrid-flow", must="accept both id_tokens", flow=flows.front_channel, site=HYBRID,
+         accepted=_code_works_too),
+    _authentication("client_secret_basic"),
+    _authentication("client_secret_post"),
+    _authentication("client_secret_jwt", client_token_endpoint_auth_signing_alg="HS256"),
+    _authentication("private_key_jwt", client_token_endpoint_auth_signing_alg="ES256"),
+    _authentication("none"),
+    _bad_id_token("invalid-iss", "id_token_bad_iss", "invalid_id_token_bad_issuer", "bad_issuer"),
+    _bad_id_token("missing-sub", "id_token_missing_sub", "invalid_id_token", "missing_subject"),
+    _bad_id_token("invalid-aud", "id_token_bad_aud", "invalid_id_token_bad_audience", "bad_audience"),
+    _bad_id_token("additional-aud", "id_token_other_audience_too", "invalid_id_token_bad_audience",
+                  "untrusted_audience"),
+    _bad_id_token("invalid-azp", "id_token_bad_azp", "invalid_id_token_bad_audience", "bad_authorized_party"),
+    _bad_id_token("missing-iat", "id_token_missing_iat", "invalid_id_token", "missing_issued_at"),
+    _bad_id_token("future-iat", "id_token_from_the_future", "invalid_id_token_expired", "issued_in_the_future"),
+    _bad_id_token("missing-exp", "id_token_missing_exp", "invalid_id_token", "missing_expiry"),
+    _bad_id_token("expired", "id_token_expired", "invalid_id_token_expired", "expired"),
+    _bad_id_token("nonce-invalid", "id_token_bad_nonce", "invalid_id_token_bad_nonce", "bad_nonce"),
+    _bad_id_token("nonce-missing", "id_token_missing_nonce", "invalid_id_token_bad_nonce", "missing_nonce"),
+    *(_badly_signed(alg) for alg in ("RS256", "PS256", "ES256", "EdDSA", "HS256")),
+    _bad_id_token("idtoken-sig-none", "id_token_alg_none", BAD_SIGNATURE, "algorithm_not_allowed"),
+    _bad_id_token("idtoken-sig-hmac-with-public-key", "id_token_hmac_with_public_key", BAD_SIGNATURE,
+                  "algorithm_not_allowed"),
+    Case(name="kid-absent-single-jwks", must="accept", faults=("id_token_without_kid", "key_set_single_key"),
+         accepted=_userinfo_too),
+    Case(name="kid-absent-multiple-jwks", must="refuse: several keys match",
+         faults=("id_token_without_kid", "key_set_several_keys"), outcome=(BAD_SIGNATURE, "key_ambiguous")),
+    *(_signed(alg) for alg in ("RS256", "PS256", "ES256", "EdDSA", "HS256")),
+    Case(name="signing-key-rotation", must="fetch the new key and accept", flow=flows.after_rotation,
+         accepted=_userinfo_too),
+    Case(name="signing-key-rotation-just-before-signing", must="fetch the new key and accept",
+         flow=flows.rotation_before_signing, accepted=_userinfo_too),
+    Case(name="userinfo-invalid-sub", must="refuse the userinfo", flow=flows.userinfo, faults=("userinfo_bad_sub",),
+         outcome=("op_invalid_response", "bad_subject")),
+    Case(name="userinfo-signed", must="verify and accept", flow=flows.userinfo, accepted=_claims_of_all_scopes,
+         site={"userinfo_signed_response_alg": "RS256", "scope": ALL_SCOPES}),
+    Case(name="userinfo-signed-invalid-sig", must="refuse the userinfo", flow=flows.userinfo,
+         site={"userinfo_signed_response_alg": "ES256"}, faults=("userinfo_bad_signature",),
+         outcome=("op_invalid_response", "bad_signature")),
+    Case(name="userinfo-signed-but-plain", must="refuse the userinfo", flow=flows.userinfo,
+         site={"userinfo_signed_response_alg": "RS256"}, faults=("userinfo_not_signed",),
+         outcome=("op_invalid_response", "not_signed")),
+    Case(name="scope-userinfo-claims", must="return them", flow=flows.userinfo, site={"scope": ALL_SCOPES},
+         accepted=_claims_of_all_scopes),
+    Case(name="discovery-openid-config", must="use it", flow=flows.authorization_url, accepted=_discovered_endpoint),
+    Case(name="discovery-jwks-uri-keys", must="use them", site={"id_token_signed_response_alg": "ES256"},
+         accepted=_signed_as_registered),
+    Case(name="discovery-jwks-uri-without-the-key", must="refuse the id_token",
+         site={"id_token_signed_response_alg": "ES256"}, faults=("key_set_single_key",),
+         outcome=(BAD_SIGNATURE, "key_not_found")),
+    Case(name="discovery-issuer-mismatch", must="refuse the OP", flow=flows.registration,
+         faults=("discovery_bad_issuer",), outcome=("no_connect_discovery_response", "issuer")),
+    Case(name="dynamic-registration", must="register", flow=flows.registration, accepted=_is_registered,
+         site={"client_name": "Conformance", "contacts": ["ops@example.org"]}),
+    _bad_id_token("invalid-at-hash", "id_token_bad_at_hash", BAD_AT_HASH, "bad_at_hash"),
+    Case(name="invalid-at-hash-front-channel", must="refuse the id_token", flow=flows.front_channel_with_token,
+         site=HYBRID_WITH_TOKEN, faults=("id_token_bad_at_hash",), outcome=(BAD_AT_HASH, "bad_at_hash")),
+    Case(name="missing-at-hash", must="refuse where the flow requires it", flow=flows.front_channel_with_token,
+         site=HYBRID_WITH_TOKEN, faults=("id_token_missing_at_hash",), outcome=(BAD_AT_HASH, "missing_at_hash")),
+    Case(name="missing-at-hash-code-flow", must="accept: it is optional there", faults=("id_token_missing_at_hash",),
+         accepted=_userinfo_too),
+    Case(name="at-hash-status", must="tell that they belong together", flow=flows.token_and_id_token,
+         accepted=_belongs_together),
+    Case(name="missing-at-hash-status", must="know it from the login", flow=flows.token_and_id_token,
+         faults=("id_token_missing_at_hash",), accepted=_belongs_together),
+    Case(name="missing-at-hash-status-of-an-old-login", must="refuse: it cannot be told",
+         flow=flows.token_and_id_token_of_an_old_login, faults=("id_token_missing_at_hash",),
+         outcome=(BAD_AT_HASH, "missing_at_hash")),
+    Case(name="invalid-c-hash", must="refuse the id_token", flow=flows.front_channel, site=HYBRID,
+         faults=("id_token_bad_c_hash",), outcome=(BAD_C_HASH, "bad_c_hash")),
+    Case(name="missing-c-hash", must="refuse the id_token", flow=flows.front_channel, site=HYBRID,
+         faults=("id_token_missing_c_hash",), outcome=(BAD_C_HASH, "missing_c_hash")),
+    Case(name="authorization-response-iss", must="accept", flow=flows.by_code_with_iss, accepted=_userinfo_too),
+    Case(name="authorization-response-iss-mismatch", must="refuse before the code is sent",
+         flow=flows.by_code_with_iss, faults=("authorization_bad_iss",),
+         outcome=("invalid_id_token_bad_issuer", "iss")),
+    Case(name="rp-init-logout", must="build the request", flow=flows.logout, accepted=_state_comes_back),
+    Case(name="rp-init-logout-other-state", must="let the application see it", flow=flows.logout,
+         faults=("logout_other_state",), accepted=_another_state_is_seen),
+    Case(name="rp-init-logout-no-state", must="build the request", flow=flows.logout_without_state,
+         accepted=_no_state_comes_back),
+)  # fmt: skip

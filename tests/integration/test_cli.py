@@ -1,0 +1,245 @@
+"""The command line as people use it: the installed `oxd-server`, its exit codes and its one-line errors."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+from oxd_server import __version__
+from tests.integration.conftest import StartServer
+from tests.integration.logins import REDIRECT_URI, SCOPES, data_of, error_of
+from tests.integration.oxd_process import ServerProcess, write_config
+
+OXD_SERVER = Path(sys.executable).with_name("oxd-server")
+OWN = {"client_id": "own-client", "client_secret": "own-secret"}
+SITE = {"op_host": "https://op.example.org", "authorization_redirect_uri": REDIRECT_URI, "scope": SCOPES, **OWN}
+RUN_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What a run of the command came to."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def error(self) -> str:
+        """The one line of a run that failed."""
+        assert (self.code, self.out) == (1, ""), self
+        lines = self.err.splitlines()
+        assert len(lines) == 1, self
+        assert lines[0].startswith("oxd-server: "), self
+        return lines[0]
+
+    @property
+    def output(self) -> str:
+        """What a run that succeeded printed."""
+        assert (self.code, self.err) == (0, ""), self
+        return self.out
+
+
+async def oxd(*arguments: str | Path) -> Ran:
+    """Run `oxd-server` with these arguments."""
+    with trio.fail_after(RUN_SECONDS):
+        ran = await trio.run_process([OXD_SERVER, *arguments], capture_stdout=True, capture_stderr=True, check=False)
+    return Ran(ran.returncode, ran.stdout.decode(), ran.stderr.decode())
+
+
+@pytest.fixture
+async def config(tmp_path: Path) -> Path:
+    """The configuration of a store with one site in it, whose oxd_id is `site-1`; no server runs."""
+    path = write_config(tmp_path)
+    node = {"oxd_id": "site-1", "op_host": SITE["op_host"], "client_name": "First", "id_token": "the.id.token", **OWN}
+    source = tmp_path / "first.json"
+    source.write_text(json.dumps(node), "utf-8")
+    assert (await oxd("sites", "import", "--config", path, source)).output == "Added 1; 0 were there already.\n"
+    return path
+
+
+# --- help ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["", "serve", "check-config", "sites", "sites list", "sites show", "sites remove", "sites export", "sites import",
+     "call", "sandbox"],
+)  # fmt: skip
+async def test_help(command: str) -> None:
+    """Every subcommand has a help text that begins with its usage."""
+    output = (await oxd(*command.split(), "--help")).output
+    assert output.startswith(f"usage: oxd-server {command}".rstrip())
+    assert "-h, --help" in output
+
+
+async def test_version() -> None:
+    """--version prints the version and nothing else."""
+    assert (await oxd("--version")).output == f"oxd-server {__version__}\n"
+
+
+@pytest.mark.parametrize("arguments", [[], ["fly"], ["sites"], ["sites", "show"], ["call"], ["serve", "--port", "1"]])
+async def test_wrong_usage(arguments: list[str]) -> None:
+    """Arguments that mean nothing get the usage and exit code 2."""
+    ran = await oxd(*arguments)
+    assert (ran.code, ran.out) == (2, "")
+    assert "usage: oxd-server" in ran.err
+
+
+# --- check-config -------------------------------------------------------------------------------
+
+
+async def test_check_config(tmp_path: Path) -> None:
+    """A good configuration is called so, with its warnings; nothing is made on the way."""
+    path = write_config(tmp_path, {"license_id": "x"})
+    output = (await oxd("check-config", "--config", path)).output
+    assert "license_id is an unknown key" in output
+    assert output.endswith("The configuration is valid.\n")
+    assert not (tmp_path / "data").exists()
+
+
+async def test_check_config_of_wrong_ones(tmp_path: Path) -> None:
+    """A wrong value, broken JSON and a missing file each get their line; so does the default site's file."""
+    path = write_config(tmp_path, {"port": "many"})
+    assert 'port: "many" is wrong' in (await oxd("check-config", "--config", path)).error
+    path.write_text('{\n"port": 8099,\n}', "utf-8")
+    assert "line 3" in (await oxd("check-config", "--config", path)).error
+    assert "cannot be read" in (await oxd("check-config", "--config", tmp_path / "none.json")).error
+    path = write_config(tmp_path, {}, {"scope": 5})
+    assert "oxd-default-site-config.json: scope" in (await oxd("check-config", "--config", path)).error
+
+
+# --- sites --------------------------------------------------------------------------------------
+
+
+async def test_sites_list(config: Path) -> None:
+    """A header, then oxd_id and client_name of each site."""
+    assert (await oxd("sites", "list", "--config", config)).output == "oxd_id  client_name\nsite-1  First\n"
+
+
+async def test_sites_show(config: Path) -> None:
+    """One site as JSON, its secrets masked and everything else in the clear."""
+    output = (await oxd("sites", "show", "--config", config, "site-1")).output
+    node = json.loads(output)
+    assert (node["client_id"], node["client_secret"], node["id_token"]) == ("own-client", "***", "***")
+    assert "own-secret" not in output
+
+
+async def test_sites_export_and_import(config: Path, tmp_path: Path) -> None:
+    """What export writes, import reads: the sites of a second store are those of the first, secrets included."""
+    exported = (await oxd("sites", "export", "--config", config)).output
+    assert json.loads(exported)[0]["client_secret"] == "own-secret"
+    assert (await oxd("sites", "export", "--config", config, "site-1")).output == exported
+    file = tmp_path / "sites.json"
+    file.write_text(exported, "utf-8")
+    other = tmp_path / "other"
+    other.mkdir()
+    second = write_config(other)
+    assert (await oxd("sites", "import", "--config", second, file)).output == "Added 1; 0 were there already.\n"
+    assert (await oxd("sites", "import", "--config", second, file)).output == "Added 0; 1 were there already.\n"
+    assert (await oxd("sites", "export", "--config", second)).output == exported
+    file.write_text('[{"oxd_id": "new"}, {"op_host": "no id"}]', "utf-8")
+    assert "oxd_id" in (await oxd("sites", "import", "--config", second, file)).error
+    assert (await oxd("sites", "export", "--config", second)).output == exported
+
+
+async def test_sites_remove(config: Path) -> None:
+    """A removed site is gone; removing or showing it again says that there is none."""
+    assert (await oxd("sites", "remove", "--config", config, "site-1")).output == "Removed site-1.\n"
+    assert (await oxd("sites", "list", "--config", config)).output == "oxd_id  client_name\n"
+    assert "site-1" in (await oxd("sites", "remove", "--config", config, "site-1")).error
+    assert "site-1" in (await oxd("sites", "show", "--config", config, "site-1")).error
+
+
+async def test_sites_beside_a_running_server(start_server: StartServer, config: Path, tmp_path: Path) -> None:
+    """What is removed or added while a server runs on the same store is so for its very next command."""
+    async with start_server() as server:
+        oxd_id = data_of(await server.call("register_site", **SITE))["oxd_id"]
+        assert data_of(await server.call("get_rp", oxd_id=oxd_id))
+        assert oxd_id in (await oxd("sites", "list", "--config", config)).output
+        await oxd("sites", "remove", "--config", config, oxd_id)
+        assert error_of(await server.call("get_rp", oxd_id=oxd_id)) == "invalid_oxd_id"
+        node = json.loads((await oxd("sites", "export", "--config", config, "site-1")).output)[0]
+        file = tmp_path / "again.json"
+        file.write_text(json.dumps({**node, "oxd_id": oxd_id, "client_name": "Back"}), "utf-8")
+        await oxd("sites", "import", "--config", config, file)
+        assert data_of(await server.call("get_rp", oxd_id=oxd_id))["node"]["client_name"] == "Back"
+        assert data_of(await server.call("register_site", **SITE))
+
+
+async def test_sites_of_no_store(tmp_path: Path) -> None:
+    """Looking at a store that is not there says so and makes none; a store in memory cannot be looked at."""
+    path = write_config(tmp_path)
+    for action in (["list"], ["show", "x"], ["export"], ["remove", "x"]):
+        assert "there is no store" in (await oxd("sites", action[0], "--config", path, *action[1:])).error
+    assert not (tmp_path / "data").exists()
+    assert "memory" in (await oxd("sites", "list", "--config", write_config(tmp_path, {"storage": "memory"}))).error
+
+
+# --- call ---------------------------------------------------------------------------------------
+
+
+async def test_call(server: ServerProcess) -> None:
+    """The answer is printed as indented JSON without colours; the exit code says whether its status is ok."""
+    ok = await oxd("call", "--port", str(server.port), "get_rp", '{"list": true}')
+    assert json.loads(ok.output) == {"status": "ok", "data": {"node": []}}
+    assert "\x1b" not in ok.out
+    failed = await oxd("call", "--port", str(server.port), "get_rp", '{"oxd_id": "nobody"}')
+    assert (failed.code, failed.err) == (1, "")
+    assert json.loads(failed.out)["data"]["error"] == "invalid_oxd_id"
+    assert json.loads((await oxd("call", "--port", str(server.port), "get_rp")).out)["data"]["error"] == "bad_request"
+
+
+@pytest.mark.parametrize("params", ["{", "[]", "5", "null", '{"a": NaN', "[" * 100_000])
+async def test_call_with_params_that_are_no_object(params: str) -> None:
+    """Params that are no JSON object are refused before anything is sent."""
+    assert "PARAMS" in (await oxd("call", "get_rp", params)).error
+
+
+async def test_call_without_a_server() -> None:
+    """Where no server listens, the line says where that is."""
+    with trio.socket.socket() as unused:
+        await unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+        assert f"127.0.0.1 port {port}" in (await oxd("call", "--port", str(port), "get_rp")).error
+
+
+async def test_call_is_in_colour_on_a_terminal(server: ServerProcess) -> None:
+    """On a terminal keys and values have colours; without them the text is the same JSON."""
+
+    def run() -> str:
+        reader, terminal = os.openpty()
+        command: list[Any] = [OXD_SERVER, "call", "--port", str(server.port), "get_rp", '{"list": true}']
+        subprocess.run(command, stdout=terminal, check=True, timeout=RUN_SECONDS)
+        os.close(terminal)
+        printed = b""
+        try:
+            while chunk := os.read(reader, 4096):
+                printed += chunk
+        except OSError:  # the terminal's other end is closed
+            pass
+        os.close(reader)
+        return printed.decode()
+
+    printed = await trio.to_thread.run_sync(run)
+    assert "\x1b[36m" in printed
+    for code in ("\x1b[36m", "\x1b[32m", "\x1b[33m", "\x1b[0m"):
+        printed = printed.replace(code, "")
+    assert json.loads(printed) == {"status": "ok", "data": {"node": []}}
+
+
+# --- sandbox ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0", "::", "192.0.2.1", "example.org"])
+async def test_the_sandbox_stays_at_home(address: str) -> None:
+    """The sandbox refuses to listen on anything but loopback."""
+    assert address in (await oxd("sandbox", "--bind", address, "--port", "0", "--demo-port", "0")).error

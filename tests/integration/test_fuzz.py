@@ -1,0 +1,44 @@
+"""A short search with every fuzz target: the same inputs at every run, a few seconds in all."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+GUIDED_RUNS = 4000
+SERVER_RUNS = 600
+
+
+def fuzz(*arguments: str) -> str:
+    """Run the script; return what it printed. A finding fails the test and is shown."""
+    done = subprocess.run([ROOT / "scripts" / "fuzz", *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_a_search_guided_by_coverage() -> None:
+    """Some thousand inputs for whatever reads bytes from outside break no promise, and reach the code they are for."""
+    table = fuzz("--runs", str(GUIDED_RUNS), "frames", "params", "http", "id_token", "rules")
+    rows = re.findall(r"^(\w+) +(\d+) +(\d+) +\d+ +\d+ +(\d+)$", table, re.MULTILINE)
+    assert [row[0] for row in rows] == ["frames", "params", "http", "id_token", "rules"], table
+    for _, executions, edges, findings in rows:
+        assert int(executions) >= GUIDED_RUNS
+        assert int(edges) > 50, "too few edges: the code under test is not instrumented"
+        assert int(findings) == 0
+
+
+def test_a_search_in_a_running_server() -> None:
+    """A server that is sent broken messages over TCP and TLS serves on after each, and leaves nothing open."""
+    table = fuzz("--runs", str(SERVER_RUNS), "server")
+    assert re.search(r"^server +\d\d+ +- +- +\d+ +0$", table, re.MULTILINE), table
+
+
+def test_an_unknown_target_is_refused() -> None:
+    """A target that does not exist is named, and nothing is searched."""
+    done = subprocess.run(
+        [ROOT / "scripts" / "fuzz", "--runs", "1", "frame"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert "no such target: frame" in done.stderr

@@ -1,0 +1,364 @@
+"""Registration of clients and its management (RFC 7591, 7592): what reaches the OP, and what is kept of its answer."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+
+from oxd_server.sandbox.model import Client
+from tests.integration.background import Background, background
+from tests.integration.faulty_op import DISCOVERY, REGISTRATION, TOKEN, Exchange, Fault, FaultyOp, altered, faulty_op
+from tests.integration.logins import LOGOUT_URI, REDIRECT_URI, SCOPES, Rp, error_of, register
+from tests.integration.oxd_process import ServerProcess
+from tests.integration.sandbox_provider import running_sandbox
+from tests.integration.stored import stored_rows
+
+HOUR = 3600
+PARAMS: dict[str, Any] = {
+    "authorization_redirect_uri": REDIRECT_URI,
+    "redirect_uris": ["http://127.0.0.1:9/second", REDIRECT_URI],
+    "post_logout_redirect_uri": LOGOUT_URI,
+    "application_type": "native",
+    "response_types": ["code", "code id_token"],
+    "grant_types": ["authorization_code", "implicit", "refresh_token"],
+    "scope": ["openid", "profile"],
+    "acr_values": ["duo", "basic"],
+    "client_name": "Every field",
+    "client_jwks_uri": "https://rp.example/jwks",
+    "client_token_endpoint_auth_method": "client_secret_jwt",
+    "client_token_endpoint_auth_signing_alg": "HS384",
+    "id_token_signed_response_alg": "ES256",
+    "userinfo_signed_response_alg": "PS256",
+    "client_request_uris": ["https://rp.example/request"],
+    "client_frontchannel_logout_uris": ["https://rp.example/logout"],
+    "client_sector_identifier_uri": "https://rp.example/sector",
+    "contacts": ["ops@example.org", "dev@example.org"],
+    "ui_locales": ["da", "en"],
+    "claims_locales": ["da"],
+    "claims_redirect_uri": ["https://rp.example/claims"],
+}
+REGISTERED: dict[str, Any] = {
+    "redirect_uris": [REDIRECT_URI, "http://127.0.0.1:9/second"],
+    "post_logout_redirect_uris": [LOGOUT_URI],
+    "application_type": "native",
+    "response_types": ["code", "code id_token"],
+    "grant_types": ["authorization_code", "implicit", "refresh_token"],
+    "scope": "openid profile",
+    "default_acr_values": ["duo", "basic"],
+    "client_name": "Every field",
+    "jwks_uri": "https://rp.example/jwks",
+    "token_endpoint_auth_method": "client_secret_jwt",
+    "token_endpoint_auth_signing_alg": "HS384",
+    "id_token_signed_response_alg": "ES256",
+    "userinfo_signed_response_alg": "PS256",
+    "request_uris": ["https://rp.example/request"],
+    "frontchannel_logout_uri": "https://rp.example/logout",
+    "sector_identifier_uri": "https://rp.example/sector",
+    "contacts": ["ops@example.org", "dev@example.org"],
+    "ui_locales": ["da", "en"],
+    "claims_locales": ["da"],
+    "claims_redirect_uris": ["https://rp.example/claims"],
+}
+STORED: dict[str, Any] = {
+    "authorization_redirect_uri": REDIRECT_URI,
+    "redirect_uris": REGISTERED["redirect_uris"],
+    "logout_redirect_uri": LOGOUT_URI,
+    "application_type": "native",
+    "response_types": ["code", "code id_token"],
+    "grant_types": ["authorization_code", "implicit", "refresh_token"],
+    "scope": ["openid", "profile"],
+    "acr_values": ["duo", "basic"],
+    "client_name": "Every field",
+    "client_jwks_uri": "https://rp.example/jwks",
+    "token_endpoint_auth_method": "client_secret_jwt",
+    "token_endpoint_auth_signing_alg": "HS384",
+    "id_token_signed_response_alg": "ES256",
+    "userinfo_signed_response_alg": "PS256",
+    "request_uris": ["https://rp.example/request"],
+    "front_channel_logout_uri": ["https://rp.example/logout"],
+    "sector_identifier_uri": "https://rp.example/sector",
+    "contacts": ["ops@example.org", "dev@example.org"],
+    "ui_locales": ["da", "en"],
+    "claims_locales": ["da"],
+    "claims_redirect_uri": ["https://rp.example/claims"],
+}
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Background]:
+    """One server for all tests here."""
+    with background(tmp_path_factory.mktemp("registration")) as both:
+        yield both
+
+
+@pytest.fixture
+def server(running: Background) -> ServerProcess:
+    """The server."""
+    return running.server
+
+
+@pytest.fixture
+async def op() -> AsyncIterator[FaultyOp]:
+    """An OP of the test's own."""
+    async with running_sandbox() as sandbox, faulty_op(sandbox) as op:
+        yield op
+
+
+def recorded(bodies: list[dict[str, Any]]) -> Fault:
+    """Answer correctly, and note the JSON that came."""
+
+    async def answer(exchange: Exchange) -> None:
+        bodies.append(json.loads(exchange.body))
+        await exchange.reply(await exchange.forward())
+
+    return answer
+
+
+async def client_of(op: FaultyOp, rp: Rp) -> Client:
+    """Return the site's client as the OP has it."""
+    client = op.sandbox.state.clients.get((await rp.stored())["client_id"])
+    assert client is not None
+    return client
+
+
+# --- what reaches the OP ---------------------------------------------------------------------
+
+
+async def test_every_field_reaches_the_op_and_is_kept(server: ServerProcess, op: FaultyOp) -> None:
+    """register_site sends each documented field under its registered name, and get_rp shows it."""
+    bodies: list[dict[str, Any]] = []
+    op.faults[REGISTRATION] = recorded(bodies)
+    rp = await register(server, op.issuer, **PARAMS)
+    assert bodies == [REGISTERED]
+    stored = await rp.stored()
+    assert {name: stored[name] for name in STORED} == STORED
+
+
+async def test_every_field_can_be_updated(server: ServerProcess, op: FaultyOp) -> None:
+    """update_site does the same, and sends along what the OP answered before, its own members included."""
+    rp = await register(server, op.issuer)
+    bodies: list[dict[str, Any]] = []
+    op.faults[REGISTRATION] = recorded(bodies)
+    await rp.ok("update_site", **PARAMS)
+    stored = await rp.stored()
+    assert bodies == [{**REGISTERED, "subject_type": "public", "client_id": stored["client_id"]}]
+    assert {name: stored[name] for name in STORED} == STORED
+
+
+async def test_the_documents_spelling_of_response_types(server: ServerProcess, op: FaultyOp) -> None:
+    """update_site takes response_type as well, which is how its documentation spells it."""
+    rp = await register(server, op.issuer)
+    await rp.ok("update_site", response_type=["code id_token"])
+    assert (await client_of(op, rp)).metadata["response_types"] == ["code id_token"]
+
+
+@pytest.mark.parametrize(
+    ("params", "code"),
+    [
+        ({"client_token_endpoint_auth_method": "private_key_jwt"}, "invalid_request"),
+        ({"client_token_endpoint_auth_method": "by_telephone"}, "invalid_request"),
+        ({"client_token_endpoint_auth_signing_alg": "RS1"}, "invalid_algorithm"),
+        (
+            {
+                "client_token_endpoint_auth_method": "client_secret_jwt",
+                "client_token_endpoint_auth_signing_alg": "RS256",
+            },
+            "invalid_algorithm",
+        ),
+        ({"id_token_signed_response_alg": "none"}, "invalid_algorithm"),
+        ({"userinfo_signed_response_alg": "none"}, "invalid_algorithm"),
+        ({"authorization_redirect_uri": "/callback"}, "invalid_authorization_redirect_uri"),
+        ({"redirect_uris": ["https://rp.example/#fragment"]}, "invalid_authorization_redirect_uri"),
+    ],
+    ids=str,
+)
+async def test_what_cannot_work_is_refused_before_the_op_is_asked(
+    server: ServerProcess, op: FaultyOp, params: dict[str, Any], code: str
+) -> None:
+    """Neither register_site nor update_site bothers the OP with it, and the site stays as it is."""
+    rp = await register(server, op.issuer)
+    before = await rp.stored()
+    op.requests.clear()
+    site = {"op_host": op.issuer, "authorization_redirect_uri": REDIRECT_URI, "scope": SCOPES}
+    assert error_of(await server.call("register_site", **{**site, **params})) == code
+    assert (await rp.error("update_site", **params))["error"] == code
+    assert op.requests == []
+    assert await rp.stored() == before
+
+
+async def test_a_refused_registration_stores_nothing(running: Background, op: FaultyOp) -> None:
+    """What the OP says about a registration that it refuses reaches the caller; no site is made."""
+    before = stored_rows(running.folder)
+    site = {"op_host": op.issuer, "authorization_redirect_uri": "javascript:alert(1)", "scope": SCOPES}
+    answer = await running.server.call("register_site", **site)
+    assert error_of(answer) == "http_status_400"
+    assert answer["data"]["details"]["error"] == "invalid_redirect_uri"
+    assert stored_rows(running.folder) == before
+
+
+async def test_a_refused_update_changes_nothing(server: ServerProcess, op: FaultyOp) -> None:
+    """When the OP refuses an update, the site stays as it is."""
+    rp = await register(server, op.issuer)
+    before = await rp.stored()
+    error = await rp.error("update_site", client_name="New", application_type="toaster")
+    assert (error["error"], error["details"]["error"]) == ("http_status_400", "invalid_client_metadata")
+    assert await rp.stored() == before
+
+
+async def test_a_public_client_always_uses_pkce(server: ServerProcess, op: FaultyOp) -> None:
+    """Without a secret there is PKCE even at an OP that does not say that it knows it; else only where it does."""
+    op.faults[DISCOVERY] = altered(code_challenge_methods_supported=None)
+    public = await register(server, op.issuer, client_token_endpoint_auth_method="none")
+    confidential = await register(server, op.issuer)
+    assert "code_challenge=" in (await public.ok("get_authorization_url"))["authorization_url"]
+    assert "code_challenge=" not in (await confidential.ok("get_authorization_url"))["authorization_url"]
+    await public.log_in()
+    await confidential.log_in()
+
+
+# --- what is kept of the answer --------------------------------------------------------------
+
+
+async def test_what_the_op_changed_or_dropped_is_kept_as_answered(server: ServerProcess, op: FaultyOp) -> None:
+    """The site is what the OP made of the request, at registration as at an update."""
+    changes = {
+        "scope": "openid",
+        "client_name": "The OP's name for it",
+        "grant_types": ["authorization_code"],
+        "token_endpoint_auth_method": "client_secret_post",
+        "id_token_signed_response_alg": "PS256",
+        "contacts": None,
+        "request_uris": None,
+        "frontchannel_logout_uri": None,
+    }
+    op.faults[REGISTRATION] = altered(**changes)
+    asked = {name: PARAMS[name] for name in ("contacts", "client_request_uris", "client_frontchannel_logout_uris")}
+    rp = await register(server, op.issuer, id_token_signed_response_alg="RS256", **asked)
+    expected = {
+        "scope": ["openid"],
+        "client_name": "The OP's name for it",
+        "grant_types": ["authorization_code"],
+        "token_endpoint_auth_method": "client_secret_post",
+        "id_token_signed_response_alg": "PS256",
+        "contacts": [],
+        "request_uris": [],
+        "front_channel_logout_uri": [],
+    }
+    stored = await rp.stored()
+    assert {name: stored[name] for name in expected} == expected
+    op.faults[REGISTRATION] = altered(scope="openid profile", contacts=["op@example.org"])
+    await rp.ok("update_site", client_name="New", **asked)
+    stored = await rp.stored()
+    assert (stored["client_name"], stored["scope"], stored["contacts"]) == (
+        "New",
+        ["openid", "profile"],
+        ["op@example.org"],
+    )
+    assert stored["front_channel_logout_uri"] == PARAMS["client_frontchannel_logout_uris"]
+
+
+async def test_an_op_that_repeats_nothing(server: ServerProcess, op: FaultyOp) -> None:
+    """An OP whose answer holds nothing but the client's credentials has not dropped everything."""
+    op.faults[REGISTRATION] = altered(**dict.fromkeys({*REGISTERED, "subject_type"}))
+    rp = await register(server, op.issuer, **PARAMS)
+    stored = await rp.stored()
+    kept = {**STORED, "redirect_uris": PARAMS["redirect_uris"]}
+    assert {name: stored[name] for name in kept} == kept
+
+
+async def test_rotated_secrets_are_used_from_then_on(server: ServerProcess, op: FaultyOp) -> None:
+    """An update that answers a new secret and a new registration token: login and next update use the new ones."""
+
+    async def rotate(exchange: Exchange) -> None:
+        status, headers, body = await exchange.forward()
+        members = json.loads(body)
+        client = op.sandbox.state.clients.get(members["client_id"])
+        assert client is not None
+        client.secret, client.registration_access_token = "a-new-secret", "a-new-token"
+        members |= {"client_secret": client.secret, "registration_access_token": client.registration_access_token}
+        await exchange.reply((status, headers, json.dumps(members).encode()))
+
+    rp = await register(server, op.issuer)
+    op.faults[REGISTRATION] = rotate
+    await rp.ok("update_site", client_name="Second")
+    stored = await rp.stored()
+    assert stored["client_secret"] == "a-new-secret"
+    assert stored["client_registration_access_token"] == "a-new-token"
+    op.faults.clear()
+    await rp.log_in()
+    await rp.ok("update_site", client_name="Third")
+    assert (await client_of(op, rp)).name == "Third"
+
+
+# --- secrets that expire ---------------------------------------------------------------------
+
+
+async def test_an_expired_secret_is_noticed_before_it_is_used(server: ServerProcess, op: FaultyOp) -> None:
+    """The log warns, the command says so, the secret is not sent; a secret that never expires is no matter."""
+    expired_at = int(time.time()) - HOUR
+    op.faults[REGISTRATION] = altered(client_secret_expires_at=expired_at)
+    rp = await register(server, op.issuer)
+    stored = await rp.stored()
+    assert stored["client_secret_expires_at"] == expired_at * 1000
+    redirect = await rp.authorize()
+    op.requests.clear()
+    error = await rp.error("get_tokens_by_code", code=redirect["code"], state=redirect["state"])
+    assert error["error"] == "invalid_request"
+    assert "expired" in error["error_description"]
+    assert error["details"] == {"client_id": stored["client_id"], "expired_at": expired_at}
+    assert f"POST {TOKEN}" not in op.requests
+    warning = [line for line in server.log_lines() if line.get("oxd_id") == rp.oxd_id and line["level"] == "warning"]
+    assert [line["event"] for line in warning] == [
+        "The client secret expires soon or has expired; renew it with update_site or register again."
+    ]
+    assert stored["client_secret"] not in server.log_text()
+
+
+async def test_a_secret_that_expires_soon_is_warned_about_and_used(server: ServerProcess, op: FaultyOp) -> None:
+    """Within a day of its end the secret still works, and the log warns."""
+    op.faults[REGISTRATION] = altered(client_secret_expires_at=int(time.time()) + HOUR)
+    rp = await register(server, op.issuer)
+    await rp.log_in()
+    assert [line["level"] for line in server.log_lines() if line.get("oxd_id") == rp.oxd_id] == ["warning"]
+
+
+async def test_an_op_that_honours_the_expiry(server: ServerProcess, op: FaultyOp) -> None:
+    """Milliseconds come in, seconds go to the OP, and its answer revives a client whose secret had expired."""
+    sent: list[dict[str, Any]] = []
+    later = int(time.time()) + 90 * 24 * HOUR
+
+    async def honour(exchange: Exchange) -> None:
+        body = json.loads(exchange.body)
+        sent.append(dict(body))
+        expires_at = body.pop("client_secret_expires_at")
+        exchange.body = json.dumps(body).encode()
+        await altered(client_secret_expires_at=expires_at)(exchange)
+
+    op.faults[REGISTRATION] = altered(client_secret_expires_at=int(time.time()) - HOUR)
+    rp = await register(server, op.issuer)
+    op.faults[REGISTRATION] = honour
+    await rp.ok("update_site", client_secret_expires_at=later * 1000)
+    assert [body["client_secret_expires_at"] for body in sent] == [later]
+    assert (await rp.stored())["client_secret_expires_at"] == later * 1000
+    await rp.log_in()
+
+
+async def test_an_op_that_refuses_the_expiry(server: ServerProcess, op: FaultyOp) -> None:
+    """The rest of the update happens without it, and the expiry stays what the OP said."""
+    rp = await register(server, op.issuer)
+    op.requests.clear()
+    await rp.ok("update_site", client_name="New", client_secret_expires_at=2_000_000_000_000)
+    assert op.requests == [f"PUT {REGISTRATION}", f"PUT {REGISTRATION}"]
+    stored = await rp.stored()
+    assert (stored["client_name"], stored["client_secret_expires_at"]) == ("New", 0)
+
+
+async def test_without_registration_management(server: ServerProcess, op: FaultyOp) -> None:
+    """A site that has no client configuration endpoint cannot be updated, and the error says why."""
+    op.faults[REGISTRATION] = altered(registration_client_uri=None, registration_access_token=None)
+    rp = await register(server, op.issuer)
+    assert (await rp.error("update_site", client_name="New"))["error"] == "invalid_registration_client_url"
