@@ -6,6 +6,7 @@ time. When the server drains, connections that wait for their peer close at once
 
 import errno
 import ipaddress
+import os
 import socket
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import ExitStack
@@ -54,7 +55,7 @@ class FrameListener:
 
     @property
     def connections(self) -> int:
-        """How many connections are open."""
+        """How many connections are being served."""
         return self._connections
 
     def drain(self) -> None:
@@ -65,40 +66,46 @@ class FrameListener:
 
     async def serve(self, stream: trio.SocketStream) -> None:
         """Serve one connection until the peer leaves, breaks the framing or the listener drains."""
-        self._connections += 1
+        admitted = self._connections < self._limits.max_connections
+        self._connections += admitted
         try:
             async with stream:
-                if self._connections > self._limits.max_connections:
-                    await self._send(stream, error_response(CommandError("server_busy")))
-                else:
-                    await self._serve(stream)
-        except (trio.BrokenResourceError, trio.TooSlowError):
+                wire = _Wire(stream.socket, self._limits.write_timeout)
+                try:
+                    if not admitted:
+                        raise CommandError("server_busy")
+                    with trio.CancelScope() as scope:
+                        await self._serve(wire, scope)
+                except (CommandError, FramingError) as error:
+                    await wire.send(encode_response(error_response(error)))
+                    await _linger(stream)
+        except (OSError, trio.BrokenResourceError, trio.TooSlowError):
             pass  # one-shot libraries leave as soon as they have their answer, and some without reading it
         except Exception as error:
             self._log.error("connection failed", exc_info=error)
         finally:
-            self._connections -= 1
+            self._connections -= admitted
 
-    async def _serve(self, stream: trio.SocketStream) -> None:
+    async def _serve(self, wire: "_Wire", scope: trio.CancelScope) -> None:
         connection = Connection(
             self._limits.max_request_bytes,
             frame_timeout=self._limits.frame_timeout,
             idle_timeout=self._limits.idle_timeout,
         )
-        try:
-            while not self._draining:
-                event = connection.next_event(trio.current_time())
-                if event is CLOSED:
-                    return
-                if isinstance(event, bytes):
-                    await self._send(stream, await self._run(event))
-                else:
-                    data = await self._receive(stream, event.until)
-                    if data is not None:
-                        connection.receive_data(data)
-        except FramingError as error:
-            await self._send(stream, error_response(error))
-            await _linger(stream)
+        while not self._draining:
+            event = connection.next_event(trio.current_time())
+            if event is CLOSED:
+                return
+            if isinstance(event, bytes):
+                await wire.send(encode_response(await self._run(event)))
+                continue
+            self._waiting.add(scope)  # a drain cancels it now and at no other time
+            try:
+                data = await wire.receive(event.until)
+            finally:
+                self._waiting.discard(scope)
+            if data is not None:
+                connection.receive_data(data)
 
     async def _run(self, body: bytes) -> Response:
         try:
@@ -107,20 +114,53 @@ class FrameListener:
             return error_response(error)
         return await self._handle(request.command, request.params)
 
-    async def _receive(self, stream: trio.SocketStream, until: float | None) -> bytes | None:
-        """Return what the peer sent, None when the time is over or the listener drains."""
-        scope = trio.CancelScope() if until is None else trio.CancelScope(deadline=until)
-        self._waiting.add(scope)
-        try:
-            with scope:
-                return bytes(await stream.receive_some(_RECEIVE_BYTES))
-        finally:
-            self._waiting.discard(scope)
+
+class _Wire:
+    """The bytes of one connection, straight from and to its socket.
+
+    Waiting comes before reading: a read that is tried first mostly finds nothing. An answer that the kernel takes as
+    a whole, as it does unless the peer is deaf, needs neither waiting nor a time-out.
+    """
+
+    def __init__(self, sock: trio.socket.SocketType, write_timeout: float) -> None:
+        self._fd = sock.fileno()
+        self._write_timeout = write_timeout
+        self._has_waited = False
+
+    async def receive(self, until: float | None) -> bytes | None:
+        """Return what the peer sent, ``b""`` at its end, None when the time is over. Raises ``OSError``."""
+        if until is None:
+            return await self._receive()
+        with trio.move_on_at(until):
+            return await self._receive()
         return None
 
-    async def _send(self, stream: trio.SocketStream, response: Response) -> None:
-        with trio.fail_after(self._limits.write_timeout):
-            await stream.send_all(encode_response(response))
+    async def _receive(self) -> bytes:
+        while True:
+            await trio.lowlevel.wait_readable(self._fd)
+            self._has_waited = True
+            try:
+                return os.read(self._fd, _RECEIVE_BYTES)
+            except BlockingIOError:
+                continue
+
+    async def send(self, data: bytes) -> None:
+        """Send everything. Raises ``OSError`` when the peer has gone, ``trio.TooSlowError`` when it does not read."""
+        if not self._has_waited:  # whoever sends many frames at once must not keep the others from their turn
+            await trio.lowlevel.checkpoint()
+        self._has_waited = False
+        sent = self._write(data)
+        if sent < len(data):
+            with trio.fail_after(self._write_timeout):
+                while sent < len(data):
+                    await trio.lowlevel.wait_writable(self._fd)
+                    sent += self._write(data[sent:])
+
+    def _write(self, data: bytes) -> int:
+        try:
+            return os.write(self._fd, data)
+        except BlockingIOError:
+            return 0
 
 
 async def _linger(stream: trio.SocketStream) -> None:
@@ -170,5 +210,5 @@ async def _open_listener(address: str, port: int) -> trio.SocketListener | None:
         sock.close()
         if version == 6 and error.errno == errno.EADDRNOTAVAIL:
             return None
-        raise
+        raise OSError(error.errno, f"cannot listen on {address} port {port}: {os.strerror(error.errno or 0)}") from None
     return trio.SocketListener(sock)

@@ -77,7 +77,8 @@ async def import_folder(store: Store, folder: Path) -> tuple[int, int]:
 
 def _read_folder(folder: Path) -> list[Mapping[str, Any]]:
     try:
-        return [json.loads(path.read_text("utf-8-sig")) for path in sorted(folder.glob("*.json"))]
+        paths = [path for path in sorted(folder.iterdir()) if path.suffix == ".json"]  # glob() minds no missing folder
+        return [json.loads(path.read_text("utf-8-sig")) for path in paths]
     except (OSError, ValueError) as error:
         raise StoreError(f"the sites in {folder} cannot be read: {error}") from None
 

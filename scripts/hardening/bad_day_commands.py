@@ -36,6 +36,7 @@ _AT_AN_ENDPOINT: Mapping[Fault, Expected] = {
     Fault.STATUS_503: "http_status_503",
     Fault.GIGABYTE: INVALID,
     Fault.REDIRECT: INVALID,
+    Fault.ECHO: "http_status_400",
 }
 DISCOVERY, UMA_DISCOVERY = "no_connect_discovery_response", "no_uma_discovery_response"
 
@@ -81,7 +82,9 @@ class Life:
         held |= {name: tokens[name] for name in ("access_token", "refresh_token", "id_token")}
         await self.code("")
         await self.ok("uma_rs_protect", oxd_id=held["resources"], resources=_PROTECTED, overwrite=True)
-        held["rpt"] = (await self.ok("uma_rp_get_rpt", oxd_id=held["site"], ticket=await self._ticket()))["access_token"]
+        held["rpt"] = (await self.ok("uma_rp_get_rpt", oxd_id=held["site"], ticket=await self._ticket()))[
+            "access_token"
+        ]
         held["ticket"] = await self._ticket()
 
     async def _ticket(self) -> str:

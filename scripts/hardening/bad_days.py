@@ -211,7 +211,11 @@ async def without_a_name(day: Day) -> None:
     """An OP whose host name does not resolve."""
     own = {"client_id": "brought", "client_secret": "along"}
     site = await day.life.ok(
-        "register_site", op_host=UNRESOLVED, authorization_redirect_uri="https://app.example.com/", scope=["openid"], **own
+        "register_site",
+        op_host=UNRESOLVED,
+        authorization_redirect_uri="https://app.example.com/",
+        scope=["openid"],
+        **own,
     )
     names = ("get_authorization_url", "get_user_info", "get_access_token_by_refresh_token", "introspect_access_token",
              "get_logout_uri", "id_token_status", "uma_rs_protect", "introspect_rpt", "uma_rp_get_rpt",
@@ -267,8 +271,10 @@ def show_healthy(day: Day) -> None:
         if phase == BETWEEN:
             continue
         middle, longest = median(times), max(times)
-        say(f"  {phase:36} median {middle * 1000:6.1f}  x{middle / alone:5.1f}  longest {longest * 1000:6.1f}  of {len(times)}")
-        if middle > READ / 2:
+        say(
+            f"  {phase:36} median {middle * 1000:6.1f}  x{middle / alone:5.1f}  longest {longest * 1000:6.1f}  of {len(times)}"
+        )
+        if middle >= READ:
             day.problems.append(f"{phase}: another site's commands had to wait ({middle:.2f} s)")
     day.problems += day.healthy.failures[:5]
 
@@ -294,6 +300,8 @@ async def main_async(folder: Path, faults: Sequence[Fault]) -> list[str]:
             await at_the_discovery(day)
         async with _server(folder, port):
             await at_the_keys(day)
+    if proxy.elsewhere:
+        day.problems.append(f"a redirect was followed {proxy.elsewhere} times")
     say(f"\n{_LEGEND}")
     show_healthy(day)
     say(f"\n{day.commands} commands on bad days, {len(day.problems)} problems")

@@ -11,6 +11,7 @@ import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from urllib.parse import unquote_to_bytes
 
 import trio
 
@@ -36,6 +37,7 @@ class Fault(enum.Enum):
     STATUS_503 = "answers 503, Retry-After"
     GIGABYTE = "answers a gigabyte"
     REDIRECT = "redirects elsewhere"
+    ECHO = "answers 400 and repeats the request"
 
 
 @dataclass
@@ -43,7 +45,7 @@ class FaultProxy:
     """``url`` is where it listens; the OP has to be told that this is its address.
 
     ``elsewhere`` counts connections to the place where REDIRECT points to; nobody should ever go there. ``hanging``
-    counts the requests that hang now.
+    counts the requests that hang now. ``recorded``, if there is a list, gets all requests and answers.
     """
 
     upstream: tuple[str, int]
@@ -54,6 +56,7 @@ class FaultProxy:
     hanging: int = 0
     elsewhere: int = 0
     elsewhere_url: str = ""
+    recorded: list[bytes] | None = field(default=None, repr=False)
     _accepting: trio.CancelScope | None = None
     _open: set[trio.CancelScope] = field(default_factory=set)
 
@@ -119,6 +122,7 @@ class FaultProxy:
         request = await _read_request(stream)
         if request is None:
             return
+        self._record(request)
         path = request.split(b" ", 2)[1].decode().partition("?")[0]
         fault = self.fault if self.only in (None, path) else None
         match fault:
@@ -147,6 +151,8 @@ class FaultProxy:
                     await stream.send_all(b" " * _CHUNK)
             case Fault.REDIRECT:
                 await stream.send_all(_answer("307 -", b"", f"Location: {self.elsewhere_url}\r\n".encode()))
+            case Fault.ECHO:
+                await stream.send_all(_answer("400 Bad Request", _repeated(request)))
 
     async def _ask(self, request: bytes) -> bytes:
         """The OP's whole answer; it is asked to close the connection after it."""
@@ -156,7 +162,13 @@ class FaultProxy:
         lines[1:1] = [b"Host: " + host, b"Connection: close"]
         async with await trio.open_tcp_stream(*self.upstream) as upstream:
             await upstream.send_all(b"\r\n".join(lines) + b"\r\n\r\n" + body)
-            return b"".join([bytes(chunk) async for chunk in upstream])
+            answer = b"".join([bytes(chunk) async for chunk in upstream])
+        self._record(answer)
+        return answer
+
+    def _record(self, message: bytes) -> None:
+        if self.recorded is not None:
+            self.recorded.append(message)
 
 
 async def _read_request(stream: trio.SocketStream) -> bytes | None:
@@ -183,6 +195,12 @@ def _reset(stream: trio.SocketStream) -> None:
 
 def _answer(status: str, body: bytes, headers: bytes = b"") -> bytes:
     return b"HTTP/1.1 %s\r\nContent-Length: %d\r\n%s\r\n%s" % (status.encode(), len(body), headers, body)
+
+
+def _repeated(request: bytes) -> bytes:
+    """The request as it came, and once more without the names that say what its parts are."""
+    words = re.split(rb"[\s&=:]+", request)
+    return b"I do not understand " + request + b" and neither " + b" ".join(map(unquote_to_bytes, words))
 
 
 def _promising_more(answer: bytes) -> bytes:

@@ -72,16 +72,12 @@ def median_ms(seconds: Iterable[float]) -> float:
     return statistics.median(seconds) * 1000
 
 
-async def _wait_until(port: int) -> None:
-    """Wait until somebody listens on the port. Raises ``trio.TooSlowError``."""
-    with trio.fail_after(START_SECONDS):
-        while True:
-            try:
-                await (await trio.open_tcp_stream("127.0.0.1", port)).aclose()
-            except OSError:
-                await trio.sleep(_POLL_SECONDS)
-            else:
-                return
+async def _listens(port: int) -> bool:
+    try:
+        await (await trio.open_tcp_stream("127.0.0.1", port)).aclose()
+    except OSError:
+        return False
+    return True
 
 
 class Client:
@@ -222,15 +218,12 @@ class Server:
     async def start(self) -> None:
         """Start the process and wait until it listens. Raises ``Failed``."""
         await self.spawn()
-        assert self.process is not None
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._fail_when_ended, self.process)
-            await _wait_until(self.port)
-            nursery.cancel_scope.cancel()
-
-    async def _fail_when_ended(self, process: trio.Process) -> None:
-        code = await process.wait()
-        raise Failed(f"the server ended with code {code}:\n{self.log_tail()}")
+        with trio.move_on_after(START_SECONDS):
+            while not await _listens(self.port):
+                _ = self.pid  # it still runs, or Failed
+                await trio.sleep(_POLL_SECONDS)
+            return
+        raise Failed(f"the server does not listen:\n{self.log_tail()}")
 
     async def kill(self) -> None:
         """End it as a power cut would."""
