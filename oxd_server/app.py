@@ -7,8 +7,8 @@ commands in flight finish within a deadline.
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from ipaddress import ip_address
@@ -22,8 +22,9 @@ from oxd_protocol.messages import Response
 from oxd_server import __version__
 from oxd_server.config import Config, ConfigError, load_default_site
 from oxd_server.dispatch import Dispatcher
-from oxd_server.https_front import HttpsFront, open_https_front
+from oxd_server.https_front import HttpsFront, make_certificate, open_https_front, open_https_listeners
 from oxd_server.listener import CommandHandler, FrameListener, ListenerLimits, open_listeners
+from oxd_server.locks import KeyedLocks, ProcessLocks
 from oxd_server.metrics import raise_open_files, report_on_signal
 from oxd_server.op.client import OpClient
 from oxd_server.op.key_store import KeyStore, load_key_store
@@ -35,8 +36,9 @@ from oxd_server.services import DefaultSiteHolder, Services
 from oxd_server.sites import import_folder
 from oxd_server.state import KEY_BYTES, KEY_NAME, States
 from oxd_server.store import Store, open_store
+from oxd_server.workers import Inherited, Supervisor, listeners_of, stop_with_supervisor
 
-__all__ = ["Running", "serve"]
+__all__ = ["Running", "serve", "supervise"]
 
 LISTENING: Final = "Start listening for notifications"
 """Init scripts of the old server wait for a log line with these words."""
@@ -56,15 +58,42 @@ class Running:
     https_addresses: tuple[tuple[str, int], ...] = ()
 
 
+async def supervise(config: Config, config_path: Path | None) -> None:
+    """Run ``config.workers`` servers behind the same sockets until SIGTERM or SIGINT.
+
+    Raises as ``serve`` does.
+    """
+    log = structlog.get_logger("oxd_server")
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+        listeners = await open_listeners(_addresses_to_bind(config), config.port)
+        https_listeners: list[trio.SocketListener] = []
+        if config.https.enabled:
+            await make_certificate(config)  # before the workers, so that they find the same one
+            https_listeners = await open_https_listeners(config)
+        async with open_store(config.store_path):
+            pass  # it is made, or found to be unusable, once and here
+        supervisor = Supervisor(
+            config_path,
+            config.workers,
+            command_sockets=tuple(listener.socket.fileno() for listener in listeners),
+            https_sockets=tuple(listener.socket.fileno() for listener in https_listeners),
+            shutdown_timeout=config.shutdown_timeout_in_seconds,
+        )
+        await supervisor.run(signals, partial(_announce, listeners, log))
+    log.info("Stopped")
+
+
 async def serve(
     config: Config,
     *,
+    inherited: Inherited | None = None,
     now: Callable[[], float] = time.time,
     task_status: trio.TaskStatus[Running] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Run the server until SIGTERM or SIGINT; SIGHUP reloads the default site configuration, SIGUSR1 logs figures.
 
-    ``now`` gives seconds since 1970.
+    ``inherited`` is what a supervisor handed to this process, which is one of several workers then. ``now`` gives
+    seconds since 1970.
 
     Raises ``ConfigError``, ``KeyFileError``, ``StoreError`` or ``OSError`` when it cannot start.
     """
@@ -74,7 +103,8 @@ async def serve(
     default_site = load_default_site(config.default_site_path)
     for warning in (*config.warnings, *default_site.warnings):
         log.warning(warning)
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+    receiver = trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    with receiver as signals, _open_locks(config) as locks:
         async with open_store(_store_path(config)) as store, _open_op_client(config, now) as op:
             await _migrate(config, store, log)
             services = Services(
@@ -86,8 +116,9 @@ async def serve(
                 key_store=await _load_key_store(config),
                 now=now,
                 random=os.urandom,
+                site_locks=locks,
             )
-            await _serve(services, signals, log, task_status)
+            await _serve(services, signals, inherited, log, task_status)
     log.info("Stopped")
 
 
@@ -102,6 +133,16 @@ def _make_room(config: Config, log: structlog.stdlib.BoundLogger) -> None:
             allowed=allowed,
             wanted=wanted,
         )
+
+
+@contextmanager
+def _open_locks(config: Config) -> Iterator[KeyedLocks]:
+    """Locks of this process, or of all workers on the same store."""
+    if config.workers == 1:
+        yield KeyedLocks()
+        return
+    with closing(ProcessLocks(config.store_path.with_name(config.store_path.name + ".lock"))) as locks:
+        yield locks
 
 
 def _store_path(config: Config) -> Path | None:
@@ -159,14 +200,18 @@ async def _make_states(config: Config, store: Store) -> States:
 async def _serve(
     services: Services,
     signals: AsyncIterator[int],
+    inherited: Inherited | None,
     log: structlog.stdlib.BoundLogger,
     task_status: trio.TaskStatus[Running],
 ) -> None:
     config = services.config
     dispatcher = _make_dispatcher(services)
-    listeners = await open_listeners(_addresses_to_bind(config), config.port)
+    if inherited is None:
+        listeners = await open_listeners(_addresses_to_bind(config), config.port)
+    else:
+        listeners = listeners_of(inherited.command_sockets)
     servers = [FrameListener(_entrance(dispatcher, listener), _limits(config)) for listener in listeners]
-    front = await open_https_front(config, _https_entrance(dispatcher)) if config.https.enabled else None
+    front = await _open_front(config, dispatcher, inherited)
     stop_front = trio.Event()
     async with trio.open_nursery() as connections:
         if front is not None:
@@ -176,7 +221,12 @@ async def _serve(
                 serve_listener = partial(trio.serve_listeners, handler_nursery=connections)
                 accepting.start_soon(serve_listener, server.serve, [listener])
             await accepting.start(report_on_signal, partial(_counts, services, dispatcher, servers))
-            _announce(listeners, front, log, task_status)
+            if inherited is None:
+                _announce(listeners, log)
+            else:
+                accepting.start_soon(stop_with_supervisor, inherited.lifeline)
+            addresses = tuple(_address_of(listener) for listener in listeners)
+            task_status.started(Running(addresses, () if front is None else front.addresses))
             await _until_stopped(signals, services.default_site, config, log)
             accepting.cancel_scope.cancel()
         for server in servers:
@@ -185,6 +235,13 @@ async def _serve(
         connections.cancel_scope.deadline = trio.current_time() + config.shutdown_timeout_in_seconds
     if connections.cancel_scope.cancelled_caught:
         log.warning("Some commands did not finish in time and were abandoned.")
+
+
+async def _open_front(config: Config, dispatcher: Dispatcher, inherited: Inherited | None) -> HttpsFront | None:
+    if not config.https.enabled:
+        return None
+    listeners = None if inherited is None else listeners_of(inherited.https_sockets)
+    return await open_https_front(config, _https_entrance(dispatcher), listeners)
 
 
 def _counts(services: Services, dispatcher: Dispatcher, servers: list[FrameListener]) -> dict[str, int]:
@@ -256,18 +313,17 @@ def _https_entrance(dispatcher: Dispatcher) -> CommandHandler:
     return handle
 
 
+def _address_of(listener: trio.SocketListener) -> tuple[str, int]:
+    name = listener.socket.getsockname()
+    return str(name[0]), int(name[1])
+
+
 def _is_loopback(listener: trio.SocketListener) -> bool:
-    return ip_address(listener.socket.getsockname()[0]).is_loopback
+    return ip_address(_address_of(listener)[0]).is_loopback
 
 
-def _announce(
-    listeners: list[trio.SocketListener],
-    front: HttpsFront | None,
-    log: structlog.stdlib.BoundLogger,
-    task_status: trio.TaskStatus[Running],
-) -> None:
-    addresses = tuple((str(name[0]), int(name[1])) for name in (ear.socket.getsockname() for ear in listeners))
-    exposed = [address for (address, _), ear in zip(addresses, listeners, strict=True) if not _is_loopback(ear)]
+def _announce(listeners: list[trio.SocketListener], log: structlog.stdlib.BoundLogger) -> None:
+    exposed = [_address_of(listener)[0] for listener in listeners if not _is_loopback(listener)]
     if exposed:
         log.warning(
             "The command socket can be reached from other machines: whoever reaches it can act as every site, unless "
@@ -275,5 +331,5 @@ def _announce(
             "Prefer localhost_only: true.",
             addresses=exposed,
         )
-    log.info(LISTENING, version=__version__, port=addresses[0][1], addresses=[a for a, _ in addresses])
-    task_status.started(Running(addresses, () if front is None else front.addresses))
+    addresses = [_address_of(listener)[0] for listener in listeners]
+    log.info(LISTENING, version=__version__, port=_address_of(listeners[0])[1], addresses=addresses)

@@ -5,6 +5,7 @@ Exit codes: 0 done; 1 it failed, with one line that says why; 2 wrong usage.
 
 import argparse
 import json
+import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Sequence
@@ -173,11 +174,17 @@ def _add_config(parser: argparse.ArgumentParser) -> None:
 
 
 def _serve(options: argparse.Namespace) -> int:
-    from oxd_server.app import serve  # imported late: the other subcommands start faster without the whole server
+    # Imported late: the other subcommands start faster without the whole server.
+    from oxd_server.app import serve, supervise
+    from oxd_server.workers import inherited_from
 
     config = load_config(options.config)
     configure_logging(config.log_level, config.log_format, sys.stderr)
-    trio.run(serve, config)
+    inherited = inherited_from(os.environ)
+    if config.workers > 1 and inherited is None:
+        trio.run(supervise, config, options.config)
+    else:
+        trio.run(partial(serve, config, inherited=inherited))
     return 0
 
 

@@ -8,7 +8,9 @@ skipped. An unknown key is a warning; a wrong value is a `ConfigError`, which st
 import ipaddress
 import json
 import math
+import os
 import re
+import stat
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,6 +26,7 @@ _NAMED_LIKE_SECRETS = {
     "id_token_signed_response_alg",
 }
 _SHOWN_OF_VALUE = 60
+_MAX_WORKERS = 64
 
 
 class ConfigError(Exception):
@@ -83,6 +86,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     use_client_authentication_for_pat: bool = True
     uma2_auto_register_claims_gathering_endpoint_as_redirect_uri_of_client: bool = True
 
+    workers: int = 1
     max_connections: int = 2000
     max_request_bytes: int = 65536
     max_commands_in_flight: int = 500
@@ -196,6 +200,12 @@ def _seconds(low: float, none: str = "") -> _Reader:
     return _Reader(f"seconds, from {low:g} to 86400{none}", read)
 
 
+def _workers(value: Any) -> int:
+    if value == "auto":
+        return min(len(os.sched_getaffinity(0)), _MAX_WORKERS)
+    return int(_whole(1, _MAX_WORKERS).read(value))
+
+
 def _one_of(*names: str, hint: str = "") -> _Reader:
     def read(value: Any) -> str:
         if _text(value).lower() not in names:
@@ -250,6 +260,7 @@ _KEYS = {
     "support-google-logout": _FLAG,
     "use_client_authentication_for_pat": _FLAG,
     "uma2_auto_register_claims_gathering_endpoint_as_redirect_uri_of_client": _FLAG,
+    "workers": _Reader("a whole number from 1 to 64, or auto: one for each processor", _workers),
     "max_connections": _whole(1, 1_000_000),
     "max_request_bytes": _whole(1000, 999_999),
     "max_commands_in_flight": _whole(1, 100_000),
@@ -384,6 +395,8 @@ def _check(section: _Section, config: Config) -> None:
     if exposed and config.localhost_only:
         expected = "loopback addresses only, while localhost_only is not false"
         raise section.error("bind_addresses", exposed, expected)
+    if config.workers > 1 and config.storage == "memory":
+        raise section.error("workers", config.workers, "1 with storage memory: workers share what is in the store")
     if (config.https.cert_path is None) != (config.https.key_path is None):
         missing = "key_path" if config.https.key_path is None else "cert_path"
         raise section.error(f"https.{missing}", None, "a path: cert_path and key_path go together")
@@ -401,7 +414,25 @@ def _notes(path: Path, config: Config) -> list[str]:
             f"{path.name}: storage h2 is a legacy database that is not read: sites are kept in {config.store_path}; "
             "bring the old ones over with `oxd-server sites import`"
         )
+    notes += [
+        f"{path.name}: {file} holds secrets, and others than its owner can read it; chmod 600 keeps them out"
+        for file in _files_with_secrets(path, config)
+        if _is_read_by_others(file)
+    ]
     return notes
+
+
+def _files_with_secrets(path: Path, config: Config) -> list[Path]:
+    passwords = config.trust_store_password or config.crypt_provider_key_store_password
+    named = [path if passwords else None, config.crypt_provider_key_store_path, config.https.key_path]
+    return [file for file in named if file is not None]
+
+
+def _is_read_by_others(file: Path) -> bool:
+    try:
+        return bool(file.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH))
+    except OSError:
+        return False  # whoever needs the file says what is wrong with it
 
 
 def _is_secret(key: str) -> bool:

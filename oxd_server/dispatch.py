@@ -27,6 +27,7 @@ Handler = Callable[[Services, Any], Awaitable[Any]]
 """``async def get_user_info(services, params) -> result``: a plain function per command."""
 
 _ERROR_ID_BYTES: Final = 6
+_LONGEST_OXD_ID: Final = 100
 
 
 class Dispatcher:
@@ -46,6 +47,7 @@ class Dispatcher:
         self._guard = guard
         self._max_in_flight = max_in_flight
         self._in_flight = 0
+        self._in_flight_of: dict[str, int] = {}
         self._time_out = time_out
         self._log = structlog.get_logger("oxd_server.dispatch").bind()  # bound once, not at every line
 
@@ -56,9 +58,13 @@ class Dispatcher:
 
     async def dispatch(self, name: str, raw_params: Mapping[str, Any], entrance: Entrance) -> Response:
         """Run one command and answer, whatever happens; only cancellation is raised."""
-        if self._in_flight >= self._max_in_flight:
+        # One site gets half of the places at most: if its OP is slow, or its users many, the others have theirs.
+        site = str(raw_params.get("oxd_id"))[:_LONGEST_OXD_ID]
+        of_site = self._in_flight_of.get(site, 0)
+        if self._in_flight >= self._max_in_flight or 2 * of_site >= self._max_in_flight:
             return error_response(CommandError("server_busy"))
         self._in_flight += 1
+        self._in_flight_of[site] = of_site + 1
         try:
             return await self._translated(name, raw_params, entrance)
         except CommandError as error:
@@ -68,7 +74,13 @@ class Dispatcher:
         except Exception as error:
             return self._fail(name, error, ERROR_CODES["internal_error"])
         finally:
-            self._in_flight -= 1
+            self._leave(site)
+
+    def _leave(self, site: str) -> None:
+        self._in_flight -= 1
+        self._in_flight_of[site] -= 1
+        if not self._in_flight_of[site]:
+            del self._in_flight_of[site]
 
     async def _translated(self, name: str, raw_params: Mapping[str, Any], entrance: Entrance) -> Response:
         try:

@@ -30,7 +30,15 @@ from oxd_server.listener import CommandHandler, open_listeners
 from oxd_server.openapi import openapi_document
 from oxd_server.reference import HTTP_ALIASES, http_path
 
-__all__ = ["Document", "HttpsFront", "documents", "open_https_front", "respond"]
+__all__ = [
+    "Document",
+    "HttpsFront",
+    "documents",
+    "make_certificate",
+    "open_https_front",
+    "open_https_listeners",
+    "respond",
+]
 
 _EVERYWHERE: Final = ("0.0.0.0", "::")  # noqa: S104 - the front is off by default and made for other machines
 _IDLE_TIMEOUT: Final = 60.0
@@ -181,15 +189,22 @@ def _socket_of(listener: trio.SSLListener[trio.SocketStream]) -> trio.socket.Soc
     return inner.socket
 
 
-async def open_https_front(config: Config, handle: CommandHandler) -> HttpsFront:
-    """Bind the configured addresses, with the configured certificate or one made for localhost.
+async def open_https_listeners(config: Config) -> list[trio.SocketListener]:
+    """Bind the configured addresses. Raises ``OSError`` for one that cannot be bound."""
+    return await open_listeners(config.https.bind_addresses or _EVERYWHERE, config.https.port)
+
+
+async def open_https_front(
+    config: Config, handle: CommandHandler, listeners: list[trio.SocketListener] | None = None
+) -> HttpsFront:
+    """Serve on ``listeners``, else on the configured addresses, with the configured certificate or one for localhost.
 
     Raises ``ConfigError`` for a certificate that cannot be used and ``OSError`` for an address that cannot be bound.
     """
     log = structlog.get_logger("oxd_server.https")
-    cert_path, key_path = await _certificate(config, log)
+    cert_path, key_path = await make_certificate(config)
     context = await trio.to_thread.run_sync(make_server_context, cert_path, key_path)
-    listeners = await open_listeners(config.https.bind_addresses or _EVERYWHERE, config.https.port)
+    listeners = await open_https_listeners(config) if listeners is None else listeners
     port = int(listeners[0].socket.getsockname()[1])
     readable = await trio.to_thread.run_sync(documents, __version__, port)
     front = HttpsFront(
@@ -201,10 +216,12 @@ async def open_https_front(config: Config, handle: CommandHandler) -> HttpsFront
     return front
 
 
-async def _certificate(config: Config, log: structlog.stdlib.BoundLogger) -> tuple[Path, Path]:
+async def make_certificate(config: Config) -> tuple[Path, Path]:
+    """Return the paths of certificate and key; without configured ones a self-signed one is made, once."""
     if config.https.cert_path is not None and config.https.key_path is not None:
         return config.https.cert_path, config.https.key_path
     pair = await trio.to_thread.run_sync(ensure_self_signed, config.store_path.parent, datetime.now(UTC))
+    log = structlog.get_logger("oxd_server.https")
     log.warning("HTTPS uses a self-signed certificate for localhost; clients must trust it.", cert=str(pair[0]))
     return pair
 

@@ -1,17 +1,16 @@
 """What handlers are handed: everything they may use, built once by ``app``."""
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 import structlog
-import trio
 
 from oxd_protocol.errors import CommandError
 from oxd_server.clients import credentials_of
 from oxd_server.config import Config, DefaultSite
+from oxd_server.locks import KeyedLocks
 from oxd_server.op.client import OpClient
 from oxd_server.op.client_auth import ClientCredentials, secret_expires_within
 from oxd_server.op.discovery import ProviderMetadata, normalize_op_host
@@ -23,7 +22,7 @@ from oxd_server.op.uma_discovery import UmaMetadata
 from oxd_server.state import KEY_BYTES, KEY_NAME, LoginState, Purpose, States
 from oxd_server.store.base import ClockSetBack, Site, Sites, Store
 
-__all__ = ["DefaultSiteHolder", "KeyedLocks", "Refresh", "Services", "SetupClient"]
+__all__ = ["DefaultSiteHolder", "Refresh", "Services", "SetupClient"]
 
 _WARN_SECONDS = 24 * 3600.0
 _MAX_WAITING_FOR_PAT = 1000
@@ -35,32 +34,6 @@ class DefaultSiteHolder:
     """The default site configuration in force; a reload replaces it as a whole."""
 
     current: DefaultSite
-
-
-class KeyedLocks:
-    """A lock per key, kept only as long as somebody holds it or waits for it."""
-
-    def __init__(self, max_waiting: int = 100) -> None:
-        self._max_waiting = max_waiting
-        self._locks: dict[str, trio.Lock] = {}
-
-    def __len__(self) -> int:
-        return len(self._locks)
-
-    @asynccontextmanager
-    async def hold(self, key: str) -> AsyncIterator[None]:
-        """Hold the key's lock inside the block. Raises ``CommandError`` server_busy if as many wait for it as may."""
-        lock = self._locks.setdefault(key, trio.Lock())
-        if lock.statistics().tasks_waiting >= self._max_waiting:
-            raise CommandError("server_busy", "Too many commands wait to change the same site. Try again shortly.")
-        try:
-            async with lock:
-                yield
-        finally:
-            # If somebody waited, the lock would be theirs by now. If it is the key's no more, it was dropped and made
-            # anew while we were being cancelled.
-            if not lock.locked() and self._locks.get(key) is lock:
-                del self._locks[key]
 
 
 @dataclass(frozen=True, slots=True)

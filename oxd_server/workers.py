@@ -19,7 +19,7 @@ from typing import Final
 import structlog
 import trio
 
-__all__ = ["INHERITED", "Inherited", "Supervisor", "inherited_from"]
+__all__ = ["INHERITED", "Inherited", "Supervisor", "inherited_from", "listeners_of", "stop_with_supervisor"]
 
 INHERITED: Final = "OXD_SERVER_INHERITED"
 """The environment variable that tells a worker its file descriptors: ``lifeline;socket,socket;https,https``."""
@@ -65,10 +65,11 @@ def listeners_of(descriptors: tuple[int, ...]) -> list[trio.SocketListener]:
     return [trio.SocketListener(trio.socket.from_stdlib_socket(socket.socket(fileno=fd))) for fd in descriptors]
 
 
-async def wait_for_end(lifeline: int) -> None:
-    """Return when the supervisor is gone."""
+async def stop_with_supervisor(lifeline: int) -> None:
+    """Wait until the supervisor is gone, then stop this process as SIGTERM does."""
     async with trio.lowlevel.FdStream(lifeline) as pipe:
         await pipe.receive_some(1)
+    signal.raise_signal(signal.SIGTERM)
 
 
 @dataclass

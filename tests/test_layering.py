@@ -79,7 +79,12 @@ ALLOWED: dict[str, set[str]] = {
 
 # Pure modules: what they need of the outside (the time, randomness, an answer) is passed in.
 IMPURE = {"httpx2", "os", "random", "secrets", "socket", "sqlite3", "ssl", "time", "trio"}
-PURE_MODULES = ["oxd_server.json_logic", "oxd_server.uma_rules", "oxd_server.op.id_token", "oxd_server.op.authorization"]
+PURE_MODULES = [
+    "oxd_server.json_logic",
+    "oxd_server.uma_rules",
+    "oxd_server.op.id_token",
+    "oxd_server.op.authorization",
+]
 
 
 @dataclass(frozen=True)

@@ -39,13 +39,13 @@ class _Entry(Generic[V]):
 
 
 class RefreshingCache(Generic[K, V]):
-    """Values by key; `clock` gives seconds that never run backwards."""
+    """Values by key; `clock` gives seconds that never run backwards. `max_waiting` is that of `SingleFlight`."""
 
-    def __init__(self, clock: Callable[[], float], *, capacity: int = 1000) -> None:
+    def __init__(self, clock: Callable[[], float], *, capacity: int = 1000, max_waiting: int | None = None) -> None:
         self._clock = clock
         self._capacity = capacity
         self._entries: dict[K, _Entry[V]] = {}
-        self._flights = SingleFlight[K, V]()
+        self._flights = SingleFlight[K, V](max_waiting)
 
     def __len__(self) -> int:
         return len(self._entries)

@@ -13,6 +13,8 @@ from .transport import Transport
 
 WELL_KNOWN = "/.well-known/openid-configuration"
 DEFAULT_LIFETIME = 3600.0
+MAX_WAITING = 200
+"""So many commands may wait for the metadata of one OP; an OP that hangs must not take all places of the server."""
 STEP = "discovery"
 
 
@@ -183,7 +185,7 @@ class DiscoveryCache:
         self._transport = transport
         self._lifetime = lifetime
         self._capacity = capacity
-        self._cache = RefreshingCache[str, ProviderMetadata](clock, capacity=capacity)
+        self._cache = RefreshingCache[str, ProviderMetadata](clock, capacity=capacity, max_waiting=MAX_WAITING)
         self._urls: dict[tuple[str, str | None], str] = {}
 
     def __len__(self) -> int:
@@ -207,7 +209,7 @@ class DiscoveryCache:
         self._remember(op_host, op_discovery_path, url)
 
         async def fetch() -> Fetched[ProviderMetadata]:
-            answer = await self._transport.send("GET", url, step=STEP)
+            answer = await self._transport.send("GET", url, step=STEP, shared=True)
             return Fetched(process_discovery(answer, url), lifetime_of(answer.headers, self._lifetime))
 
         return await self._cache.get(url, fetch)

@@ -1,4 +1,4 @@
-"""How much of the server one OP may take up: so many requests to its host at a time, as many again that wait.
+"""How much of the server one OP may take up: so many requests to its host at a time, twice as many that wait.
 
 Without it, the commands for one OP that hangs would fill the connection pool and hold up the sites of every other OP.
 """
@@ -10,12 +10,14 @@ import trio
 
 from .errors import OpBusy
 
+_WAITING_FOR_ONE = 2
+
 
 class HostSlots:
     """A row of slots per host, kept only as long as somebody holds one or waits for one."""
 
     def __init__(self, per_host: int) -> None:
-        """`per_host` requests run at a time and as many wait; whoever comes then is sent away at once."""
+        """`per_host` requests run at a time and twice as many wait; whoever comes then is sent away at once."""
         self._per_host = per_host
         self._limiters: dict[str, trio.CapacityLimiter] = {}
 
@@ -30,7 +32,7 @@ class HostSlots:
             OpBusy: as many wait as may.
         """
         limiter = self._limiters.setdefault(host, trio.CapacityLimiter(self._per_host))
-        if limiter.statistics().tasks_waiting >= self._per_host:
+        if limiter.statistics().tasks_waiting >= _WAITING_FOR_ONE * self._per_host:
             raise OpBusy(f"{host} has as many requests under way and waiting as one host may")
         try:
             async with limiter:

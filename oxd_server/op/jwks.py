@@ -102,7 +102,7 @@ class KeySetCache:
 
     async def _fetch(self, jwks_uri: str) -> Fetched[KeySet]:
         headers = {"accept": "application/jwk-set+json, application/json"}
-        answer = await self._transport.send("GET", jwks_uri, step=STEP, headers=headers)
+        answer = await self._transport.send("GET", jwks_uri, step=STEP, headers=headers, shared=True)
         return Fetched(process_key_set(answer), lifetime_of(answer.headers, self._lifetime))
 
     def _may_refetch(self, jwks_uri: str) -> bool:

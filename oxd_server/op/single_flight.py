@@ -27,8 +27,8 @@ class SingleFlight(Generic[K, V]):
     as long as its work: nothing is kept afterwards.
     """
 
-    def __init__(self, max_waiting: int = 100) -> None:
-        """`max_waiting` others may wait for one flight: an OP that hangs must not hold up all commands there may be."""
+    def __init__(self, max_waiting: int | None = None) -> None:
+        """So many others may wait for one flight (None: all), so that an OP that hangs does not hold up everybody."""
         self._max_waiting = max_waiting
         self._flights: dict[K, _Flight[V]] = {}
 
@@ -48,7 +48,7 @@ class SingleFlight(Generic[K, V]):
         return await self._lead(key, work)
 
     async def _wait(self, flight: _Flight[V]) -> None:
-        if flight.waiting >= self._max_waiting:
+        if self._max_waiting is not None and flight.waiting >= self._max_waiting:
             raise OpBusy("too many commands wait for the same answer of the OP")
         flight.waiting += 1
         try:

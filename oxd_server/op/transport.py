@@ -8,7 +8,7 @@ else is. One host gets so many requests at a time and no more.
 
 import ssl
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import aclosing
+from contextlib import aclosing, nullcontext
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from types import TracebackType
@@ -42,7 +42,7 @@ class TransportSettings:
             empty: any.
             It holds for every request, so an OP whose endpoints lie on several hosts needs all of them here.
         plain_http_hosts: hosts beside loopback that may be contacted without TLS. Insecure.
-        max_requests_per_host: so many run at a time, as many again wait, more are refused.
+        max_requests_per_host: so many run at a time, twice as many wait, more are refused.
         max_connections: to all hosts together. It is not meant to be reached: whoever waits in the pool waits for
             hosts that are not its own.
     """
@@ -122,6 +122,7 @@ class Transport:
         headers: Mapping[str, str] | None = None,
         form: FormFields | None = None,
         json: object = None,
+        shared: bool = False,
     ) -> Answer:
         """One request, one answer of any status.
 
@@ -129,6 +130,8 @@ class Transport:
             step: what is being done, in a word or two, for error reports.
             form: fields of an `application/x-www-form-urlencoded` body.
             json: the value of an `application/json` body.
+            shared: the answer is for many who wait for it, asked for once at a time: it needs no slot of the host,
+                for whoever waits for it in the middle of a login must not be sent away.
 
         Raises:
             OpHostRefused: the URL may not be contacted (nothing was sent).
@@ -148,7 +151,7 @@ class Transport:
             content = msgspec.json.encode(json)
             head["content-type"] = "application/json"
         with trio.move_on_after(self._settings.total_timeout):
-            async with self._slots.hold(exchange.host):
+            async with nullcontext() if shared else self._slots.hold(exchange.host):
                 return await exchange.run(self._http, method, head, content)
         raise OpUnreachable(exchange.host, step, "no complete answer in time", sent=exchange.sent)
 

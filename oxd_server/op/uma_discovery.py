@@ -9,7 +9,7 @@ import msgspec
 
 from .answer import Answer
 from .cache import Fetched, RefreshingCache, lifetime_of
-from .discovery import DEFAULT_LIFETIME, WELL_KNOWN, ProviderMetadata, check_endpoint, discovery_url
+from .discovery import DEFAULT_LIFETIME, MAX_WAITING, WELL_KNOWN, ProviderMetadata, check_endpoint, discovery_url
 from .transport import Transport
 
 UMA_WELL_KNOWN = "/.well-known/uma2-configuration"
@@ -93,7 +93,7 @@ class UmaDiscoveryCache:
     ) -> None:
         self._transport = transport
         self._lifetime = lifetime
-        self._cache = RefreshingCache[str, UmaMetadata](clock, capacity=capacity)
+        self._cache = RefreshingCache[str, UmaMetadata](clock, capacity=capacity, max_waiting=MAX_WAITING)
 
     def __len__(self) -> int:
         return len(self._cache)
@@ -107,7 +107,7 @@ class UmaDiscoveryCache:
         url = uma_discovery_url(op_host, op_discovery_path)
 
         async def fetch() -> Fetched[UmaMetadata]:
-            answer = await self._transport.send("GET", url, step=STEP)
+            answer = await self._transport.send("GET", url, step=STEP, shared=True)
             return Fetched(process_uma_discovery(answer, url), lifetime_of(answer.headers, self._lifetime))
 
         return await self._cache.get(url, fetch)

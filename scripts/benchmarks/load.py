@@ -33,6 +33,7 @@ class Job:
     reconnect: bool  # one connection per request
     http: bool  # over TLS, to an HTTPS front
     expect: bytes  # what every answer holds
+    opening: bytes  # sent first on connections that are kept, and not measured
 
 
 @dataclass
@@ -50,9 +51,7 @@ class Load:
     def __init__(self, job: Job) -> None:
         self._job = job
         self._selector = selectors.EpollSelector()
-        self._to_send: Iterator[bytes] = iter(
-            [job.requests[number % len(job.requests)] for number in range(job.count)]
-        )
+        self._to_send: Iterator[bytes] = iter([job.requests[number % len(job.requests)] for number in range(job.count)])
         self._is_complete = _is_whole_http_answer if job.http else _is_whole_frame
         self._tls = _tls_context() if job.http else None
         self._latencies: list[float] = []
@@ -60,7 +59,7 @@ class Load:
 
     def run(self) -> dict[str, Any]:
         """Send everything; return seconds, latencies in seconds and the answers that were not expected."""
-        lanes = [Lane(self._connect()) for _ in range(min(self._job.connections, self._job.count))]
+        lanes = [Lane(self._open()) for _ in range(min(self._job.connections, self._job.count))]
         started = time.perf_counter()
         for lane in lanes:
             self._send_next(lane)
@@ -74,6 +73,18 @@ class Load:
             "wrong": len(self._wrong),
             "first_wrong": self._wrong[0][:500].decode("utf-8", "replace") if self._wrong else None,
         }
+
+    def _open(self) -> socket.socket:
+        """Connect, and let a connection that is kept get over its first command."""
+        sock = self._connect()
+        if not self._job.reconnect:
+            sock.setblocking(True)
+            sock.sendall(self._job.opening)
+            received = b""
+            while not self._is_complete(received):
+                received += sock.recv(_RECEIVE_BYTES) or _closed(received)
+            sock.setblocking(False)
+        return sock
 
     def _wait(self) -> list[tuple[selectors.SelectorKey, int]]:
         # Waking a process that sleeps costs the one that sends, and most of all the slower of two that are compared.
@@ -109,9 +120,7 @@ class Load:
             data = lane.sock.recv(_RECEIVE_BYTES)
         except ssl.SSLWantReadError:
             return
-        if not data:
-            raise ConnectionError(f"closed in the middle of an answer, after {lane.received[:200]!r}")
-        lane.received += data
+        lane.received += data or _closed(lane.received)
         if not self._is_complete(lane.received):
             return
         self._latencies.append(time.perf_counter() - lane.sent_at)
@@ -129,6 +138,10 @@ class Load:
 
     def _under_way(self) -> int:
         return len(self._selector.get_map())
+
+
+def _closed(received: bytes) -> bytes:
+    raise ConnectionError(f"closed in the middle of an answer, after {received[:200]!r}")
 
 
 def _is_whole_frame(received: bytes) -> bool:
@@ -156,6 +169,7 @@ def main() -> None:
     raw["address"] = tuple(raw["address"])
     raw["requests"] = [request.encode("latin-1") for request in raw["requests"]]
     raw["expect"] = raw["expect"].encode()
+    raw["opening"] = raw["opening"].encode()
     outcome = Load(Job(**raw)).run()
     usage = resource.getrusage(resource.RUSAGE_SELF)
     json.dump({**outcome, "own_cpu": usage.ru_utime + usage.ru_stime}, sys.stdout)

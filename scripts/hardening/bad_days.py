@@ -1,8 +1,8 @@
 """The OP's bad days: every fault of the proxy against every command, and what other sites notice of it.
 
-Three passes: with the OP's metadata at hand (the fault meets the command's own request), without it (the fault meets the
-discovery), and with the metadata but without the OP's keys. Then an OP whose name does not resolve, and a crowd at an
-OP that hangs. ``./scripts/bad_days`` starts this.
+Three passes: with the OP's metadata at hand (the fault meets the command's own request), without it (the fault meets
+the discovery), and with the metadata but without the OP's keys. Beside them an OP whose name does not resolve, and a
+crowd at an OP that hangs. ``./scripts/bad_days`` starts this.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ _SHORT = {
     "no_connect_discovery_response": "D",
     "no_uma_discovery_response": "V",
 }
-_LEGEND = "U op_unreachable, I op_invalid_response, D no_connect_discovery_response, V no_uma_discovery_response, N http_status_N"
+_LEGEND = ", ".join(f"{short} {code}" for code, short in _SHORT.items() if code != "ok") + ", a number http_status_<N>"
 _TABLES = ("site", "site_session", "secret", "spent")
 
 Rows = dict[str, set[tuple[Any, ...]]]
@@ -234,7 +234,7 @@ async def without_a_name(day: Day) -> None:
 
 
 async def a_crowd(day: Day) -> None:
-    """So many commands at once at an OP that hangs: nobody else has to wait for it, new connections to an OP included."""
+    """So many commands at once at an OP that hangs: nobody else has to wait, not even for a new connection."""
     what = f"{CROWD} commands at an OP that hangs"
     row = next(row for row in COMMANDS if row.name == "get_user_info")
     expected = expected_answer(row, Fault.HANG_AFTER, cold=False)
@@ -243,8 +243,7 @@ async def a_crowd(day: Day) -> None:
     async with trio.open_nursery() as nursery:
         for _ in range(CROWD):
             nursery.start_soon(partial(day.run, row, expected, what, {}, or_busy=True))
-        while day.proxy.hanging < CROWD_AT_THE_OP:
-            await trio.sleep(PAUSE)
+        await day.proxy.until_hanging(CROWD_AT_THE_OP)
         for _ in range(OTHERS):
             nursery.start_soon(day.healthy.run, "get_user_info", f"{OTHERS} at once beside them")
     day.healthy.phase = BETWEEN
@@ -271,9 +270,8 @@ def show_healthy(day: Day) -> None:
         if phase == BETWEEN:
             continue
         middle, longest = median(times), max(times)
-        say(
-            f"  {phase:36} median {middle * 1000:6.1f}  x{middle / alone:5.1f}  longest {longest * 1000:6.1f}  of {len(times)}"
-        )
+        figures = f"median {middle * 1000:6.1f}  x{middle / alone:5.1f}  longest {longest * 1000:6.1f}  of {len(times)}"
+        say(f"  {phase:38} {figures}")
         if middle >= READ:
             day.problems.append(f"{phase}: another site's commands had to wait ({middle:.2f} s)")
     day.problems += day.healthy.failures[:5]

@@ -1,7 +1,7 @@
 """A proxy on loopback between the server and an OP, which does to their conversation what a bad day does.
 
-It knows as much HTTP as that takes: it reads a request whole (head and Content-Length), asks the OP over a connection of
-its own, and passes the answer on. ``fault`` says what goes wrong, at every path or only at ``only``.
+It knows as much HTTP as that takes: it reads a request whole (head and Content-Length), asks the OP over a connection
+of its own, and passes the answer on. ``fault`` says what goes wrong, at every path or only at ``only``.
 """
 
 from __future__ import annotations
@@ -57,6 +57,7 @@ class FaultProxy:
     elsewhere: int = 0
     elsewhere_url: str = ""
     recorded: list[bytes] | None = field(default=None, repr=False)
+    _one_more: trio.Event = field(default_factory=trio.Event, repr=False)
     _accepting: trio.CancelScope | None = None
     _open: set[trio.CancelScope] = field(default_factory=set)
 
@@ -111,8 +112,15 @@ class FaultProxy:
         finally:
             self._open.discard(scope)
 
+    async def until_hanging(self, count: int) -> None:
+        """Wait until so many requests hang."""
+        while self.hanging < count:
+            await self._one_more.wait()
+
     async def _hang(self) -> None:
         self.hanging += 1
+        self._one_more.set()
+        self._one_more = trio.Event()
         try:
             await trio.sleep_forever()
         finally:

@@ -6,6 +6,7 @@ not depend on how the stream is cut; no more is held than one frame may have; ev
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 
 from oxd_protocol.connection import CLOSED, Connection
@@ -26,7 +27,7 @@ def seeds() -> list[bytes]:
     """Frames as real clients write them, alone and one after the other."""
     frames = [bytes.fromhex(c["raw_hex"]) if "raw_hex" in c else c["raw"].encode() for c in captured("")]
     short = [frame for frame in frames if len(frame) <= CAP]
-    joined = [one + other for one, other in zip(short, short[1:], strict=False)]
+    joined = [one + other for one, other in itertools.pairwise(short)]
     return [b"\x00\x00" + frame for frame in short + joined[:50]]
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 import sys
 
-import atheris
+import atheris  # type: ignore[import-untyped]
 
 INSTRUMENTED = ["oxd_protocol", "oxd_server", "h11", "joserfc"]
 

@@ -49,7 +49,7 @@ def seeds() -> list[bytes]:
 
 
 def _request(capture: dict[str, Any]) -> bytes:
-    body = capture["raw"].encode()
+    body: bytes = capture["raw"].encode()
     kept = {name: value for name, value in capture["headers"].items() if name.lower() != "content-length"}
     head = [f"POST {capture['path']} HTTP/1.1", *(f"{name}: {value}" for name, value in kept.items())]
     return "\r\n".join([*head, f"Content-Length: {len(body)}", "", ""]).encode() + body

@@ -43,10 +43,7 @@ def check(data: bytes) -> None:
     source = Source(data)
     command = source.choose(_COMMANDS)
     try:
-        if source.byte() % 2 == _AS_JSON:
-            params = decode_object(source.rest())
-        else:
-            params = source.mapping(_keys(command))
+        params = decode_object(source.rest()) if source.byte() % 2 == _AS_JSON else source.mapping(_keys(command))
         decoded = decode_params(command, params)
     except (FramingError, CommandError) as error:
         check_error(error)

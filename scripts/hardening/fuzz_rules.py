@@ -7,6 +7,7 @@ without an exception, and decides the same after a round through the store.
 from __future__ import annotations
 
 import json
+from typing import Any
 
 from oxd_server.json_logic import OPERATORS
 from oxd_server.uma_rules import InvalidScopeExpression, parse_scope_expression
@@ -32,6 +33,7 @@ def seeds() -> list[bytes]:
 def check(data: bytes) -> None:
     """Run one input; anything raised is a finding."""
     source = Source(data)
+    value: Any
     if source.byte() % 2:
         value = {"rule": source.value([*OPERATORS]), "data": [source.choose(_SCOPES) for _ in range(source.byte() % 4)]}
     else:

@@ -9,7 +9,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -333,14 +333,14 @@ class Provider:
 
 
 @asynccontextmanager
-async def running_provider(nursery: trio.Nursery) -> AsyncIterator[Provider]:
-    """Run a provider on a free port for as long as the block lasts."""
+async def running_provider(nursery: trio.Nursery, now: Callable[[], float] = time.time) -> AsyncIterator[Provider]:
+    """Run a provider on a free port for as long as the block lasts; ``now`` gives seconds since 1970."""
     port = free_port()
     keys = await trio.to_thread.run_sync(SigningKeys.generate)
-    state = ProviderState(f"http://127.0.0.1:{port}", keys, time.time, new_token)
-    state.clients = Table(MANY, time.time)
+    state = ProviderState(f"http://127.0.0.1:{port}", keys, now, new_token)
+    state.clients = Table(MANY, now)
     for name in ("codes", "access_tokens", "refresh_tokens", "uma_resources", "uma_tickets"):
-        setattr(state, name, Table(20_000, time.time))
+        setattr(state, name, Table(20_000, now))
     running_one = Provider(state, port, nursery)
     await running_one.up()
     try:

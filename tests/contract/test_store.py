@@ -8,6 +8,7 @@ import pytest
 import trio
 
 from oxd_server.store import (
+    ClockSetBack,
     Site,
     SiteExists,
     SiteNotFound,
@@ -286,6 +287,30 @@ async def test_value_can_be_unspent(store: Store) -> None:
     assert await store.spend(b"one", 200.0, 10.0) is True
     assert await store.spend(b"two", 100.0, 10.0) is False
     assert await store.spend(b"one", 200.0, 150.0) is False
+
+
+async def test_clock_set_back_is_noticed(store: Store) -> None:
+    """Once a used value is forgotten, a clock before its expiry cannot tell used from unused; a little earlier can."""
+    assert await store.spend(b"old", 100.0, 10.0) is True
+    assert await store.spend(b"new", 600.0, 150.0) is True
+    assert await store.spend(b"old", 100.0, 95.0) is False
+    assert await store.spend(b"next", 700.0, 160.0) is True
+    with pytest.raises(ClockSetBack):
+        await store.spend(b"old", 100.0, 95.0)
+    assert await store.spend(b"later", 900.0, 200.0) is True
+
+
+async def test_renewed_secret_starts_over(store: Store) -> None:
+    """After the clock was set back there is a new secret, the same for all who ask, and nothing is used any more."""
+    assert await store.secret("key", lambda: b"first") == b"first"
+    await store.spend(b"old", 100.0, 10.0)
+    await store.spend(b"new", 1000.0, 160.0)
+    assert await store.renew_secret("key", lambda: b"unneeded", 160.0) == b"first"
+    assert await store.renew_secret("key", lambda: b"second", 50.0) == b"second"
+    assert await store.renew_secret("key", lambda: b"third", 50.0) == b"second"
+    assert await store.secret("key", lambda: b"fourth") == b"second"
+    assert await store.spend(b"new", 300.0, 50.0) is True
+    assert await store.spend(b"new", 300.0, 50.0) is False
 
 
 async def test_many_at_once_are_all_kept(store: Store) -> None:

@@ -80,7 +80,7 @@ def check(error: dict[str, Any], status: int, body: str) -> None:
 @pytest.mark.parametrize("body", BODIES)
 @pytest.mark.parametrize("status", STATUSES)
 async def test_every_endpoint(running: Background, op: FaultyOp, status: int, body: str) -> None:
-    """Registration, update, token, refresh, introspection, userinfo: the same error at each, nothing stored, and then it works."""
+    """Every endpoint that a command uses: the same error at each, nothing stored, and then it works."""
     server = running.server
     rp = await register(server, op.issuer)
     tokens = await rp.log_in()

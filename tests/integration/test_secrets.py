@@ -14,7 +14,6 @@ from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from io import StringIO
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote, urlsplit
 
 import httpx2
@@ -217,8 +216,7 @@ async def test_objects_in_memory(sandbox: RunningSandbox, tmp_path: Path) -> Non
                 login = await traffic.code(site)
                 await proxy.set(Fault.HANG_AFTER)
                 nursery.start_soon(lambda: traffic.call("get_tokens_by_code", **login))
-                while not proxy.hanging:
-                    await trio.sleep(0.01)
+                await proxy.until_hanging(1)
                 witness.note_op_traffic(proxy.recorded or [])
                 check_kinds(witness)
                 search = Search(witness.secrets)
@@ -232,10 +230,9 @@ async def test_objects_in_memory(sandbox: RunningSandbox, tmp_path: Path) -> Non
 def shown_objects() -> Iterator[str]:
     """The repr of every object of the packages that is alive; the sandbox is the other side."""
     for one in gc.get_objects():
-        module = getattr(type(one), "__module__", "")
-        if isinstance(module, str) and module.startswith(("oxd_server", "oxd_protocol")):
-            if not module.startswith("oxd_server.sandbox"):
-                yield repr(one)
+        module = str(getattr(type(one), "__module__", ""))
+        if module.startswith(("oxd_server", "oxd_protocol")) and not module.startswith("oxd_server.sandbox"):
+            yield repr(one)
 
 
 @pytest.mark.parametrize("secret", ["a secret/with?everything=in&it+ü", "plain-token_123456789"])

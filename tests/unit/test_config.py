@@ -105,10 +105,36 @@ def test_old_file_loads_unchanged(write: Write) -> None:
 
 def test_old_file_gets_its_warnings(write: Write) -> None:
     """Unknown keys, unchecked certificates and the storage that is not read are each named in a line."""
-    warnings = load_config(write(OLD_CONFIG)).warnings
+    path = write(OLD_CONFIG)
+    path.chmod(0o600)
+    warnings = load_config(path).warnings
     for word in ("server_name is an unknown key", "trust_all_certs", "h2"):
         assert len([line for line in warnings if word in line]) == 1
     assert len(warnings) == 3
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o644])
+def test_files_with_secrets_that_others_can_read_are_named(write: Write, tmp_path: Path, mode: int) -> None:
+    """A configuration with a password, a key store and a TLS key are each named if their mode lets others in."""
+    keys, tls = tmp_path / "keys.json", tmp_path / "tls.key"
+    path = write(
+        {
+            "crypt_provider_key_store_path": "keys.json",
+            "crypt_provider_key_store_password": "example",
+            "https": {"cert_path": "tls.crt", "key_path": "tls.key"},
+        }
+    )
+    for file in (keys, tls):
+        file.touch()
+    for file in (path, keys, tls):
+        file.chmod(0o600)
+    assert load_config(path).warnings == ()
+    for file in (path, keys, tls):
+        file.chmod(mode)
+    warnings = load_config(path).warnings
+    assert len(warnings) == 3
+    assert all("others than its owner can read it" in line for line in warnings)
+    assert [str(file) in line for file, line in zip((path, keys, tls), warnings, strict=True)] == [True] * 3
 
 
 def test_unknown_keys_of_inner_objects_are_named_in_full(write: Write) -> None:
@@ -144,7 +170,7 @@ def test_comments_are_skipped(write: Write) -> None:
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
-        ({"port": 0}, "oxd-conf.json: port: 0 is wrong: expected a whole number from 1 to 65535"),
+        ({"port": -1}, "oxd-conf.json: port: -1 is wrong: expected a whole number from 0 to 65535"),
         ({"port": "eighty"}, 'port: "eighty" is wrong'),
         ({"port": True}, "port: true is wrong"),
         ({"port": 8099.5}, "port: 8099.5 is wrong"),
@@ -152,6 +178,9 @@ def test_comments_are_skipped(write: Write) -> None:
         ({"localhost_only": "yes"}, 'localhost_only: "yes" is wrong: expected true or false'),
         ({"localhost_only": 1}, "expected true or false"),
         ({"max_request_bytes": 1_000_000}, "to 999999"),
+        ({"workers": 0}, "workers: 0 is wrong: expected a whole number from 1 to 64, or auto"),
+        ({"workers": "many"}, 'workers: "many" is wrong'),
+        ({"workers": 2, "storage": "memory"}, "workers: 2 is wrong: expected 1 with storage memory"),
         ({"storage": "redis"}, 'storage: "redis" is wrong: expected one of file, memory, h2 (redis is to come)'),
         ({"storage": 5}, "storage: 5 is wrong"),
         ({"storage_configuration": []}, "storage_configuration: [] is wrong: expected an object"),

@@ -3,6 +3,7 @@
 import io
 import json
 from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -145,13 +146,31 @@ async def test_too_many_at_once(log: io.StringIO, autojump_clock: trio.testing.M
 
     busy = dispatcher(slowly, max_in_flight=2)
     async with trio.open_nursery() as nursery:
-        for _ in range(2):
-            nursery.start_soon(ask, busy)
+        for oxd_id in ("a", "b"):
+            nursery.start_soon(partial(ask, busy, oxd_id=oxd_id))
         await trio.testing.wait_all_tasks_blocked()
         assert busy.in_flight == 2
-        assert (await ask(busy))["error"] == "server_busy"
+        assert (await ask(busy, oxd_id="c"))["error"] == "server_busy"
     assert busy.in_flight == 0
     assert (await ask(busy)).node is None
+
+
+async def test_one_site_leaves_room_for_others(log: io.StringIO, autojump_clock: trio.testing.MockClock) -> None:
+    """One site gets half of the places; above that it is told so at once, while other sites' commands run."""
+
+    async def slowly(services: Any, params: GetRpParams) -> GetRpResult:
+        await trio.sleep(1)
+        return GetRpResult(node=params.oxd_id)
+
+    busy = dispatcher(slowly, max_in_flight=8)
+    async with trio.open_nursery() as nursery:
+        for _ in range(4):
+            nursery.start_soon(partial(ask, busy, oxd_id="a"))
+        await trio.testing.wait_all_tasks_blocked()
+        assert (await ask(busy, oxd_id="a"))["error"] == "server_busy"
+        assert (await ask(busy, oxd_id="b")).node == "b"
+    assert (await ask(busy, oxd_id="a")).node == "a"
+    assert busy._in_flight_of == {}
 
 
 async def test_the_time_is_limited(log: io.StringIO, autojump_clock: trio.testing.MockClock) -> None:

@@ -16,20 +16,23 @@ import oxd_protocol
 import oxd_server
 from oxd_server.log import is_secret_name
 
-ALSO_SECRET = {"state", "nonce", "code", "body", "headers", "sent", "received", "envelope", "data", "form", "claims",
-               "used_token", "key", "params", "proof", "access_token_hash", "registered_metadata", "user_id"}  # fmt: skip
+ALSO_SECRET = {
+    "state", "nonce", "code", "body", "headers", "sent", "received", "envelope", "data", "form", "claims", "used_token",
+    "key", "params", "proof", "access_token_hash", "registered_metadata", "user_id",
+}  # fmt: skip
 NOT_SECRET = {
-    "Command": {"params"},  # the type of the params
+    "Command": {"params", "returns_secrets"},  # the type of the params, and whether
     "Config": {"protect_commands_with_access_token"},
     "ClientMetadata": {"access_token_as_jwt", "rpt_as_jwt"},  # whether
     "ScopeExpression": {"data"},  # the names of scopes
+    "_Exchange": {"sent"},  # whether
 }
 """By the struct's name: fields that are named like secrets and hold none."""
 URL = httpx2.URL("https://op.example/")
 
 
 def structs() -> Iterator[type[Any]]:
-    """Every msgspec struct and dataclass of the packages; the sandbox is for trying things out, its users are public."""
+    """Every msgspec struct and dataclass of the packages but the sandbox, whose users are public."""
     for package in (oxd_protocol, oxd_server):
         for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             if not module.name.startswith(("oxd_server.sandbox", "oxd_server.__main__")):

@@ -4,7 +4,7 @@ import pytest
 import trio
 import trio.testing
 
-from oxd_server.services import KeyedLocks
+from oxd_server.locks import KeyedLocks
 
 
 async def wait_in_vain(locks: KeyedLocks) -> None:

@@ -106,3 +106,21 @@ def test_nothing_is_shown(issued: LoginState) -> None:
     shown = repr(issued)
     assert all(value not in shown for value in (issued.state, issued.nonce, str(issued.code_verifier)))
     assert repr(issued.used_token) not in shown
+
+
+def test_one_from_the_future_is_refused(states: States, issued: LoginState) -> None:
+    """A state that expires later than any issued now is from a time before the clock was set back; a little may pass."""
+    assert states.open(issued.state, "site-1", NOW - 30) == issued
+    assert states.open(issued.state, "site-1", NOW - 61) is None
+
+
+def test_a_new_key_ends_what_the_old_one_issued(states: States, issued: LoginState) -> None:
+    """After the key was replaced, states of the old one are none, and those of the new one open."""
+    key = os.urandom(KEY_BYTES)
+    states.use_key(key)
+    assert states.uses(key)
+    assert not states.uses(KEY)
+    assert states.open(issued.state, "site-1", NOW) is None
+    renewed = states.issue("site-1", NOW, pkce=True)
+    assert states.open(renewed.state, "site-1", NOW) == renewed
+    assert renewed.nonce != issued.nonce

@@ -4,6 +4,7 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
+from oxd_server.op.errors import OpBusy
 from oxd_server.op.single_flight import SingleFlight
 
 
@@ -119,3 +120,21 @@ async def test_a_cancelled_waiter_disturbs_nobody():
         await wait_all_tasks_blocked()
         work.go.set()
     assert values == [1, 1]
+
+
+async def test_so_many_may_wait():
+    """Whoever asks when as many wait as may is told so at once; the others get their value, and then there is room."""
+    flights, work, values = SingleFlight(max_waiting=2), Work(), []
+
+    async def ask():
+        values.append(await flights.run("key", work))
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(3):
+            nursery.start_soon(ask)
+        await wait_all_tasks_blocked()
+        with pytest.raises(OpBusy):
+            await ask()
+        work.go.set()
+    assert values == [1, 1, 1]
+    assert await flights.run("key", work) == 2

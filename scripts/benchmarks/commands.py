@@ -1,0 +1,225 @@
+"""The cases about commands: throughput, latency and CPU time, each beside the control in the same minutes."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import trio
+
+from oxd_server.certificates import CERT_NAME, KEY_NAME
+from oxd_server.sandbox.browser import log_in
+from scripts.benchmarks.bare import measure_bare_calls
+from scripts.benchmarks.processes import (
+    Measured,
+    Outcome,
+    Plan,
+    apply_load,
+    call,
+    frame,
+    free_port,
+    http_request,
+    running_control,
+    running_sandbox,
+    running_server,
+    try_call,
+)
+from scripts.benchmarks.scale import Scale
+
+REDIRECT_URI = "https://app.example.com/callback"
+OWN_CLIENT = {"client_id": "bench-client", "client_secret": "bench-secret-0123456789"}
+SITE = {"authorization_redirect_uri": REDIRECT_URI, "scope": ["openid", "profile", "email"]}
+_ERROR = '"status":"error"'
+_REFUSED = {"scope": ["openid"]}
+_OP_CONNECTIONS = 8
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class World:
+    """What runs while commands are measured."""
+
+    server: Measured
+    issuer: str
+    folder: Path
+    oxd_id: str
+
+
+@contextmanager
+def running_world(folder: Path, settings: dict[str, Any]) -> Iterator[World]:
+    """Run the sandbox and a server with one site that brought its own client; the HTTPS front is on."""
+    https = {"enabled": True, "port": free_port(), "bind_addresses": ["127.0.0.1"]}
+    # Over HTTPS commands are protected by default, and what that costs is the OP's answer.
+    settings = {"https": https, "protect_commands_with_access_token": False, "max_connections": 20_000, **settings}
+    with running_sandbox(folder) as issuer, running_server(folder / "server", settings) as server:
+        oxd_id = call(server.port, "register_site", op_host=issuer, **SITE, **OWN_CLIENT)["oxd_id"]
+        call(server.port, "get_authorization_url", oxd_id=oxd_id)  # fetches the OP's metadata
+        yield World(server, issuer, folder, oxd_id)
+
+
+def measure_commands(world: World, scale: Scale) -> Iterator[Row]:
+    """Measure the commands that need no OP, over the socket and over HTTPS, against the control."""
+    for name, params, expect in (
+        ("get_authorization_url", {"oxd_id": world.oxd_id}, '"status":"ok"'),
+        ("get_rp", {"oxd_id": world.oxd_id}, '"status":"ok"'),
+        ("get_authorization_url", _REFUSED, _ERROR),
+    ):
+        label = name if expect != _ERROR else "a rejected command"
+        payload = _size_of_answer(world.server, name, params)
+        with running_control(world.folder, payload) as control:
+            plan = Plan(requests=[frame(name, params)], count=scale.requests, connections=1, expect=expect)
+            for connections in (1, 8, 32):
+                yield compare(label, world.server, control, replace(plan, connections=connections), scale.rounds)
+            one_shot = replace(plan, count=scale.requests_that_connect, connections=8, reconnect=True)
+            yield compare(label, world.server, control, one_shot, scale.rounds)
+
+
+def measure_https(world: World, scale: Scale) -> Iterator[Row]:
+    """Measure `get_authorization_url` over HTTPS, kept open and with a handshake each."""
+    name, params = "get_authorization_url", {"oxd_id": world.oxd_id}
+    certificate = _certificate(world.folder)
+    with running_control(world.folder, _size_of_answer(world.server, name, params), certificate) as control:
+        for connections, reconnect in ((1, False), (8, False), (32, False), (8, True)):
+            count = scale.requests_that_connect // (4 if reconnect else 1)
+            request = http_request(name, params, keep=not reconnect)
+            plan = Plan(requests=[request], count=count, connections=connections, reconnect=reconnect, http=True)
+            yield compare(name, world.server, control, plan, scale.rounds)
+
+
+def compare(label: str, server: Measured, control: Measured, plan: Plan, rounds: int) -> Row:
+    """Run server and control in turn; the ratios are medians of those within one turn."""
+    ours, theirs = [], []
+    for measured in (server, control):  # to warm up
+        apply_load(measured, _for(measured, control, replace(plan, count=max(plan.count // 10, 1))))
+    for _ in range(rounds):
+        ours.append(apply_load(server, plan))
+        theirs.append(apply_load(control, _for(control, control, plan)))
+    pairs = list(zip(ours, theirs, strict=True))
+    return {
+        **_row(label, plan, ours, server),
+        "control_throughput": statistics.median(o.throughput for o in theirs),
+        "control_cpu_us": statistics.median(o.cpu_per_command for o in theirs) * 1e6,
+        "throughput_ratio": statistics.median(a.throughput / b.throughput for a, b in pairs),
+        "cpu_ratio": statistics.median(a.cpu_per_command / b.cpu_per_command for a, b in pairs),
+        # Other programs on the machine only ever add to what a run costs: the best run of each is the least disturbed.
+        "best_cpu_us": min(o.cpu_per_command for o in ours) * 1e6,
+        "control_best_cpu_us": min(o.cpu_per_command for o in theirs) * 1e6,
+    }
+
+
+def _for(measured: Measured, control: Measured, plan: Plan) -> Plan:
+    return replace(plan, expect='"status":"ok"') if measured is control else plan
+
+
+def _row(label: str, plan: Plan, outcomes: list[Outcome], server: Measured) -> Row:
+    latencies = sorted(latency for outcome in outcomes for latency in outcome.latencies)
+    return {
+        "case": label,
+        "over": "HTTPS" if plan.http else "socket",
+        "connections": plan.connections,
+        "one_connection_per_command": plan.reconnect,
+        "requests": plan.count,
+        "rounds": len(outcomes),
+        "throughput": statistics.median(o.throughput for o in outcomes),
+        "p50_ms": latencies[len(latencies) // 2] * 1e3,
+        "p99_ms": latencies[int(len(latencies) * 0.99)] * 1e3,
+        "cpu_us": statistics.median(o.cpu_per_command for o in outcomes) * 1e6,
+        "memory_mib": server.memory_kib() / 1024,
+    }
+
+
+def measure_op_commands(world: World, scale: Scale) -> Iterator[Row]:
+    """Measure commands that ask the OP. Their CPU time is the server's alone; the OP is another process."""
+    port, count = world.server.port, scale.requests_to_the_op
+    registered = call(port, "register_site", op_host=world.issuer, **SITE)["oxd_id"]
+    callbacks = trio.run(_fresh_callbacks, port, registered, count * scale.rounds)
+    logins = [frame("get_tokens_by_code", {"oxd_id": registered, **callback}) for callback in callbacks]
+    yield _measure_in_turns("get_tokens_by_code", world, logins, count)
+    registration = frame("register_site", {"op_host": world.issuer, **SITE})
+    yield _measure_in_turns("register_site", world, [registration] * count * scale.rounds, count)
+    yield _measure_check_access(world, count, scale.rounds)
+
+
+def _measure_in_turns(label: str, world: World, requests: list[str], count: int) -> Row:
+    turns = [requests[start : start + count] for start in range(0, len(requests), count)]
+    plans = [Plan(requests=turn, count=count, connections=_OP_CONNECTIONS) for turn in turns]
+    return _row(label, plans[0], [apply_load(world.server, plan) for plan in plans], world.server)
+
+
+async def _fresh_callbacks(port: int, oxd_id: str, count: int) -> list[dict[str, str]]:
+    """Log a user in once and fetch `count` codes with the session: code and state of each."""
+
+    def url(**params: str) -> str:
+        return str(call(port, "get_authorization_url", oxd_id=oxd_id, **params)["authorization_url"])
+
+    async with httpx2.AsyncClient(trust_env=False) as browser:
+        await log_in(browser, url(), "alice", "wonderland")
+        answers = [await browser.get(url(prompt="none")) for _ in range(count)]
+    params = [httpx2.URL(answer.headers["location"]).params for answer in answers]
+    return [{"code": found["code"], "state": found["state"]} for found in params]
+
+
+def _measure_check_access(world: World, count: int, rounds: int) -> Row:
+    """Measure `uma_rs_check_access` with an RPT that suffices, beside the bare call that it cannot do without."""
+    port = world.server.port
+    resource = {"path": "/photo", "conditions": [{"httpMethods": ["GET"], "scopes": ["https://photos.example/view"]}]}
+    grants = ["authorization_code", "client_credentials"]
+    scope = ["openid", "uma_protection"]
+    oxd_id = call(
+        port,
+        "register_site",
+        op_host=world.issuer,
+        authorization_redirect_uri=REDIRECT_URI,
+        scope=scope,
+        grant_types=grants,
+    )["oxd_id"]
+    call(port, "uma_rs_protect", oxd_id=oxd_id, resources=[resource])
+    access = {"oxd_id": oxd_id, "path": "/photo", "http_method": "GET"}
+    ticket = call(port, "uma_rs_check_access", **access)["ticket"]
+    rpt = call(port, "uma_rp_get_rpt", oxd_id=oxd_id, ticket=ticket)["access_token"]
+    site = call(port, "get_rp", oxd_id=oxd_id)["node"]
+    plan = Plan(
+        requests=[frame("uma_rs_check_access", {**access, "rpt": rpt})],
+        count=count * 4,
+        connections=_OP_CONNECTIONS,
+        expect='"granted"',
+    )
+    apply_load(world.server, replace(plan, count=count))  # to warm up
+    ours, bare = [], []
+    for _ in range(rounds):
+        ours.append(apply_load(world.server, plan))
+        bare.append(
+            measure_bare_calls(
+                f"{world.issuer}/introspect",
+                (site["client_id"], site["client_secret"]),
+                {"token": rpt},
+                plan.count,
+                _OP_CONNECTIONS,
+            )
+        )
+    own = [a.cpu_per_command - b for a, b in zip(ours, bare, strict=True)]
+    return {
+        **_row("uma_rs_check_access", plan, ours, world.server),
+        "bare_call_cpu_us": statistics.median(bare) * 1e6,
+        "own_cpu_us": statistics.median(own) * 1e6,
+    }
+
+
+def _size_of_answer(server: Measured, command: str, params: dict[str, Any]) -> int:
+    data = try_call(server.port, command, params)["data"]
+    return len(str(data))
+
+
+def _certificate(folder: Path) -> Path:
+    """Return certificate and key in one file: those that the server made for itself."""
+    found = {path.name: path for path in (folder / "server").rglob("https-localhost.*")}
+    combined = folder / "control.pem"
+    combined.touch(0o600)
+    combined.write_bytes(found[KEY_NAME].read_bytes() + found[CERT_NAME].read_bytes())
+    return combined

@@ -1,0 +1,182 @@
+"""The cases about size: start-up and memory with many sites, look-ups and registrations as they grow, writers, idlers."""
+
+from __future__ import annotations
+
+import random
+import resource
+import socket
+import statistics
+import subprocess
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from oxd_server.store import Site
+from oxd_server.store import database as store_database
+from scripts.benchmarks.commands import OWN_CLIENT, REDIRECT_URI, SITE, World
+from scripts.benchmarks.processes import (
+    HERE,
+    Measured,
+    Plan,
+    WrongAnswer,
+    apply_load,
+    call,
+    frame,
+    free_port,
+    running_server,
+    server_command,
+    stop,
+    store_path,
+    write_config,
+)
+from scripts.benchmarks.scale import Scale
+
+Row = dict[str, Any]
+
+_STARTS = 3
+_START_SECONDS = 60.0
+_POLL_SECONDS = 0.005
+_LOOK_UPS = 1000
+_WRITERS = 64
+
+
+def build_store(folder: Path, count: int, op_host: str) -> list[str]:
+    """Fill the store of a server with its files in `folder`; return the oxd_ids, in their order."""
+    numbers = random.Random(count)  # noqa: S311 - the same sites every time
+    oxd_ids = sorted(str(uuid.UUID(int=numbers.getrandbits(128), version=4)) for _ in range(count))
+    connection = store_database.open_database(store_path(folder), 5.0)
+    connection.execute("BEGIN")
+    for oxd_id in oxd_ids:
+        store_database.add_site(connection, _site(oxd_id, op_host))
+    connection.execute("COMMIT")
+    connection.close()
+    return oxd_ids
+
+
+def _site(oxd_id: str, op_host: str) -> Site:
+    return Site(
+        oxd_id=oxd_id,
+        op_host=op_host,
+        authorization_redirect_uri=REDIRECT_URI,
+        redirect_uris=(REDIRECT_URI,),
+        response_types=("code",),
+        grant_types=("authorization_code",),
+        scope=("openid", "profile", "email"),
+        client_name=f"oxd-{oxd_id}",
+        client_id=f"client-{oxd_id}",
+        client_secret=f"secret-{oxd_id}",
+        application_type="web",
+    )
+
+
+def measure_sizes(folder: Path, issuer: str, settings: dict[str, Any], scale: Scale) -> Iterator[Row]:
+    """Measure, for each number of stored sites: start-up, memory after it, look-ups and registrations."""
+    for size in scale.store_sizes:
+        home = folder / f"sites-{size}"
+        oxd_ids = build_store(home, size, issuer)
+        starts = [_measure_start(home, oxd_ids[0], settings) for _ in range(_STARTS)]
+        with running_server(home, settings) as server:
+            call(server.port, "register_site", op_host=issuer, **SITE, **OWN_CLIENT)
+            rows = {**_measure_look_ups(server, oxd_ids), **_measure_registrations(server, issuer, scale)}
+        yield {
+            "case": "stored sites",
+            "sites": size,
+            "start_seconds": statistics.median(seconds for seconds, _ in starts),
+            "memory_kib": statistics.median(memory for _, memory in starts),
+            **rows,
+        }
+
+
+def _measure_start(folder: Path, oxd_id: str, settings: dict[str, Any]) -> tuple[float, float]:
+    """Seconds from the start of the process to the first answer, and the memory in KiB after it."""
+    port = free_port()
+    command = server_command(write_config(folder, {**settings, "port": port}))
+    started = time.perf_counter()
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        while True:
+            try:
+                call(port, "get_rp", oxd_id=oxd_id)
+                break
+            except ConnectionRefusedError:
+                if time.perf_counter() - started > _START_SECONDS or process.poll() is not None:
+                    raise WrongAnswer("the server did not start") from None
+                time.sleep(_POLL_SECONDS)
+        seconds = time.perf_counter() - started
+        return seconds, Measured("oxd-server", process, port).memory_kib()
+    finally:
+        stop(process)
+
+
+def _measure_look_ups(server: Measured, oxd_ids: list[str]) -> Row:
+    """Look every one of up to a thousand sites up twice: from disk, then from the cache."""
+    chosen = random.Random(1).sample(oxd_ids, min(len(oxd_ids), _LOOK_UPS))  # noqa: S311
+    frames = [frame("get_rp", {"oxd_id": oxd_id}) for oxd_id in chosen]
+    first = apply_load(server, Plan(requests=frames, count=len(frames), connections=1))
+    again = apply_load(server, Plan(requests=frames, count=_LOOK_UPS, connections=1))
+    return {
+        "first_look_up_cpu_us": first.cpu_per_command * 1e6,
+        "first_look_up_p50_ms": statistics.median(first.latencies) * 1e3,
+        "look_up_cpu_us": again.cpu_per_command * 1e6,
+        "look_up_p50_ms": statistics.median(again.latencies) * 1e3,
+    }
+
+
+def _measure_registrations(server: Measured, issuer: str, scale: Scale) -> Row:
+    plan = Plan(requests=[_registration(issuer)], count=scale.writers, connections=8)
+    outcome = apply_load(server, plan)
+    return {
+        "register_cpu_us": outcome.cpu_per_command * 1e6,
+        "register_p50_ms": statistics.median(outcome.latencies) * 1e3,
+    }
+
+
+def _registration(issuer: str) -> str:
+    return frame("register_site", {"op_host": issuer, **SITE, **OWN_CLIENT})
+
+
+def measure_writers(folder: Path, issuer: str, settings: dict[str, Any], scale: Scale) -> Iterator[Row]:
+    """Measure one writer and sixty-four at once, on this disk and on one whose commits take 5 ms."""
+    for disk, launcher in (("this disk", None), ("a disk with commits of 5 ms", HERE / "slow_disk.py")):
+        home = folder / f"writers-{launcher is not None}"
+        with running_server(home, settings, launcher=launcher) as server:
+            call(server.port, "register_site", op_host=issuer, **SITE, **OWN_CLIENT)
+            rates = {writers: [] for writers in (1, _WRITERS)}  # type: dict[int, list[float]]
+            for _ in range(scale.rounds):
+                for writers, found in rates.items():
+                    count = scale.writers // 4 if writers == 1 else scale.writers
+                    plan = Plan(requests=[_registration(issuer)], count=count, connections=writers)
+                    found.append(apply_load(server, plan).throughput)
+        one, many = (statistics.median(found) for found in rates.values())
+        yield {"case": "writers", "disk": disk, "one_per_second": one, "many_per_second": many, "ratio": many / one}
+
+
+def measure_idle(world: World, scale: Scale) -> Row:
+    """Measure what an open connection costs that has carried one command and carries none now."""
+    count = scale.idle_connections
+    _allow_open_files(count + 200)
+    request = frame("get_rp", {"oxd_id": world.oxd_id}).encode()
+    with _connections(world.server.port, 50):  # what the first ones cost is not theirs
+        pass
+    before = world.server.memory_kib()
+    with _connections(world.server.port, count) as sockets:
+        for sock in sockets:
+            sock.sendall(request)
+            sock.recv(65_536)
+        after = world.server.memory_kib()
+    return {"case": "idle connections", "connections": count, "kib_each": (after - before) / count}
+
+
+@contextmanager
+def _connections(port: int, count: int) -> Iterator[list[socket.socket]]:
+    with ExitStack() as opened:
+        yield [opened.enter_context(socket.create_connection(("127.0.0.1", port))) for _ in range(count)]
+
+
+def _allow_open_files(count: int) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < count:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(max(count, soft), hard), hard))

@@ -1,0 +1,71 @@
+"""`./scripts/bench` measures everything that it is there to measure. How fast anything is, is not asserted."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+BENCH = Path(__file__).parents[2] / "scripts" / "bench"
+MAX_SECONDS = 300
+COMMANDS = {"get_authorization_url", "get_rp", "a rejected command"}
+OP_COMMANDS = {"get_tokens_by_code", "register_site", "uma_rs_check_access"}
+
+
+@pytest.fixture(scope="module")
+def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that a tiny run has written to."""
+    folder = tmp_path_factory.mktemp("bench")
+    counts = ["--requests", "40", "--rounds", "1", "--sites", "1000", "--config", 'log_level="warning"']
+    subprocess.run(
+        [BENCH, "--quick", *counts, "--output", folder], check=True, timeout=MAX_SECONDS, capture_output=True
+    )
+    return folder
+
+
+def test_every_case_is_measured(output: Path) -> None:
+    """Every command in every way, each beside the control where it needs no OP; sizes, writers and idle connections."""
+    rows = json.loads((output / "bench.json").read_text())["rows"]
+    compared = {
+        (row["case"], row["over"], row["connections"], row["one_connection_per_command"])
+        for row in rows
+        if "cpu_ratio" in row
+    }
+    ways = [(1, False), (8, False), (32, False), (8, True)]
+    assert compared == {(command, "socket", *way) for command in COMMANDS for way in ways} | {
+        ("get_authorization_url", "HTTPS", *way) for way in ways
+    }
+    assert {row["case"] for row in rows if "throughput" in row} == COMMANDS | OP_COMMANDS
+    assert [row["sites"] for row in rows if row["case"] == "stored sites"] == [10, 1000]
+    assert len([row for row in rows if row["case"] == "writers"]) == 2
+    assert len([row for row in rows if row["case"] == "idle connections"]) == 1
+
+
+def test_every_figure_is_one(output: Path) -> None:
+    """What was measured is a positive number of seconds, microseconds or bytes."""
+    rows = json.loads((output / "bench.json").read_text())["rows"]
+    keys = ("throughput", "p50_ms", "p99_ms", "cpu_us", "memory_mib", "control_cpu_us", "start_seconds", "memory_kib")
+    figures = [row[key] for row in rows for key in keys if key in row]
+    assert figures
+    assert all(figure > 0 for figure in figures)
+
+
+def test_table_and_picture_are_written(output: Path) -> None:
+    """The tables name every target, and the picture is a whole SVG document."""
+    written = json.loads((output / "bench.json").read_text())
+    text = (output / "bench.md").read_text()
+    assert len(written["targets"]) == 11
+    assert all(target["target"] in text for target in written["targets"])
+    assert ElementTree.parse(output / "bench.svg").getroot().tag == "{http://www.w3.org/2000/svg}svg"
+
+
+def test_wrong_answers_are_an_error(tmp_path: Path) -> None:
+    """A server that answers what was not expected is not measured: one line says so, and the exit code is 1."""
+    command = [BENCH, "--quick", "--requests", "40", "--config", "max_commands_in_flight=0", "--output", tmp_path]
+    done = subprocess.run(command, check=False, timeout=MAX_SECONDS, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "max_commands_in_flight" in done.stderr.splitlines()[-1]
+    assert not list(tmp_path.iterdir())
