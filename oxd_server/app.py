@@ -47,6 +47,7 @@ _SECONDS_PER_MINUTE: Final = 60
 _LOOPBACK: Final = ("127.0.0.1", "::1")
 _EVERYWHERE: Final = ("0.0.0.0", "::")  # noqa: S104 - asked for with localhost_only: false, and warned about
 _WRITE_TIMEOUT: Final = 30.0
+_THREADS: Final = 40
 _OTHER_FILES: Final = 64  # the store, the log, the listeners, name resolution
 
 
@@ -64,7 +65,7 @@ async def supervise(config: Config, config_path: Path | None) -> None:
     Raises as ``serve`` does.
     """
     log = structlog.get_logger("oxd_server")
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1) as signals:
         listeners = await open_listeners(_addresses_to_bind(config), config.port)
         https_listeners: list[trio.SocketListener] = []
         if config.https.enabled:
@@ -123,7 +124,10 @@ async def serve(
 
 
 def _make_room(config: Config, log: structlog.stdlib.BoundLogger) -> None:
-    """Let the process open as many files as the system allows; say so if that is less than the configuration allows."""
+    """Allow for threads and open files as the configuration needs them; say so where the system does not."""
+    # A host name that does not resolve occupies a thread until the resolver gives up, longer than anybody waits for it:
+    # those of one OP must not use up the threads that look up the others.
+    trio.to_thread.current_default_thread_limiter().total_tokens = max(_THREADS, config.max_commands_in_flight)
     allowed = raise_open_files()
     connections = config.max_connections + (config.https.max_connections if config.https.enabled else 0)
     wanted = connections + config.max_commands_in_flight + _OTHER_FILES

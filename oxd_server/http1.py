@@ -317,8 +317,8 @@ class _Connection:
             raise _Refused(error.error_status_hint, "the head of the request is malformed") from error
         if not isinstance(event, h11.Request):
             raise _Refused(400, "the head of the request is malformed")
+        self._omit_body = event.method == b"HEAD"  # RFC 9110 9.3.2: also when the answer is a refusal
         _check_framing(head, event)
-        self._omit_body = event.method == b"HEAD"
         return event
 
     async def _read_body(self, event: h11.Request) -> bytes:
@@ -440,6 +440,8 @@ async def _serve_stream(stream: trio.abc.Stream, service: _Service, client: str)
         await _Connection(stream, service, client).run()
     except (trio.BrokenResourceError, trio.ClosedResourceError):
         return  # the peer is gone: nobody to tell
+    except Exception as exception:  # a mistake here must end this connection only, not the server
+        service.on_exception(exception, HttpRequest("", "", client=client))
     finally:
         await _close(stream)
 
@@ -468,8 +470,8 @@ async def serve_connection(
     """Serve one connection (TCP, TLS or any other trio stream) until it ends, then close it.
 
     `error_response(status, reason)` makes the answers to refused requests and failed handlers;
-    `on_exception` is told of a handler's exception, whose text never reaches the peer; `now` gives the
-    seconds since the epoch for the Date header.
+    `on_exception` is told of a handler's exception, whose text never reaches the peer, and of any other that ends
+    this connection (then with a request without a method); `now` gives the seconds since the epoch for the Date header.
     """
     service = _Service(handler, limits, error_response, on_exception, now, _Idle())
     await _serve_stream(stream, service, client)

@@ -11,6 +11,7 @@ from oxd_protocol.errors import CommandError
 from oxd_server.clients import credentials_of
 from oxd_server.config import Config, DefaultSite
 from oxd_server.locks import KeyedLocks
+from oxd_server.memo import TextMemo
 from oxd_server.op.client import OpClient
 from oxd_server.op.client_auth import ClientCredentials, secret_expires_within
 from oxd_server.op.discovery import ProviderMetadata, normalize_op_host
@@ -78,6 +79,7 @@ class Services:
     site_locks: KeyedLocks = field(default_factory=KeyedLocks)
     refreshes: SingleFlight[tuple[str, str], Refresh] = field(default_factory=SingleFlight)
     pats: SingleFlight[str, str] = field(default_factory=lambda: SingleFlight(max_waiting=_MAX_WAITING_FOR_PAT))
+    login_urls: TextMemo = field(default_factory=TextMemo)
     log: Any = field(default_factory=lambda: structlog.get_logger("oxd_server.handlers"))
 
     async def site(self, oxd_id: str) -> Site:

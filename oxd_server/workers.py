@@ -24,6 +24,7 @@ __all__ = ["INHERITED", "Inherited", "Supervisor", "inherited_from", "listeners_
 INHERITED: Final = "OXD_SERVER_INHERITED"
 """The environment variable that tells a worker its file descriptors: ``lifeline;socket,socket;https,https``."""
 
+_PASSED_ON: Final = (signal.SIGHUP, signal.SIGUSR1)
 _RESTART_DELAY: Final = 0.1
 _MAX_RESTART_DELAY: Final = 5.0
 _HEALTHY_SECONDS: Final = 10.0
@@ -131,10 +132,10 @@ class Supervisor:
 
     async def _pass_on(self, signals: AsyncIterator[int]) -> None:
         async for number in signals:
-            if number != signal.SIGHUP:
+            if number not in _PASSED_ON:
                 self._stopping.set()
                 return
-            self._send(signal.SIGHUP)
+            self._send(signal.Signals(number))
 
     async def _stop(self) -> None:
         """Have every worker finish; one that takes longer than it may is killed."""

@@ -23,8 +23,10 @@ from oxd_protocol.errors import CommandError
 from oxd_protocol.messages import claims_as_lists
 from oxd_server.op.authorization import (
     AuthorizationRequest,
+    add_query,
     authorization_url,
     check_authorization_response_iss,
+    login_parameters,
     pkce_challenge,
 )
 from oxd_server.op.client_auth import ClientAuthMethod
@@ -63,14 +65,22 @@ async def get_authorization_url(services: Services, params: GetAuthorizationUrlP
     # RFC 9700, section 2.1.1: "public clients MUST use PKCE"; an OP that does not know it ignores the parameters.
     pkce = supports_s256(metadata) or site.token_endpoint_auth_method == ClientAuthMethod.NONE
     login = services.states.issue(site.oxd_id, services.now(), pkce=pkce)
-    request = AuthorizationRequest(
+    asked = (params.scope, params.prompt, params.acr_values, params.hd, params.custom_parameters)
+    url = services.login_urls.get(
+        site.oxd_id, (endpoint, site, asked), lambda: authorization_url(endpoint, _authorization_request(site, params))
+    )
+    code_challenge = pkce_challenge(login.code_verifier) if login.code_verifier else None
+    own = login_parameters(login.state, login.nonce, code_challenge)
+    return GetAuthorizationUrlResult(authorization_url=add_query(url, own))
+
+
+def _authorization_request(site: Site, params: GetAuthorizationUrlParams) -> AuthorizationRequest:
+    """Return what is the same in every login at the site with these params."""
+    return AuthorizationRequest(
         client_id=site.client_id or "",
         redirect_uri=site.authorization_redirect_uri or "",
         response_type=response_type_of(site),
         scope=" ".join(params.scope or site.scope),
-        state=login.state,
-        nonce=login.nonce,
-        code_challenge=pkce_challenge(login.code_verifier) if login.code_verifier else None,
         prompt=params.prompt,
         acr_values=" ".join(params.acr_values or site.acr_values) or None,
         ui_locales=" ".join(site.ui_locales) or None,
@@ -78,7 +88,6 @@ async def get_authorization_url(services: Services, params: GetAuthorizationUrlP
         hd=params.hd,
         custom=_custom_parameters(params),
     )
-    return GetAuthorizationUrlResult(authorization_url=authorization_url(endpoint, request))
 
 
 def response_type_of(site: Site) -> str:

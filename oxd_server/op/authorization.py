@@ -30,6 +30,7 @@ class AuthorizationRequest(msgspec.Struct, frozen=True, kw_only=True):
     """The parameters of an authorization request; empty ones are left out.
 
     Attributes:
+        state, nonce: of this login; without them, see `login_parameters`.
         code_challenge: from `pkce_challenge`, or None for a request without PKCE.
         custom: further parameters.
     """
@@ -38,8 +39,8 @@ class AuthorizationRequest(msgspec.Struct, frozen=True, kw_only=True):
     redirect_uri: str
     response_type: str
     scope: str
-    state: str
-    nonce: str
+    state: str = ""
+    nonce: str = ""
     code_challenge: str | None = None
     response_mode: str | None = None
     prompt: str | None = None
@@ -72,6 +73,13 @@ def authorization_url(endpoint: str, request: AuthorizationRequest) -> str:
         if name in PROTOCOL_PARAMETERS or name in parameters:
             raise ParameterRefused(name)
     return add_query(endpoint, {**parameters, **request.custom})
+
+
+def login_parameters(state: str, nonce: str, code_challenge: str | None) -> dict[str, str]:
+    """What every login has of its own, to be added with `add_query` to a URL that was made without it."""
+    if code_challenge is None:
+        return {"state": state, "nonce": nonce}
+    return {"state": state, "nonce": nonce, "code_challenge": code_challenge, "code_challenge_method": "S256"}
 
 
 def _parameters(request: AuthorizationRequest) -> dict[str, str]:

@@ -48,7 +48,7 @@ async def _calls(job: Mapping[str, Any]) -> float:
         times = max(job["count"] // job["connections"], 1)
         before = time.process_time()
         await call_from_all(times)
-        return (time.process_time() - before) / (times * job["connections"])
+        return (time.process_time() - before) / (times * int(job["connections"]))
 
 
 if __name__ == "__main__":

@@ -86,7 +86,7 @@ def measure_https(world: World, scale: Scale) -> Iterator[Row]:
     certificate = _certificate(world.folder)
     with running_control(world.folder, _size_of_answer(world.server, name, params), certificate) as control:
         for connections, reconnect in ((1, False), (8, False), (32, False), (8, True)):
-            count = scale.requests_that_connect // (4 if reconnect else 1)
+            count = scale.requests_that_connect // 4 if reconnect else scale.requests_that_connect
             request = http_request(name, params, keep=not reconnect)
             plan = Plan(requests=[request], count=count, connections=connections, reconnect=reconnect, http=True)
             yield compare(name, world.server, control, plan, scale.rounds)

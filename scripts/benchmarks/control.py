@@ -51,6 +51,8 @@ async def serve_https(payload: str, context: ssl.SSLContext, stream: trio.Socket
                     _decoder.decode(body)
                     body = b""
                     await tls.send_all(_http_answer(connection, payload))
+                    if connection.our_state is h11.MUST_CLOSE:
+                        return
                     connection.start_next_cycle()
                 elif isinstance(event, h11.ConnectionClosed):
                     return

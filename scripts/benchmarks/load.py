@@ -7,7 +7,6 @@ whose status is not the expected one is counted, never passed over.
 
 import json
 import os
-import resource
 import selectors
 import socket
 import ssl
@@ -33,6 +32,7 @@ class Job:
     reconnect: bool  # one connection per request
     http: bool  # over TLS, to an HTTPS front
     expect: bytes  # what every answer holds
+    pids: list[int]  # the processes whose CPU time counts
     opening: bytes  # sent first on connections that are kept, and not measured
 
 
@@ -58,8 +58,9 @@ class Load:
         self._wrong: list[bytes] = []
 
     def run(self) -> dict[str, Any]:
-        """Send everything; return seconds, latencies in seconds and the answers that were not expected."""
+        """Send everything; return seconds, CPU seconds, latencies in seconds and the answers that were not expected."""
         lanes = [Lane(self._open()) for _ in range(min(self._job.connections, self._job.count))]
+        cpu = sum(map(cpu_clock, self._job.pids))
         started = time.perf_counter()
         for lane in lanes:
             self._send_next(lane)
@@ -69,6 +70,7 @@ class Load:
         seconds = time.perf_counter() - started
         return {
             "seconds": seconds,
+            "cpu": sum(map(cpu_clock, self._job.pids)) - cpu,
             "latencies": self._latencies,
             "wrong": len(self._wrong),
             "first_wrong": self._wrong[0][:500].decode("utf-8", "replace") if self._wrong else None,
@@ -140,6 +142,12 @@ class Load:
         return len(self._selector.get_map())
 
 
+def cpu_clock(pid: int) -> float:
+    """Return the CPU seconds, user and system, of a process so far."""
+    # clock_getcpuclockid(3) makes this id of a pid; it is exact, where /proc/<pid>/stat counts hundredths of a second.
+    return time.clock_gettime((~pid << 3) | 2)
+
+
 def _closed(received: bytes) -> bytes:
     raise ConnectionError(f"closed in the middle of an answer, after {received[:200]!r}")
 
@@ -171,8 +179,7 @@ def main() -> None:
     raw["expect"] = raw["expect"].encode()
     raw["opening"] = raw["opening"].encode()
     outcome = Load(Job(**raw)).run()
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    json.dump({**outcome, "own_cpu": usage.ru_utime + usage.ru_stime}, sys.stdout)
+    json.dump(outcome, sys.stdout)
 
 
 if __name__ == "__main__":

@@ -93,13 +93,14 @@ def as_text(rows: Sequence[Row], aims: Sequence[Row]) -> str:
         _table(
             "Targets",
             ("target", "wanted", "measured", ""),
-            [
-                (aim["target"], aim["wanted"], _number(aim["measured"]), "met" if aim["met"] else "NOT MET")
-                for aim in aims
-            ],
+            [_target_cells(aim) for aim in aims],
         ),
     ]
     return "\n".join(parts)
+
+
+def _target_cells(aim: Row) -> tuple[str, ...]:
+    return aim["target"], aim["wanted"], _number(aim["measured"]), "met" if aim["met"] else "NOT MET"
 
 
 def _command_cells(row: Row) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""The cases about size: start-up and memory with many sites, look-ups and registrations as they grow, writers, idlers."""
+"""The cases about size: start-up, memory, look-ups and registrations with many sites; writers; idle connections."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _WRITERS = 64
 
 def build_store(folder: Path, count: int, op_host: str) -> list[str]:
     """Fill the store of a server with its files in `folder`; return the oxd_ids, in their order."""
-    numbers = random.Random(count)  # noqa: S311 - the same sites every time
+    numbers = random.Random(count)  # the same sites every time
     oxd_ids = sorted(str(uuid.UUID(int=numbers.getrandbits(128), version=4)) for _ in range(count))
     connection = store_database.open_database(store_path(folder), 5.0)
     connection.execute("BEGIN")
@@ -113,7 +113,7 @@ def _measure_start(folder: Path, oxd_id: str, settings: dict[str, Any]) -> tuple
 
 def _measure_look_ups(server: Measured, oxd_ids: list[str]) -> Row:
     """Look every one of up to a thousand sites up twice: from disk, then from the cache."""
-    chosen = random.Random(1).sample(oxd_ids, min(len(oxd_ids), _LOOK_UPS))  # noqa: S311
+    chosen = random.Random(1).sample(oxd_ids, min(len(oxd_ids), _LOOK_UPS))
     frames = [frame("get_rp", {"oxd_id": oxd_id}) for oxd_id in chosen]
     first = apply_load(server, Plan(requests=frames, count=len(frames), connections=1))
     again = apply_load(server, Plan(requests=frames, count=_LOOK_UPS, connections=1))

@@ -204,7 +204,7 @@ async def damaged_page(folder: Path, provider: Provider) -> str:
     server = Server(folder)
     known: list[str] = []
     async with running(server), Client.connected(server.port) as client:
-        known += [await _register(client, provider, f"s{number}") for number in range(60)]
+        known += [await _register(client, provider, f"s{number}") for number in range(40)]
     content = bytearray(server.store.read_bytes())
     middle = len(content) // 2 // 4096 * 4096
     content[middle : middle + 4096] = b"\xa5" * 4096

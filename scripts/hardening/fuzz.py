@@ -80,7 +80,7 @@ def _search_guided(target: str, limit: Limit) -> Outcome:
         ]  # fmt: skip
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, errors="replace", check=False)
         artifacts = [path for path in Path(folder).iterdir() if path != words]
-        findings = [_pin(target, path.read_bytes(), _last_error(done.stdout + done.stderr)) for path in artifacts]
+        findings = [_pin(target, path.read_bytes(), _last_error(done.stdout or done.stderr)) for path in artifacts]
     if done.returncode and not findings:
         findings.append(f"{target}: the fuzzer ended with exit code {done.returncode}:\n{done.stderr[-2000:]}")
     return _outcome(done.stderr, findings)
@@ -120,9 +120,9 @@ def _pin(target: str, data: bytes, error: str) -> str:
 
 def _last_error(output: str) -> str:
     """The traceback that the fuzzer printed, or how it says that an input took too long or too much."""
-    found = re.search(r"=== Uncaught Python exception: ===\n(.*?)\n==\d+==", output, re.DOTALL)
-    if found:
-        return found.group(1).strip()[-3000:]
+    _, marker, traceback = output.partition("=== Uncaught Python exception: ===")
+    if marker:
+        return traceback.partition("\n==")[0].strip()[-3000:]
     errors = re.findall(r"==\d+== ?ERROR: (.*)", output)
     return errors[-1] if errors else "no reason was printed"
 

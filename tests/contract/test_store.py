@@ -1,7 +1,8 @@
 """What every store does, whichever it is: one suite over all of them."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import NoReturn
 
 import msgspec
 import pytest
@@ -40,7 +41,7 @@ async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
         yield opened
 
 
-def renamed(name: str):
+def renamed(name: str) -> Callable[[Site], Site]:
     return lambda site: msgspec.structs.replace(site, client_name=name)
 
 
@@ -75,7 +76,12 @@ async def test_change_is_applied_and_returned(store: Store) -> None:
     """A change gets the site as it is, and its result is returned and kept."""
     await store.add(SITE)
     seen = []
-    changed = await store.change(SITE.oxd_id, lambda site: seen.append(site) or renamed("new")(site))
+
+    def rename(site: Site) -> Site:
+        seen.append(site)
+        return renamed("new")(site)
+
+    changed = await store.change(SITE.oxd_id, rename)
     assert seen == [SITE]
     assert changed == renamed("new")(SITE)
     assert await store.get(SITE.oxd_id) == changed
@@ -111,7 +117,7 @@ async def test_failing_change_changes_nothing(store: Store) -> None:
     await store.add(SITE)
     trouble = RuntimeError("no")
 
-    def fail(_: object) -> Site:
+    def fail(_: object) -> NoReturn:
         raise trouble
 
     with pytest.raises(RuntimeError) as caught:
@@ -177,7 +183,12 @@ async def test_session_is_empty_at_first(store: Store) -> None:
     await store.add(SITE)
     assert await store.session(SITE.oxd_id) == SiteSession()
     seen = []
-    assert await store.change_session(SITE.oxd_id, lambda old: seen.append(old) or SESSION) == SESSION
+
+    def replaced(old: SiteSession) -> SiteSession:
+        seen.append(old)
+        return SESSION
+
+    assert await store.change_session(SITE.oxd_id, replaced) == SESSION
     assert seen == [SiteSession()]
     assert await store.session(SITE.oxd_id) == SESSION
 
@@ -325,7 +336,7 @@ async def test_many_at_once_are_all_kept(store: Store) -> None:
 async def test_reader_never_sees_an_older_version(store: Store) -> None:
     """What a reader sees of a site only ever goes forward while it is being changed."""
     await store.add(msgspec.structs.replace(SITE, client_id_issued_at=1))
-    seen = []
+    seen: list[int] = []
 
     def next_version(site: Site) -> Site:
         return msgspec.structs.replace(site, client_id_issued_at=site.client_id_issued_at + 1)
@@ -374,6 +385,7 @@ async def test_secrets_are_not_in_a_repr(store: Store) -> None:
     await store.add(SITE)
     site = await store.get(SITE.oxd_id)
     session = await store.change_session(SITE.oxd_id, lambda _: SESSION)
+    assert site is not None
     assert repr(site) == f"Site(oxd_id={SITE.oxd_id!r}, op_host={SITE.op_host!r})"
     shown = f"{site!r} {site} {session!r} {session} {store!r} {dict(site.__rich_repr__())} {session.__rich_repr__()}"
     for secret in ("s3cr3t", "t0ken", "us3r", "eyJ", "p4t", "0f-it"):

@@ -142,6 +142,14 @@ NO_URLS = [
 NO_OP_HOSTS = ["https://", "ftp://op.example.org", "https://[", "https://op.example.org?x=1",
                "https://op.example.org/#x", "https://user:pass@op.example.org", "javascript:alert(1)",
                "https://op.example.org:99999", "http://:80"]  # fmt: skip
+BLANK: tuple[object, ...] = (None, "", "  ", [])
+NO_FLAGS: tuple[object, ...] = ("maybe", 7, [True], {})
+BAD_UPDATES: list[dict[str, Any]] = [
+    {"authorization_redirect_uri": "x"},
+    {"redirect_uris": ["x"]},
+    {"scope": 5},
+    {"contacts": {}},
+]
 BAD: list[tuple[str, dict[str, Any], str]] = [
     ("no_such_command", {}, "unsupported_operation"),
     ("x" * 5000, {}, "unsupported_operation"),
@@ -152,7 +160,7 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
     *(
         (name, {"oxd_id": blank}, "bad_request")
         for name in ("update_site", "remove_site", "get_authorization_url", "get_logout_uri", "get_user_info")
-        for blank in (None, "", "  ", [])
+        for blank in BLANK
     ),
     ("get_tokens_by_code", {"oxd_id": "x", "code": "", "state": "s"}, "bad_request"),
     ("get_tokens_by_code", {"oxd_id": "x", "code": "c", "state": None}, "bad_request"),
@@ -171,7 +179,7 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
     *(("get_rp", {"oxd_id": wrong}, "invalid_request") for wrong in (5, 1.5, True, {}, ["a"], {"a": "b"})),
     *(("register_site", SITE | {"redirect_uris": wrong}, "invalid_request") for wrong in (5, {"a": 1}, [5], [["x"]])),
     *(("register_site", SITE | {"scope": wrong}, "invalid_request") for wrong in (True, {"openid": 1}, [None, 7])),
-    *(("register_site", SITE | {"trusted_client": wrong}, "invalid_request") for wrong in ("maybe", 7, [True], {})),
+    *(("register_site", SITE | {"trusted_client": wrong}, "invalid_request") for wrong in NO_FLAGS),
     *(("get_rp", {"list": wrong}, "invalid_request") for wrong in ("ja", 2, {"a": 1})),
     *(("get_authorization_url", {"oxd_id": "x", "custom_parameters": wrong}, "invalid_request")
       for wrong in ("a=b", 5, ["a"])),
@@ -218,7 +226,7 @@ async def test_bad_updates(running: Background, used: str) -> None:
     client = running.sandbox.state.clients.get(json.loads(before["site"][0][-1])["client_id"])
     assert client is not None
     metadata = dict(client.metadata)
-    for params in ({"authorization_redirect_uri": "x"}, {"redirect_uris": ["x"]}, {"scope": 5}, {"contacts": {}}):
+    for params in BAD_UPDATES:
         answer = await running.server.call("update_site", oxd_id=used, **params)
         wanted = "invalid_request" if set(params) & {"scope", "contacts"} else "invalid_authorization_redirect_uri"
         assert error_of(answer) == wanted, params

@@ -20,10 +20,14 @@ def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder that a tiny run has written to."""
     folder = tmp_path_factory.mktemp("bench")
     counts = ["--requests", "40", "--rounds", "1", "--sites", "1000", "--config", 'log_level="warning"']
-    subprocess.run(
-        [BENCH, "--quick", *counts, "--output", folder], check=True, timeout=MAX_SECONDS, capture_output=True
-    )
+    _bench(*counts, "--output", str(folder)).check_returncode()
     return folder
+
+
+def _bench(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [str(BENCH), "--quick", *arguments], check=False, timeout=MAX_SECONDS, capture_output=True, text=True
+    )
 
 
 def test_every_case_is_measured(output: Path) -> None:
@@ -64,8 +68,7 @@ def test_table_and_picture_are_written(output: Path) -> None:
 
 def test_wrong_answers_are_an_error(tmp_path: Path) -> None:
     """A server that answers what was not expected is not measured: one line says so, and the exit code is 1."""
-    command = [BENCH, "--quick", "--requests", "40", "--config", "max_commands_in_flight=0", "--output", tmp_path]
-    done = subprocess.run(command, check=False, timeout=MAX_SECONDS, capture_output=True, text=True)
+    done = _bench("--requests", "40", "--config", "max_commands_in_flight=0", "--output", str(tmp_path))
     assert done.returncode == 1
     assert "max_commands_in_flight" in done.stderr.splitlines()[-1]
     assert not list(tmp_path.iterdir())

@@ -27,7 +27,7 @@ from tests.integration.real_provider import callback_params, log_in
 
 OPEN = {"protect_commands_with_access_token": False}
 REDIRECT_URI = "http://127.0.0.1:9/callback"
-SITE = {"authorization_redirect_uri": REDIRECT_URI, "scope": SCOPES}
+SITE: dict[str, Any] = {"authorization_redirect_uri": REDIRECT_URI, "scope": SCOPES}
 NOT_FOUND = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 UNKNOWN = {"oxd_id": "6F9619FF-8B86-D011-B42D-00CF4FC964FF"}
 

@@ -20,7 +20,7 @@ TINY = Sizes(
 
 
 async def test_every_load_is_borne(tmp_path: Path) -> None:
-    """Idle, slow, deaf and many clients: memory stays bounded, every login comes to its end, overload is told as such."""
+    """Idle, slow, deaf and many clients: memory stays bounded, every login succeeds, overload is told as such."""
     told: list[Figures] = []
     figures = await load_run(tmp_path, TINY, told.append)
     assert figures == told

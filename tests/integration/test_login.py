@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -142,7 +143,12 @@ async def test_an_update_keeps_what_it_does_not_name(server: ServerProcess, sand
 async def test_two_updates_at_once_do_not_undo_each_other(server: ServerProcess, sandbox: RunningSandbox) -> None:
     """Of concurrent updates of different things, each one is there afterwards, here and at the OP."""
     rp = await register(server, sandbox.issuer)
-    changes = [{"client_name": "New"}, {"contacts": ["a@example.org"]}, {"scope": ["openid"]}, {"acr_values": ["duo"]}]
+    changes: list[dict[str, Any]] = [
+        {"client_name": "New"},
+        {"contacts": ["a@example.org"]},
+        {"scope": ["openid"]},
+        {"acr_values": ["duo"]},
+    ]
     async with trio.open_nursery() as nursery:
         for change in changes:
             nursery.start_soon(lambda change: rp.ok("update_site", **change), change)

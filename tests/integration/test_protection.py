@@ -23,7 +23,10 @@ from tests.integration.stored import stored_rows
 
 PROTECTED = {"protect_commands_with_access_token": True}
 OPEN = {"protect_commands_with_access_token": False}
-SITE = {"authorization_redirect_uri": "https://app.example/cb", "scope": ["openid", "profile", "uma_protection"]}
+SITE: dict[str, Any] = {
+    "authorization_redirect_uri": "https://app.example/cb",
+    "scope": ["openid", "profile", "uma_protection"],
+}
 
 
 @dataclass(frozen=True)

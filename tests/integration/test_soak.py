@@ -10,7 +10,7 @@ from scripts.hardening.soak import Plan, growths, picture, soak_run
 
 async def test_mixed_commands_for_a_while(tmp_path: Path) -> None:
     """The provider restarts and changes its keys, and no command fails but while it is away; nothing piles up."""
-    plan = Plan(seconds=8.0, sample_every=1.0, restart_every=3.0, rotate_every=2.0, calibration=1.0)
+    plan = Plan(seconds=8.0, sample_every=1.0, restart_every=3.0, rotate_every=5.0, calibration=1.0)
     outcome = await soak_run(tmp_path, plan, show=False)
     assert outcome.exit_code == 0
     assert outcome.traffic.unexpected == {}

@@ -10,6 +10,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -98,7 +99,7 @@ async def test_updates_by_several_workers_do_not_undo_each_other(
     start_server: StartServer, sandbox: RunningSandbox
 ) -> None:
     """Concurrent updates through many connections, and so through several workers, are all there in the end."""
-    changes = [
+    changes: list[dict[str, Any]] = [
         {"client_name": "New"},
         {"contacts": ["a@example.org"]},
         {"scope": ["openid"]},

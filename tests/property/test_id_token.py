@@ -100,6 +100,7 @@ def test_a_wrong_text_is_that_reason(name, text):
 def test_part_of_the_right_text_is_wrong(name, data):
     """The beginning, the end or another case of the right value is not the right value."""
     right = CLAIMS[name]
+    assert isinstance(right, str)
     cut = data.draw(st.integers(1, len(right) - 1))
     wrong = data.draw(st.sampled_from([right[:cut], right[cut:], right + right[:cut], right.swapcase()]))
     assume(wrong != right)

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import pytest
 import trio
@@ -27,7 +28,7 @@ async def echo(request: HttpRequest) -> HttpResponse:
 
 
 @asynccontextmanager
-async def serving(handler: Handler = echo, limits: Limits = SMALL, **options: object) -> AsyncIterator[int]:
+async def serving(handler: Handler = echo, limits: Limits = SMALL, **options: Any) -> AsyncIterator[int]:
     """A server on loopback; gives its port."""
     async with trio.open_nursery() as nursery:
         listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
@@ -290,6 +291,29 @@ async def test_error_body_is_made_by_the_caller() -> None:
         answer = await converse(port, b"junk\r\n\r\n")
         assert status(answer) == 400
         assert bodies(answer) == ['{"status":"error"}']
+
+
+async def test_a_refused_head_request_gets_no_body() -> None:
+    """A refusal that answers HEAD has no body, like every answer to it, and the server goes on."""
+    async with serving() as port:
+        head = b"HEAD / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\n{}"
+        answer = await converse(port, head)
+        assert status(answer) == 400
+        assert answer.endswith(b"\r\n\r\n")
+        assert bodies(await converse(port, LAST)) == ["GET /last ? "]
+
+
+async def test_a_mistake_of_the_server_ends_one_connection_only() -> None:
+    """Whatever goes wrong with one connection outside of its handler is reported, and others are served."""
+    seen: list[tuple[Exception, str]] = []
+
+    def broken(code: int, reason: str) -> HttpResponse:
+        raise ZeroDivisionError
+
+    async with serving(error_response=broken, on_exception=lambda e, r: seen.append((e, r.method))) as port:
+        assert await converse(port, b"junk\r\n\r\n") == b""
+        assert [(type(exception), method) for exception, method in seen] == [(ZeroDivisionError, "")]
+        assert bodies(await converse(port, LAST)) == ["GET /last ? "]
 
 
 @pytest.mark.parametrize("raw", [b"", GET + b"\r\n"])

@@ -70,7 +70,8 @@ async def listening(**limits: object) -> AsyncIterator[Listening]:
 
 async def names(stream: trio.SocketStream, count: int | None = None) -> list[str]:
     """Read so many answers, or all to the end; return the names of the commands or the error codes."""
-    received, found = b"", []
+    received = b""
+    found: list[str] = []
     with trio.fail_after(SECONDS):
         while count is None or len(found) < count:
             while len(received) < 4 or len(received) < 4 + int(received[:4]):

@@ -83,7 +83,7 @@ async def test_a_blank_token_is_refused_before_anything_is_asked(token: str | No
     for each in COMMANDS:
         if not each.protected:
             continue
-        raw = dict.fromkeys(each.fields.required, "x") | {"protection_access_token": token}
+        raw: dict[str, Any] = dict.fromkeys(each.fields.required, "x") | {"protection_access_token": token}
         if each.name == "uma_rs_protect":
             raw["resources"] = [{"path": "/"}]
         with pytest.raises(CommandError) as refused:

@@ -109,7 +109,7 @@ def test_nothing_is_shown(issued: LoginState) -> None:
 
 
 def test_one_from_the_future_is_refused(states: States, issued: LoginState) -> None:
-    """A state that expires later than any issued now is from a time before the clock was set back; a little may pass."""
+    """A state that expires later than any issued now is from before the clock was set back; a little may pass."""
     assert states.open(issued.state, "site-1", NOW - 30) == issued
     assert states.open(issued.state, "site-1", NOW - 61) is None
 

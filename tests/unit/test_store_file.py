@@ -9,9 +9,10 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -33,7 +34,7 @@ async def store(path: Path) -> AsyncIterator[FileStore]:
         yield opened
 
 
-def site(number: int, **values: object) -> Site:
+def site(number: int, **values: Any) -> Site:
     return Site(oxd_id=f"site-{number:04}", op_host="https://op.example.org", **values)
 
 
@@ -181,7 +182,11 @@ async def test_damaged_row_is_one_site_only(path: Path) -> None:
         connection.execute("UPDATE site SET json = '{\"oxd_id\": \"hidden-secret' WHERE oxd_id = 'site-0001'")
     connection.close()
     async with open_file_store(path) as store:
-        for attempt in (lambda: store.get("site-0001"), lambda: store.change("site-0001", lambda s: s)):
+        attempts: tuple[Callable[[], Awaitable[Site | None]], ...] = (
+            lambda: store.get("site-0001"),
+            lambda: store.change("site-0001", lambda s: s),
+        )
+        for attempt in attempts:
             with pytest.raises(StoreError, match="'site-0001' is damaged") as caught:
                 await attempt()
             assert "hidden" not in str(caught.value)

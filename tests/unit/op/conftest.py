@@ -54,7 +54,7 @@ class Request:
 
     @property
     def json(self) -> dict[str, object]:
-        return msgspec.json.decode(self.body)
+        return msgspec.json.decode(self.body, type=dict[str, object])
 
 
 @dataclass
@@ -136,7 +136,7 @@ async def _read_request(connection: h11.Connection, stream: trio.abc.Stream) -> 
     while True:
         event = connection.next_event()
         if event is h11.NEED_DATA:
-            connection.receive_data(await stream.receive_some(65536))
+            connection.receive_data(bytes(await stream.receive_some(65536)))
         elif isinstance(event, h11.Request):
             head = event
         elif isinstance(event, h11.Data):

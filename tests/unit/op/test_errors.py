@@ -15,7 +15,7 @@ from oxd_server.op.errors import (
 
 
 def bottomless():
-    value = []
+    value: list[object] = []
     for _ in range(100_000):
         value = [value]
     return value

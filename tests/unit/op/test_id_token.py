@@ -2,6 +2,7 @@
 
 import base64
 import json
+from collections.abc import Mapping
 
 import pytest
 from joserfc.jwk import OctKey
@@ -21,6 +22,13 @@ CLAIMS = {
     "iat": NOW,
     "nonce": "the-nonce",
 }
+
+
+def key_set(*jwks: Mapping[str, object]) -> KeySet:
+    """The keys of an OP that publishes these."""
+    parsed = parse_key_set({"keys": [*jwks]})
+    assert parsed is not None
+    return parsed
 
 
 def expectations(*algorithms, **changes):
@@ -222,7 +230,7 @@ def test_hmac_with_a_public_key_is_refused(signers):
 def test_published_symmetric_key_is_no_key(signers):
     """An `oct` key in a key set is never used."""
     secret = OctKey.import_key(SECRET)
-    keys = parse_key_set({"keys": [secret.as_dict()]})
+    keys = key_set(secret.as_dict())
     token = sign_token({}, CLAIMS, ALGORITHMS["HS256"], secret)
     assert refusal(token, keys, expectations("HS256")).check is IdTokenCheck.KEY_UNUSABLE
     assert refusal(token, keys, expectations("RS256")).check is IdTokenCheck.ALGORITHM_NOT_ALLOWED
@@ -243,7 +251,7 @@ def test_short_client_secret_is_no_hmac_key(alg, octets):
 
 def test_another_algorithm_than_registered_is_refused(signers):
     """A valid signature with an algorithm that the client did not register is refused, and the error names both."""
-    keys = parse_key_set({"keys": [signers["RS256"].jwk, signers["PS256"].jwk]})
+    keys = key_set(signers["RS256"].jwk, signers["PS256"].jwk)
     error = refusal(signers["PS256"].sign(CLAIMS), keys, expectations("RS256"))
     assert (error.check, error.expected, error.actual) == (IdTokenCheck.ALGORITHM_NOT_ALLOWED, "RS256", "PS256")
 
@@ -256,22 +264,22 @@ def test_key_without_kid(signers, make_signer):
     for_another = {**make_signer("alg").jwk, "alg": "ECDH-ES"}
     for_signing = {**make_signer("ops").jwk, "key_ops": ["sign"]}
     ignored = [*other_types, for_encryption, for_another, for_signing]
-    single = parse_key_set({"keys": [*ignored, token.jwk]})
+    single = key_set(*ignored, token.jwk)
     validate_id_token(token.sign(CLAIMS), single, expectations(), NOW)
-    several = parse_key_set({"keys": [*ignored, token.jwk, make_signer("second").jwk]})
+    several = key_set(*ignored, token.jwk, make_signer("second").jwk)
     assert refusal(token.sign(CLAIMS), several, expectations()).check is IdTokenCheck.KEY_AMBIGUOUS
-    none = parse_key_set({"keys": ignored})
+    none = key_set(*ignored)
     assert refusal(token.sign(CLAIMS), none, expectations()).check is IdTokenCheck.KEY_NOT_FOUND
 
 
 def test_key_by_kid(make_signer):
     """With a kid the key of that name counts, and no other; two of the same name are refused."""
     one, two, nameless = make_signer("one"), make_signer("two"), make_signer(None)
-    keys = parse_key_set({"keys": [one.jwk, two.jwk]})
+    keys = key_set(one.jwk, two.jwk)
     validate_id_token(two.sign(CLAIMS), keys, expectations(), NOW)
     assert refusal(make_signer("three").sign(CLAIMS), keys, expectations()).check is IdTokenCheck.KEY_NOT_FOUND
     assert refusal(one.sign(CLAIMS), nameless.key_set, expectations()).check is IdTokenCheck.KEY_NOT_FOUND
-    twice = parse_key_set({"keys": [one.jwk, make_signer("one").jwk]})
+    twice = key_set(one.jwk, make_signer("one").jwk)
     assert refusal(one.sign(CLAIMS), twice, expectations()).check is IdTokenCheck.KEY_AMBIGUOUS
     assert refusal(one.sign(CLAIMS, kid=7), keys, expectations()).check is IdTokenCheck.MALFORMED
 

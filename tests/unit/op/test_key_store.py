@@ -2,6 +2,7 @@
 
 import json
 import stat
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -40,6 +41,13 @@ def pem(key, password=None):
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption)
 
 
+def published(store: KeyStore) -> list[dict[str, Any]]:
+    """The keys that are given to OPs."""
+    keys = store.public_jwks()["keys"]
+    assert isinstance(keys, list)
+    return keys
+
+
 def private_jwk(key, **members):
     return {**key.as_dict(private=True), **members}
 
@@ -51,7 +59,9 @@ def test_new_key_store(tmp_path):
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert [key.key_type for key in made.keys] == ["RSA", "EC"]
     assert load_key_store(path).public_jwks() == made.public_jwks()
-    assert made.keys[0].key.raw_value.key_size == 3072
+    made_rsa_key = made.keys[0].key.raw_value
+    assert isinstance(made_rsa_key, rsa.RSAPrivateKey)
+    assert made_rsa_key.key_size == 3072
 
 
 def test_key_store_is_not_overwritten(tmp_path):
@@ -68,10 +78,10 @@ def test_key_store_is_not_overwritten(tmp_path):
 def test_public_jwks_holds_nothing_private(tmp_path):
     """What is given to OPs has the key ids and no private member."""
     store = new_key_store(tmp_path / "keys.json")
-    document = store.public_jwks()
-    assert [key["kid"] for key in document["keys"]] == [key.kid for key in store.keys]
-    assert {key["use"] for key in document["keys"]} == {"sig"}
-    assert not [key for key in document["keys"] if {"d", "p", "q", "dp", "dq", "qi"} & key.keys()]
+    keys = published(store)
+    assert [key["kid"] for key in keys] == [key.kid for key in store.keys]
+    assert {key["use"] for key in keys} == {"sig"}
+    assert not [key for key in keys if {"d", "p", "q", "dp", "dq", "qi"} & key.keys()]
 
 
 def test_jwks(write):
@@ -84,7 +94,7 @@ def test_jwks(write):
     store = load_key_store(write({"keys": keys}))
     first, second = store.keys
     assert (first.kid, first.curve, first.algorithm, second.curve) == ("one", "P-384", "ES384", "Ed25519")
-    assert store.public_jwks()["keys"][0]["alg"] == "ES384"
+    assert published(store)[0]["alg"] == "ES384"
 
 
 def test_pem(write, rsa_key):

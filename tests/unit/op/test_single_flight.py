@@ -24,7 +24,7 @@ class Work:
 
 async def test_many_ask_and_one_works():
     """Ten tasks that ask for the same thing at once cause one piece of work and get its value."""
-    flights, work, values = SingleFlight(), Work(), []
+    flights, work, values = SingleFlight[str, int](), Work(), []
 
     async def ask():
         values.append(await flights.run("key", work))
@@ -39,7 +39,7 @@ async def test_many_ask_and_one_works():
 
 async def test_keys_do_not_wait_for_each_other():
     """Work for another key goes on beside it."""
-    flights, slow, fast = SingleFlight(), Work(), Work()
+    flights, slow, fast = SingleFlight[str, int](), Work(), Work()
     fast.go.set()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(flights.run, "slow", slow)
@@ -50,14 +50,14 @@ async def test_keys_do_not_wait_for_each_other():
 
 async def test_nothing_is_kept():
     """Once the work is done the next one who asks works again."""
-    flights, work = SingleFlight(), Work()
+    flights, work = SingleFlight[str, int](), Work()
     work.go.set()
     assert [await flights.run("key", work), await flights.run("key", work)] == [1, 2]
 
 
 async def test_an_error_goes_to_everybody():
     """An error of the work reaches all who waited for it, and the next one tries again."""
-    flights, go, errors = SingleFlight(), trio.Event(), []
+    flights, go, errors = SingleFlight[str, int](), trio.Event(), []
 
     async def fail():
         await go.wait()
@@ -81,7 +81,7 @@ async def test_an_error_goes_to_everybody():
 
 async def test_a_cancelled_leader_hands_over():
     """If the leader is cancelled, one of the others does the work and the rest get its value."""
-    flights, work, values = SingleFlight(), Work(), []
+    flights, work, values = SingleFlight[str, int](), Work(), []
     leader = trio.CancelScope()
 
     async def lead():
@@ -105,7 +105,7 @@ async def test_a_cancelled_leader_hands_over():
 
 async def test_a_cancelled_waiter_disturbs_nobody():
     """A task that stops waiting leaves the work and the others alone."""
-    flights, work, values = SingleFlight(), Work(), []
+    flights, work, values = SingleFlight[str, int](), Work(), []
     impatient = trio.CancelScope()
 
     async def ask(scope):
@@ -124,7 +124,7 @@ async def test_a_cancelled_waiter_disturbs_nobody():
 
 async def test_so_many_may_wait():
     """Whoever asks when as many wait as may is told so at once; the others get their value, and then there is room."""
-    flights, work, values = SingleFlight(max_waiting=2), Work(), []
+    flights, work, values = SingleFlight[str, int](max_waiting=2), Work(), []
 
     async def ask():
         values.append(await flights.run("key", work))

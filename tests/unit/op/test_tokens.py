@@ -1,6 +1,7 @@
 """The token endpoint: what each grant sends, and what of the answer is accepted."""
 
 import base64
+from typing import Any
 
 import msgspec
 import pytest
@@ -19,7 +20,7 @@ from oxd_server.op.tokens import (
 )
 
 CREDENTIALS = ClientCredentials(client_id="client", client_secret="secret")
-TOKENS = {
+TOKENS: dict[str, Any] = {
     "access_token": "at",
     "token_type": "Bearer",
     "expires_in": 300,

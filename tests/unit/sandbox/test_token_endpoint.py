@@ -246,10 +246,12 @@ def assertion(op: Op, client: dict[str, Any], key: Any, alg: str, **claims: Any)
     return {"client_assertion_type": ASSERTION_TYPE, "client_assertion": token}
 
 
-async def ask(op: Op, *, auth: tuple[str, str] | None = None, **data: str) -> tuple[int, str | None]:
-    """The outcome of a client_credentials request."""
-    answer = await op.http.post("/token", data={"grant_type": "client_credentials"} | data, auth=auth)
-    return outcome(answer)
+async def ask(
+    op: Op, params: dict[str, str] | None = None, *, auth: tuple[str, str] | None = None
+) -> tuple[int, str | None]:
+    """The outcome of a client_credentials request with these form parameters besides."""
+    data = {"grant_type": "client_credentials"} | (params or {})
+    return outcome(await op.http.post("/token", data=data, auth=auth or httpx2.USE_CLIENT_DEFAULT))
 
 
 async def test_secret_methods(op: Op) -> None:
@@ -259,8 +261,8 @@ async def test_secret_methods(op: Op) -> None:
     for client, in_header, in_body in ((basic, 200, 401), (post, 401, 200)):
         credentials = {name: client[name] for name in ("client_id", "client_secret")}
         assert (await ask(op, auth=(client["client_id"], client["client_secret"])))[0] == in_header
-        assert (await ask(op, **credentials))[0] == in_body
-        assert await ask(op, client_id=client["client_id"]) == (401, "invalid_client")
+        assert (await ask(op, credentials))[0] == in_body
+        assert await ask(op, {"client_id": client["client_id"]}) == (401, "invalid_client")
 
 
 async def test_wrong_secrets(op: Op) -> None:
@@ -290,7 +292,7 @@ async def test_two_methods_at_once(op: Op) -> None:
     """RFC 6749 2.3: one method per request."""
     client = await op.register()
     credentials = (client["client_id"], client["client_secret"])
-    assert await ask(op, auth=credentials, client_secret=client["client_secret"]) == (400, "invalid_request")
+    assert await ask(op, {"client_secret": client["client_secret"]}, auth=credentials) == (400, "invalid_request")
 
 
 async def test_expired_secret(op: Op) -> None:
@@ -330,15 +332,15 @@ async def test_client_secret_jwt(op: Op, claims: dict[str, Any], status: int) ->
     client = await op.register(token_endpoint_auth_method="client_secret_jwt")
     key = OctKey.import_key(client["client_secret"])
     filled = json.loads(json.dumps(claims).replace("ISSUER", op.issuer))
-    assert (await ask(op, **assertion(op, client, key, "HS256", **filled)))[0] == status
+    assert (await ask(op, assertion(op, client, key, "HS256", **filled)))[0] == status
 
 
 async def test_assertions_work_once(op: Op) -> None:
     """The same jti is refused the second time."""
     client = await op.register(token_endpoint_auth_method="client_secret_jwt")
     params = assertion(op, client, OctKey.import_key(client["client_secret"]), "HS256")
-    assert await ask(op, **params) == (200, None)
-    assert await ask(op, **params) == (401, "invalid_client")
+    assert await ask(op, params) == (200, None)
+    assert await ask(op, params) == (401, "invalid_client")
 
 
 async def test_private_key_jwt(op: Op) -> None:
@@ -346,8 +348,8 @@ async def test_private_key_jwt(op: Op) -> None:
     jwks = {"keys": [CLIENT_KEY.as_dict(private=False)]}
     client = await op.register(token_endpoint_auth_method="private_key_jwt", jwks=jwks)
     stranger = ECKey.generate_key("P-256", {"kid": "k1"}, private=True)
-    assert await ask(op, **assertion(op, client, stranger, "ES256")) == (401, "invalid_client")
-    assert await ask(op, **assertion(op, client, CLIENT_KEY, "ES256")) == (200, None)
+    assert await ask(op, assertion(op, client, stranger, "ES256")) == (401, "invalid_client")
+    assert await ask(op, assertion(op, client, CLIENT_KEY, "ES256")) == (200, None)
 
 
 async def test_assertion_must_fit_the_registration(op: Op) -> None:
@@ -359,12 +361,12 @@ async def test_assertion_must_fit_the_registration(op: Op) -> None:
     basic = await op.register()
     secret = OctKey.import_key(basic["client_secret"])
     good = assertion(op, key_client, CLIENT_KEY, "ES256")
-    assert await ask(op, **good) == (401, "invalid_client")
-    assert await ask(op, **assertion(op, basic, secret, "HS256")) == (401, "invalid_client")
-    assert await ask(op, **good | {"client_assertion_type": "x"}) == (400, "invalid_request")
-    assert await ask(op, **good | {"client_id": basic["client_id"]}) == (401, "invalid_client")
+    assert await ask(op, good) == (401, "invalid_client")
+    assert await ask(op, assertion(op, basic, secret, "HS256")) == (401, "invalid_client")
+    assert await ask(op, good | {"client_assertion_type": "x"}) == (400, "invalid_request")
+    assert await ask(op, good | {"client_id": basic["client_id"]}) == (401, "invalid_client")
     for junk in ("x", "a.b.c", "e30.e30.e30", "e30.W10.e30"):
-        assert await ask(op, **good | {"client_assertion": junk}) == (401, "invalid_client")
+        assert await ask(op, good | {"client_assertion": junk}) == (401, "invalid_client")
 
 
 @asynccontextmanager
@@ -397,14 +399,14 @@ async def test_keys_by_address(op: Op, status: int, body: bytes, expected: int) 
     """A client's keys are fetched from its jwks_uri on loopback; nonsense there authenticates nobody."""
     async with key_server(status, body) as uri:
         client = await op.register(token_endpoint_auth_method="private_key_jwt", jwks_uri=uri)
-        assert (await ask(op, **assertion(op, client, CLIENT_KEY, "ES256")))[0] == expected
+        assert (await ask(op, assertion(op, client, CLIENT_KEY, "ES256")))[0] == expected
 
 
 @pytest.mark.parametrize("uri", ["http://127.0.0.1:1/jwks", "https://192.0.2.1/jwks", "file:///etc/passwd", "//["])
 async def test_keys_from_elsewhere_are_not_fetched(op: Op, uri: str) -> None:
     """An address that nobody answers at, or that is not loopback, authenticates nobody."""
     client = await op.register(token_endpoint_auth_method="private_key_jwt", jwks_uri=uri)
-    assert await ask(op, **assertion(op, client, CLIENT_KEY, "ES256")) == (401, "invalid_client")
+    assert await ask(op, assertion(op, client, CLIENT_KEY, "ES256")) == (401, "invalid_client")
 
 
 # --- introspection and revocation ------------------------------------------------------------
