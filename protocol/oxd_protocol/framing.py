@@ -105,7 +105,7 @@ class FrameReader:
             raise
 
     def _next_frame(self) -> bytes | None:
-        if self._body_start < 0 and not self._read_header():
+        if not self._buffer or (self._body_start < 0 and not self._read_header()):
             return None
         end = self._find_end()
         size = (end or len(self._buffer)) - self._body_start
@@ -115,7 +115,10 @@ class FrameReader:
             return None
         body = bytes(self._buffer[self._body_start : end])
         following = _NOT_WHITE_SPACE.search(self._buffer, end)
-        del self._buffer[: following.start() if following else len(self._buffer)]
+        if following:
+            del self._buffer[: following.start()]
+        else:
+            self._buffer.clear()
         self._reset()
         return body
 
@@ -159,18 +162,20 @@ class FrameReader:
 
     def _find_end(self) -> int | None:
         """Follow strings and braces from where the last call stopped to the brace that closes the object."""
-        limit = min(len(self._buffer), self._body_start + self._cap)
+        buffer = self._buffer
+        limit = min(len(buffer), self._body_start + self._cap)
         while self._scanned < limit:
             if self._in_string:
                 self._skip_string(limit)
                 continue
-            run = _NO_BRACE.match(self._buffer, self._scanned, limit)
+            run = _NO_BRACE.match(buffer, self._scanned, limit)
             assert run is not None  # the pattern matches nothing as well
-            if run.end() == limit:
+            end = run.end()
+            if end == limit:
                 self._scanned = limit
                 break
-            token = self._buffer[run.end()]
-            self._scanned = run.end() + 1
+            token = buffer[end]
+            self._scanned = end + 1
             if token == ord("{"):
                 self._depth += 1
             elif token == ord("}"):

@@ -267,6 +267,16 @@ async def running(server: Server) -> AsyncIterator[Server]:
             await server.stop()
 
 
+@dataclass(frozen=True)
+class _RotatedKeys(SigningKeys):
+    """Keys that sign, and those that did so before and are still published."""
+
+    before: SigningKeys
+
+    def public_jwks(self) -> dict[str, Any]:
+        return {"keys": [*super().public_jwks()["keys"], *self.before.public_jwks()["keys"]]}
+
+
 class Provider:
     """The sandbox's provider in this process: it can be slow, be restarted on its port, and change its keys.
 
@@ -298,9 +308,13 @@ class Provider:
             self._serving = None
 
     async def rotate_keys(self) -> None:
-        """Sign with new keys from the next id_token on, as a provider does that has lost the old ones."""
+        """Sign with new keys from the next id_token on; the ones before are still published, those before them no more.
+
+        OpenID Connect Core 10.1.1: a key set should retain "recently decommissioned signing keys".
+        """
         self._generation += 1
-        self.state.keys = await trio.to_thread.run_sync(SigningKeys.generate, self._generation)
+        made = await trio.to_thread.run_sync(SigningKeys.generate, self._generation)
+        self.state.keys = _RotatedKeys(made.by_alg, SigningKeys(self.state.keys.by_alg))
 
     def consent(self, url: str) -> dict[str, str]:
         """Be the user who logs in at this authorization URL and consents: return code, state and nonce."""

@@ -19,7 +19,7 @@ async def test_mixed_commands_for_a_while(tmp_path: Path) -> None:
     assert outcome.rotations
     assert len(outcome.samples) >= 3
     assert {one.name for one in growths(outcome.samples) if not one.is_fine} <= {
-        "median latency, ms", "CPU per command, ms", "store, KiB",
+        "latency / control's", "CPU per command, ms", "store, KiB",
     }  # fmt: skip
     drawn = tmp_path / "curves.svg"
     picture(outcome, drawn)
