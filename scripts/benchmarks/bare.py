@@ -45,7 +45,7 @@ async def _calls(job: Mapping[str, Any]) -> float:
                     nursery.start_soon(call, times)
 
         await call_from_all(2)  # to open the connections
-        times = max(job["count"] // job["connections"], 1)
+        times = max(int(job["count"]) // int(job["connections"]), 1)
         before = time.process_time()
         await call_from_all(times)
         return (time.process_time() - before) / (times * int(job["connections"]))

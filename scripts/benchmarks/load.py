@@ -6,7 +6,6 @@ whose status is not the expected one is counted, never passed over.
 """
 
 import json
-import os
 import selectors
 import socket
 import ssl
@@ -18,7 +17,8 @@ from typing import Any
 
 _RECEIVE_BYTES = 65_536
 _SILENCE_SECONDS = 30.0
-_PATIENCE_SECONDS = 0.0 if (os.cpu_count() or 1) > 1 else 1.0
+_TICK_SECONDS = 0.01
+_SETTLING_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Load:
     def run(self) -> dict[str, Any]:
         """Send everything; return seconds, CPU seconds, latencies in seconds and the answers that were not expected."""
         lanes = [Lane(self._open()) for _ in range(min(self._job.connections, self._job.count))]
-        cpu = sum(map(cpu_clock, self._job.pids))
+        cpu = cpu_when_idle(self._job.pids)
         started = time.perf_counter()
         for lane in lanes:
             self._send_next(lane)
@@ -70,7 +70,7 @@ class Load:
         seconds = time.perf_counter() - started
         return {
             "seconds": seconds,
-            "cpu": sum(map(cpu_clock, self._job.pids)) - cpu,
+            "cpu": cpu_when_idle(self._job.pids) - cpu,
             "latencies": self._latencies,
             "wrong": len(self._wrong),
             "first_wrong": self._wrong[0][:500].decode("utf-8", "replace") if self._wrong else None,
@@ -89,14 +89,10 @@ class Load:
         return sock
 
     def _wait(self) -> list[tuple[selectors.SelectorKey, int]]:
-        # Waking a process that sleeps costs the one that sends, and most of all the slower of two that are compared.
-        # So this one does not sleep while there is a processor for each.
-        deadline = time.perf_counter() + _SILENCE_SECONDS
-        while time.perf_counter() < deadline:
-            ready = self._selector.select(_PATIENCE_SECONDS)
-            if ready:
-                return ready
-        raise TimeoutError(f"no answer for {_SILENCE_SECONDS:g} seconds")
+        ready = self._selector.select(_SILENCE_SECONDS)
+        if not ready:
+            raise TimeoutError(f"no answer for {_SILENCE_SECONDS:g} seconds")
+        return ready
 
     def _connect(self) -> socket.socket:
         sock: socket.socket = socket.create_connection(self._job.address)
@@ -146,6 +142,19 @@ def cpu_clock(pid: int) -> float:
     """Return the CPU seconds, user and system, of a process so far."""
     # clock_getcpuclockid(3) makes this id of a pid; it is exact, where /proc/<pid>/stat counts hundredths of a second.
     return time.clock_gettime((~pid << 3) | 2)
+
+
+def cpu_when_idle(pids: list[int]) -> float:
+    """Return the CPU seconds of processes that have come, or come now, to the end of their work.
+
+    The system adds what a process uses only when it stops running or the next tick comes.
+    """
+    before, now = -1.0, 0.0
+    deadline = time.perf_counter() + _SETTLING_SECONDS
+    while now != before and time.perf_counter() < deadline:
+        time.sleep(_TICK_SECONDS)
+        before, now = now, sum(map(cpu_clock, pids))
+    return now
 
 
 def _closed(received: bytes) -> bytes:
