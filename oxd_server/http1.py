@@ -2,15 +2,13 @@
 
 One connection is one task. A request is read whole (its head, then its body, each with its own size
 and time limit), handed to the handler, and answered before the next one is looked at; that is also
-what makes pipelining come out in order. What RFC 9112 tells a server to be careful with and what h11 lets pass is
-checked on the raw bytes of the head: a request that two parsers could read in two ways is refused
-with 400 and the connection closes.
+what makes pipelining come out in order. What RFC 9112 tells a server to be careful with and what h11 lets pass,
+`http_head` checks on the raw bytes.
 
 Every request gets its own `h11.Connection`: it sees exactly one head and one body, and bytes that
 follow wait in our buffer, not in h11's.
 """
 
-import re
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +18,8 @@ from http import HTTPStatus
 
 import h11
 import trio
+
+from oxd_server.http_head import BARE_CR_OR_LF_OR_NUL, Refused, check_framing, check_raw_head, split_target
 
 _RECEIVE_SIZE = 65_536
 _LINGER_SECONDS = 2.0
@@ -92,75 +92,6 @@ def _ignore_exception(exception: Exception, request: HttpRequest) -> None:
     del exception, request
 
 
-class _Refused(Exception):
-    """The request cannot be served; answer with `status` and close."""
-
-    def __init__(self, status: int, reason: str) -> None:
-        super().__init__(reason)
-        self.status = status
-        self.reason = reason
-
-
-# --- what h11 is lax about -------------------------------------------------------------------
-
-_BARE_CR_OR_LF_OR_NUL = re.compile(rb"(?<!\r)\n|\r(?!\n)|\x00")
-_OBSOLETE_FOLD = re.compile(rb"\r\n[ \t]")
-
-
-def _check_raw_head(head: bytes) -> None:
-    """Refuse heads whose lines another parser could split differently (`head` ends in CRLFCRLF)."""
-    # RFC 9112 2.2: a recipient of a bare CR or LF "MUST consider that element to be invalid" or
-    # replace it; and a recipient that sees a bare LF as a line end invites request smuggling.
-    if _BARE_CR_OR_LF_OR_NUL.search(head):
-        raise _Refused(400, "a line of the head does not end in CRLF")
-    # RFC 9112 5.2: "A server that receives an obs-fold in a request message [...] MUST either
-    # reject the message by sending a 400 (Bad Request) [...]".
-    if _OBSOLETE_FOLD.search(head):
-        raise _Refused(400, "a header is continued on the next line (obsolete line folding)")
-    if re.match(rb"[^\r]* HTTP/(?!1\.)[0-9]\.[0-9]\r\n", head):
-        raise _Refused(505, "only versions 1.1 and 1.0 of HTTP are spoken here")
-
-
-def _check_framing(head: bytes, event: h11.Request) -> None:
-    """Refuse messages whose length two parsers could read differently."""
-    names = [line.partition(b":")[0].lower() for line in head.split(b"\r\n")[1:]]
-    lengths, codings = names.count(b"content-length"), names.count(b"transfer-encoding")
-    # RFC 9112 6.3: differing lengths MUST be treated as an unrecoverable error. Equal ones may be merged;
-    # no client sends them, so we do not.
-    if lengths > 1 or any(n == b"content-length" and not v.isdigit() for n, v in _raw_headers(head)):
-        raise _Refused(400, "Content-Length is not one number")
-    # RFC 9112 6.1: "A server MAY reject a request that contains both Content-Length and
-    # Transfer-Encoding"; and a coding in an HTTP/1.0 message makes its framing faulty.
-    if codings and (lengths or event.http_version < b"1.1"):
-        raise _Refused(400, "Transfer-Encoding together with Content-Length or HTTP/1.0")
-    # RFC 9112 3.2: "A server MUST respond with a 400 (Bad Request) status code to any request
-    # message that contains more than one Host header field line".
-    if names.count(b"host") > 1:
-        raise _Refused(400, "more than one Host header")
-
-
-def _raw_headers(head: bytes) -> list[tuple[bytes, bytes]]:
-    """Name (lower case) and value of every header line of a head, before h11 merged any."""
-    pairs = (line.partition(b":") for line in head.split(b"\r\n")[1:])
-    return [(name.lower(), value.strip()) for name, _, value in pairs if name]
-
-
-def _split_target(target: str) -> tuple[str, str]:
-    """Path and query of a request target in origin-form or absolute-form (RFC 9112 3.2)."""
-    if "#" in target:
-        raise _Refused(400, "the request target holds a fragment")
-    if match := re.match(r"https?://[^/?]*", target, re.IGNORECASE):
-        target = target[match.end() :]
-        target = target if target.startswith("/") else "/" + target
-    if not target.startswith("/"):
-        raise _Refused(400, "the request target is not a path")
-    path, _, query = target.partition("?")
-    return path, query
-
-
-# --- one connection --------------------------------------------------------------------------
-
-
 class _Idle:
     """Connections that wait for a request, the longest waiting first; a full server gives those up."""
 
@@ -224,7 +155,7 @@ class _Connection:
             self._begin()
             try:
                 request = await self._read_request(first_wait)
-            except _Refused as refused:
+            except Refused as refused:
                 await self._refuse(refused)
                 return
             if request is None:
@@ -250,7 +181,7 @@ class _Connection:
         if head is None:
             return None
         event = self._parse_head(head)
-        path, query = _split_target(event.target.decode("ascii"))
+        path, query = split_target(event.target.decode("ascii"))
         body = await self._read_body(event)
         return HttpRequest(
             method=event.method.decode("ascii"),
@@ -274,7 +205,7 @@ class _Connection:
                     return None
                 with trio.move_on_after(self._limits.header_timeout):
                     return await self._complete_head()
-                raise _Refused(408, "the head of the request took too long")
+                raise Refused(408, "the head of the request took too long")
             finally:
                 self._service.idle.leave(scope)
         return None
@@ -289,13 +220,13 @@ class _Connection:
             if (end := self._buffer.find(b"\r\n\r\n", max(0, searched - 3))) >= 0:
                 break
             if len(self._buffer) > self._limits.max_header_bytes:
-                raise _Refused(431, "the head of the request is too large")
+                raise Refused(431, "the head of the request is too large")
             self._check_beginning(searched)
             searched = len(self._buffer)
             if not await self._receive():
-                raise _Refused(400, "the request ends within its head")
+                raise Refused(400, "the request ends within its head")
         if end + 4 > self._limits.max_header_bytes:
-            raise _Refused(431, "the head of the request is too large")
+            raise Refused(431, "the head of the request is too large")
         head = bytes(self._buffer[: end + 4])
         del self._buffer[: end + 4]
         return head
@@ -304,30 +235,30 @@ class _Connection:
         """Refuse at once what can never become a request, instead of waiting for its end."""
         newest = bytes(self._buffer[max(0, searched - 1) :])
         if self._buffer and self._buffer[0] <= 0x20 and self._buffer != b"\r":
-            raise _Refused(400, "this is not an HTTP request")
-        if _BARE_CR_OR_LF_OR_NUL.search(newest.removesuffix(b"\r").removeprefix(b"\n")):
-            raise _Refused(400, "a line of the head does not end in CRLF")
+            raise Refused(400, "this is not an HTTP request")
+        if BARE_CR_OR_LF_OR_NUL.search(newest.removesuffix(b"\r").removeprefix(b"\n")):
+            raise Refused(400, "a line of the head does not end in CRLF")
 
     def _parse_head(self, head: bytes) -> h11.Request:
-        _check_raw_head(head)
+        check_raw_head(head)
         try:
             self._h11.receive_data(head)
             event = self._h11.next_event()
         except h11.RemoteProtocolError as error:
-            raise _Refused(error.error_status_hint, "the head of the request is malformed") from error
+            raise Refused(error.error_status_hint, "the head of the request is malformed") from error
         if not isinstance(event, h11.Request):
-            raise _Refused(400, "the head of the request is malformed")
+            raise Refused(400, "the head of the request is malformed")
         self._omit_body = event.method == b"HEAD"  # RFC 9110 9.3.2: also when the answer is a refusal
-        _check_framing(head, event)
+        check_framing(head, event)
         return event
 
     async def _read_body(self, event: h11.Request) -> bytes:
         declared = next((int(v) for n, v in event.headers if n == b"content-length"), 0)
         if declared > self._limits.max_body_bytes:
-            raise _Refused(413, f"a body may have {self._limits.max_body_bytes} bytes at most")
+            raise Refused(413, f"a body may have {self._limits.max_body_bytes} bytes at most")
         with trio.move_on_after(self._limits.body_timeout):
             return await self._complete_body(chunked=any(n == b"transfer-encoding" for n, _ in event.headers))
-        raise _Refused(408, "the body of the request took too long")
+        raise Refused(408, "the body of the request took too long")
 
     async def _complete_body(self, *, chunked: bool) -> bytes:
         limit = self._limits.max_body_bytes
@@ -347,20 +278,20 @@ class _Connection:
             # Chunk sizes cost bytes too, but a peer that sends far more of those than data (extensions,
             # trailers) only spends our time.
             if len(body) > limit or received > 8 * limit + _RECEIVE_SIZE:
-                raise _Refused(413, f"a body may have {limit} bytes at most")
+                raise Refused(413, f"a body may have {limit} bytes at most")
 
     def _next_body_event(self) -> object:
         try:
             return self._h11.next_event()
         except h11.RemoteProtocolError as error:
-            raise _Refused(error.error_status_hint, "the body of the request is malformed") from error
+            raise Refused(error.error_status_hint, "the body of the request is malformed") from error
 
     async def _more_body(self) -> bytes:
         """Give h11 the bytes that came, after 100 (Continue) if the peer waits for it."""
         if self._h11.they_are_waiting_for_100_continue:
             await self._send_events(h11.InformationalResponse(status_code=100, headers=[], reason=b"Continue"))
         if not self._buffer and not await self._receive():
-            raise _Refused(400, "the request ends within its body")
+            raise Refused(400, "the request ends within its body")
         data = bytes(self._buffer)
         self._buffer.clear()
         self._h11.receive_data(data)
@@ -373,7 +304,7 @@ class _Connection:
         used = tail[: len(tail) - len(rest)]
         # RFC 9112 7.1.2: the trailer section ends with an empty line, CRLF included; h11 takes bare LF too.
         if chunked and not used.endswith(b"\r\n\r\n"):
-            raise _Refused(400, "the last chunk does not end in CRLF")
+            raise Refused(400, "the last chunk does not end in CRLF")
 
     async def _handle(self, request: HttpRequest) -> HttpResponse:
         try:
@@ -384,7 +315,7 @@ class _Connection:
             self._service.on_exception(exception, request)
             return self._service.error_response(500, "something went wrong here")
 
-    async def _refuse(self, refused: _Refused) -> None:
+    async def _refuse(self, refused: Refused) -> None:
         await self._send(self._service.error_response(refused.status, refused.reason), close=True)
         await self._linger()
 
