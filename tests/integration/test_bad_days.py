@@ -6,6 +6,10 @@ import re
 import subprocess
 from pathlib import Path
 
+import pytest
+
+pytestmark = pytest.mark.hardening
+
 SCRIPT = Path(__file__).parents[2] / "scripts" / "bad_days"
 
 

@@ -9,6 +9,8 @@ from xml.etree import ElementTree
 
 import pytest
 
+pytestmark = pytest.mark.hardening
+
 BENCH = Path(__file__).parents[2] / "scripts" / "bench"
 MAX_SECONDS = 300
 COMMANDS = {"get_authorization_url", "get_rp", "a rejected command"}

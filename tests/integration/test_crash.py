@@ -20,6 +20,8 @@ from scripts.hardening.crash import crash_run
 from scripts.hardening.disasters import run_disasters
 from scripts.hardening.kit import Client, Provider, register_params, running_provider
 
+pytestmark = pytest.mark.hardening
+
 NOW = 1_800_000_000.0
 HOUR = 3600.0
 

@@ -12,6 +12,8 @@ import pytest
 from scripts.hardening.fuzz import PINNED
 from scripts.hardening.fuzz_server import run_batch, running
 
+pytestmark = pytest.mark.hardening
+
 ROOT = Path(__file__).parents[2]
 GUIDED_RUNS = 4000
 SERVER_RUNS = 600

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from scripts.hardening.load import MOST_MIB, Figures, Sizes, load_run
+
+pytestmark = pytest.mark.hardening
 
 TINY = Sizes(
     idle=300,

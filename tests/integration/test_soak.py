@@ -5,7 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from xml.etree import ElementTree
 
+import pytest
+
 from scripts.hardening.soak import Plan, growths, picture, soak_run
+
+pytestmark = pytest.mark.hardening
 
 
 async def test_mixed_commands_for_a_while(tmp_path: Path) -> None:
