@@ -15,6 +15,8 @@ from tests.integration.conftest import StartServer
 from tests.integration.logins import register
 from tests.integration.oxd_process import ServerProcess
 
+pytestmark = pytest.mark.hardening
+
 CAPTURES = sorted(
     path for path in (Path(__file__).parents[1] / "captures").glob("*.jsonl") if not path.stem.endswith("-https")
 )

@@ -12,6 +12,8 @@ from oxd_server.sandbox import RunningSandbox
 from tests.integration.https_client import Front, running_front, status_of
 from tests.integration.logins import Rp, data_of, register
 
+pytestmark = pytest.mark.hardening
+
 CAPTURES = sorted((Path(__file__).parents[1] / "captures").glob("*-https.jsonl"))
 OPEN = {"protect_commands_with_access_token": False}
 RECORDED_OXD_ID = "6F9619FF-8B86-D011-B42D-00CF4FC964FF"

@@ -7,10 +7,13 @@ import sys
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import pytest
 import trio
 
 from oxd_server.sandbox import RunningSandbox
 from tests.integration.https_client import CERT, running_front
+
+pytestmark = pytest.mark.hardening
 
 CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
 OPEN = {"protect_commands_with_access_token": False}

@@ -14,6 +14,8 @@ import trio
 
 from tests.integration.chromium import browser
 
+pytestmark = pytest.mark.hardening
+
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "scripts" / "examples"
 SCRIPTS = ("photo_album", "gateway", "management_api")
