@@ -18,7 +18,6 @@ from typing import Final
 import structlog
 import trio
 
-from oxd_protocol.messages import Response
 from oxd_server import __version__
 from oxd_server.config import Config, ConfigError, load_default_site
 from oxd_server.dispatch import Dispatcher
@@ -31,6 +30,7 @@ from oxd_server.op.key_store import KeyStore, load_key_store
 from oxd_server.op.tls import make_ssl_context
 from oxd_server.op.transport import Transport, TransportSettings
 from oxd_server.protection import Entrance, Guard
+from oxd_server.randomness import RandomBytes
 from oxd_server.routes import ROUTES, check_routes
 from oxd_server.services import DefaultSiteHolder, Services
 from oxd_server.sites import import_folder
@@ -47,6 +47,7 @@ _SECONDS_PER_MINUTE: Final = 60
 _LOOPBACK: Final = ("127.0.0.1", "::1")
 _EVERYWHERE: Final = ("0.0.0.0", "::")  # noqa: S104 - asked for with localhost_only: false, and warned about
 _WRITE_TIMEOUT: Final = 30.0
+_WATCH_INTERVAL: Final = 0.005
 _THREADS: Final = 40
 _OTHER_FILES: Final = 64  # the store, the log, the listeners, name resolution
 
@@ -106,17 +107,21 @@ async def serve(
         log.warning(warning)
     receiver = trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
     with receiver as signals, _open_locks(config) as locks:
-        async with open_store(_store_path(config)) as store, _open_op_client(config, now) as op:
+        # Other workers' changes count from the next command on; those from the command line may take a moment.
+        interval = _WATCH_INTERVAL if config.workers == 1 else 0.0
+        opened_store = open_store(_store_path(config), watch_interval=interval)
+        async with opened_store as store, _open_op_client(config, now) as op:
             await _migrate(config, store, log)
+            random = RandomBytes()
             services = Services(
                 config=config,
                 default_site=DefaultSiteHolder(default_site),
                 store=store,
                 op=op,
-                states=await _make_states(config, store),
+                states=await _make_states(config, store, random),
                 key_store=await _load_key_store(config),
                 now=now,
-                random=os.urandom,
+                random=random,
                 site_locks=locks,
             )
             await _serve(services, signals, inherited, log, task_status)
@@ -194,11 +199,11 @@ async def _load_key_store(config: Config) -> KeyStore | None:
     return None if path is None else await trio.to_thread.run_sync(load_key_store, path, password)
 
 
-async def _make_states(config: Config, store: Store) -> States:
+async def _make_states(config: Config, store: Store, random: Callable[[int], bytes]) -> States:
     key = await store.secret(KEY_NAME, partial(os.urandom, KEY_BYTES))
     # A nonce lives as long as the state that it is derived from, so the shorter of the two settings counts.
     minutes = min(config.state_expiration_in_minutes, config.nonce_expiration_in_minutes)
-    return States(key, minutes * _SECONDS_PER_MINUTE, os.urandom)
+    return States(key, minutes * _SECONDS_PER_MINUTE, random)
 
 
 async def _serve(
@@ -245,7 +250,7 @@ async def _open_front(config: Config, dispatcher: Dispatcher, inherited: Inherit
     if not config.https.enabled:
         return None
     listeners = None if inherited is None else listeners_of(inherited.https_sockets)
-    return await open_https_front(config, _https_entrance(dispatcher), listeners)
+    return await open_https_front(config, partial(dispatcher.dispatch, Entrance.HTTPS), listeners)
 
 
 def _counts(services: Services, dispatcher: Dispatcher, servers: list[FrameListener]) -> dict[str, int]:
@@ -303,18 +308,7 @@ def _addresses_to_bind(config: Config) -> tuple[str, ...]:
 
 def _entrance(dispatcher: Dispatcher, listener: trio.SocketListener) -> CommandHandler:
     entrance = Entrance.LOOPBACK_SOCKET if _is_loopback(listener) else Entrance.EXPOSED_SOCKET
-
-    async def handle(name: str, params: dict[str, object]) -> Response:
-        return await dispatcher.dispatch(name, params, entrance)
-
-    return handle
-
-
-def _https_entrance(dispatcher: Dispatcher) -> CommandHandler:
-    async def handle(name: str, params: dict[str, object]) -> Response:
-        return await dispatcher.dispatch(name, params, Entrance.HTTPS)
-
-    return handle
+    return partial(dispatcher.dispatch, entrance)
 
 
 def _address_of(listener: trio.SocketListener) -> tuple[str, int]:

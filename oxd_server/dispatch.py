@@ -16,7 +16,7 @@ from oxd_protocol.catalog import find_command
 from oxd_protocol.errors import ERROR_CODES, CommandError
 from oxd_protocol.messages import Command, Params, Response, decode_params, error_response
 from oxd_server.op.errors import OpError, OpErrorResponse
-from oxd_server.protection import Entrance, Guard
+from oxd_server.protection import Entrance, Guard, without_token
 from oxd_server.services import Services
 from oxd_server.store.base import StoreError
 from oxd_server.translation import command_error
@@ -56,7 +56,7 @@ class Dispatcher:
         """How many commands are being run."""
         return self._in_flight
 
-    async def dispatch(self, name: str, raw_params: Mapping[str, Any], entrance: Entrance) -> Response:
+    async def dispatch(self, entrance: Entrance, name: str, raw_params: Mapping[str, Any]) -> Response:
         """Run one command and answer, whatever happens; only cancellation is raised."""
         # One site gets half of the places at most: if its OP is slow, or its users many, the others have theirs.
         site = str(raw_params.get("oxd_id"))[:_LONGEST_OXD_ID]
@@ -66,7 +66,7 @@ class Dispatcher:
         self._in_flight += 1
         self._in_flight_of[site] = of_site + 1
         try:
-            return await self._translated(name, raw_params, entrance)
+            return await self._run(entrance, name, raw_params)
         except CommandError as error:
             return self._refuse(name, error)
         except StoreError as error:
@@ -74,21 +74,12 @@ class Dispatcher:
         except Exception as error:
             return self._fail(name, error, ERROR_CODES["internal_error"])
         finally:
-            self._leave(site)
+            self._in_flight -= 1
+            self._in_flight_of[site] -= 1
+            if not self._in_flight_of[site]:
+                del self._in_flight_of[site]
 
-    def _leave(self, site: str) -> None:
-        self._in_flight -= 1
-        self._in_flight_of[site] -= 1
-        if not self._in_flight_of[site]:
-            del self._in_flight_of[site]
-
-    async def _translated(self, name: str, raw_params: Mapping[str, Any], entrance: Entrance) -> Response:
-        try:
-            return await self._run(name, raw_params, entrance)
-        except OpError as error:
-            raise command_error(error) from error
-
-    async def _run(self, name: str, raw_params: Mapping[str, Any], entrance: Entrance) -> Response:
+    async def _run(self, entrance: Entrance, name: str, raw_params: Mapping[str, Any]) -> Response:
         command = find_command(name)
         if command is None:
             raise CommandError("unsupported_operation", f"There is no command {name[:100]!r}.")
@@ -111,11 +102,15 @@ class Dispatcher:
     async def _guard_and_handle(
         self, command: Command, handler: Handler, params: Params, entrance: Entrance
     ) -> Response:
-        admitted = await self._guard.check(command, params, entrance)
         services = self._services
-        if admitted.setup_client is not None:
-            services = dataclasses.replace(services, setup_client=admitted.setup_client)
-        result = await handler(services, admitted.params)
+        try:
+            if self._guard.protects(command, entrance):
+                services = dataclasses.replace(services, setup_client=await self._guard.check(params))
+            else:
+                params = without_token(params)
+            result = await handler(services, params)
+        except OpError as error:
+            raise command_error(error) from error
         self._log.debug("command done", command=command.name, oxd_id=getattr(params, "oxd_id", None))
         return Response("ok", result, command.recomputable)
 

@@ -8,6 +8,7 @@ import errno
 import ipaddress
 import os
 import socket
+import time
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -93,62 +94,71 @@ class FrameListener:
             idle_timeout=self._limits.idle_timeout,
         )
         while not self._draining:
-            event = connection.next_event(trio.current_time())
-            if event is CLOSED:
-                return
+            event = connection.next_event(time.monotonic())
             if isinstance(event, bytes):
-                await wire.send(encode_response(await self._run(event)))
-                continue
-            self._waiting.add(scope)  # a drain cancels it now and at no other time
-            try:
-                data = await wire.receive(event.until)
-            finally:
-                self._waiting.discard(scope)
-            if data is not None:
-                connection.receive_data(data)
+                await wire.send(await self._answer(event))
+                # The others have their turn before this peer's next frame, which mostly is here when they have had it.
+                # Nothing is cancelled here: if the listener drains, the loop ends.
+                await trio.lowlevel.cancel_shielded_checkpoint()
+            elif event is CLOSED:
+                return
+            else:
+                data = wire.read()
+                if data is None:
+                    data = await self._wait(wire, event.until, scope)
+                if data is not None:
+                    connection.receive_data(data)
 
-    async def _run(self, body: bytes) -> Response:
+    async def _wait(self, wire: "_Wire", until: float | None, scope: trio.CancelScope) -> bytes | None:
+        self._waiting.add(scope)  # a drain cancels it now and at no other time
+        try:
+            return await wire.receive(until)
+        finally:
+            self._waiting.discard(scope)
+
+    async def _answer(self, body: bytes) -> bytes:
+        """Return the frame that answers this one. Raises ``FramingError`` for one that holds no JSON object."""
         try:
             request = decode_request(body)
         except CommandError as error:
-            return error_response(error)
-        return await self._handle(request.command, request.params)
+            return encode_response(error_response(error))
+        return encode_response(await self._handle(request.command, request.params))
 
 
 class _Wire:
     """The bytes of one connection, straight from and to its socket.
 
-    Waiting comes before reading: a read that is tried first mostly finds nothing. An answer that the kernel takes as
-    a whole, as it does unless the peer is deaf, needs neither waiting nor a time-out.
+    An answer that the kernel takes as a whole, as it does unless the peer is deaf, needs no waiting and no time-out.
     """
 
     def __init__(self, sock: trio.socket.SocketType, write_timeout: float) -> None:
         self._fd = sock.fileno()
         self._write_timeout = write_timeout
-        self._has_waited = False
+
+    def read(self) -> bytes | None:
+        """Return what the peer has sent, ``b""`` at its end, None if nothing is here. Raises ``OSError``."""
+        try:
+            return os.read(self._fd, _RECEIVE_BYTES)
+        except BlockingIOError:
+            return None
 
     async def receive(self, until: float | None) -> bytes | None:
-        """Return what the peer sent, ``b""`` at its end, None when the time is over. Raises ``OSError``."""
+        """Wait for what the peer sends; None after ``until`` (``time.monotonic``). Raises ``OSError``."""
         if until is None:
             return await self._receive()
-        with trio.move_on_at(until):
+        with trio.move_on_after(until - time.monotonic()):
             return await self._receive()
         return None
 
     async def _receive(self) -> bytes:
         while True:
             await trio.lowlevel.wait_readable(self._fd)
-            self._has_waited = True
-            try:
-                return os.read(self._fd, _RECEIVE_BYTES)
-            except BlockingIOError:
-                continue
+            data = self.read()
+            if data is not None:
+                return data
 
     async def send(self, data: bytes) -> None:
         """Send everything. Raises ``OSError`` when the peer has gone, ``trio.TooSlowError`` when it does not read."""
-        if not self._has_waited:  # whoever sends many frames at once must not keep the others from their turn
-            await trio.lowlevel.checkpoint()
-        self._has_waited = False
         sent = self._write(data)
         if sent < len(data):
             with trio.fail_after(self._write_timeout):

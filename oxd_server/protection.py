@@ -7,7 +7,7 @@ and to no other.
 """
 
 import enum
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 
@@ -19,7 +19,7 @@ from oxd_server.op.introspection import introspect_token, scopes_of
 from oxd_server.services import Services, SetupClient
 from oxd_server.store.base import Site, Sites
 
-__all__ = ["SCOPE", "Admitted", "Entrance", "Guard", "check_token_with", "is_protected"]
+__all__ = ["SCOPE", "Entrance", "Guard", "check_token_with", "is_protected", "without_token"]
 
 SCOPE: Final = "oxd"
 """The scope that a protection token must have."""
@@ -34,17 +34,6 @@ class Entrance(enum.Enum):
     LOOPBACK_SOCKET = "loopback socket"
     EXPOSED_SOCKET = "exposed socket"
     HTTPS = "https"
-
-
-class Admitted(NamedTuple):
-    """The params that the handler is to see, and the setup client whose token admitted the command.
-
-    ``params`` hold a protection token only where commands are protected. ``setup_client`` is None where they are not,
-    and for a ``register_site`` whose token no setup client known here could judge: there the new client must.
-    """
-
-    params: Params
-    setup_client: SetupClient | None
 
 
 def is_protected(command: Command, setting: bool | None, entrance: Entrance) -> bool:
@@ -63,17 +52,21 @@ class Guard:
         self._services = services
         self._setting = setting
 
-    async def check(self, command: Command, params: Params, entrance: Entrance) -> Admitted:
-        """Return how the command may run.
+    def protects(self, command: Command, entrance: Entrance) -> bool:
+        """Return whether the command needs a token when it comes from there; then it may run only after ``check``."""
+        return is_protected(command, self._setting, entrance)
+
+    async def check(self, params: Params) -> SetupClient | None:
+        """Return the setup client whose token admits the command.
+
+        None for a ``register_site`` whose token no setup client known here could judge: there the new client must.
 
         Raises ``CommandError`` with one of the protection codes, and ``OpError`` when the OP cannot be asked.
         """
         token: str | None = getattr(params, "protection_access_token", None)
-        if not is_protected(command, self._setting, entrance):
-            return Admitted(_without_token(params, token), None)
         if token is None:
             raise CommandError("blank_protection_access_token")
-        return Admitted(params, await self._setup_client(params, token))
+        return await self._setup_client(params, token)
 
     async def _setup_client(self, params: Params, token: str) -> SetupClient | None:
         oxd_id: str | None = getattr(params, "oxd_id", None)
@@ -149,5 +142,8 @@ async def check_token_with(services: Services, asking: Site, token: str) -> Setu
     return SetupClient(asking.oxd_id, client_id, asking.op_host, asking.op_discovery_path)
 
 
-def _without_token(params: Params, token: str | None) -> Params:
-    return params if token is None else msgspec.structs.replace(params, protection_access_token=None)
+def without_token(params: Params) -> Params:
+    """Return the params without a token that nobody checked: it must not look as if somebody had."""
+    if getattr(params, "protection_access_token", None) is None:
+        return params
+    return msgspec.structs.replace(params, protection_access_token=None)

@@ -141,7 +141,8 @@ class Services:
 
     async def metadata_of(self, site: Site) -> ProviderMetadata:
         """Return the metadata of the site's OP. Raises ``OpError`` when it cannot be had."""
-        return await self.op.discovery.get(site.op_host, site.op_discovery_path)
+        discovery, host, path = self.op.discovery, site.op_host, site.op_discovery_path
+        return discovery.cached(host, path) or await discovery.get(host, path)
 
     async def uma_metadata_of(self, site: Site) -> UmaMetadata:
         """Return the metadata of the site's authorization server. Raises ``OpError`` when it cannot be had."""

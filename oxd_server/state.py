@@ -7,7 +7,8 @@ issued for another site, was tampered with or is too old is simply not a state. 
 job, which remembers ``LoginState.used_token`` until ``expires_at``.
 
 Layout, before base64url: version 1 byte, flags 1 byte, expiry 6 bytes (milliseconds since 1970), random 16 bytes,
-MAC 16 bytes. MAC, nonce and verifier are BLAKE2b under the key, personalized for their use (RFC 7693).
+MAC 16 bytes. MAC, nonce and verifier are the parts of one BLAKE2b digest of all before the MAC and of the oxd_id, under
+the key and personalized for the purpose (RFC 7693): parts of a PRF's output say nothing of one another.
 """
 
 import base64
@@ -30,10 +31,12 @@ _SET_BACK_SECONDS: Final = 60.0
 
 _VERSION: Final = 1
 _WITH_PKCE: Final = 1
+_HEADS: Final = (_VERSION << 56, _VERSION << 56 | _WITH_PKCE << 48)
 _RANDOM_BYTES: Final = 16
 _MAC_BYTES: Final = 16
 _NONCE_BYTES: Final = 16
 _VERIFIER_BYTES: Final = 32
+_END_OF_NONCE: Final = _MAC_BYTES + _NONCE_BYTES
 _SEALED_BYTES: Final = 1 + 1 + 6 + _RANDOM_BYTES
 _STATE_CHARACTERS: Final = 54  # 40 bytes in base64url without padding
 
@@ -72,9 +75,8 @@ class States:
     def use_key(self, key: bytes) -> None:
         """Issue and open under this key from now on; what was issued under the one before opens no more."""
         self._key = key
-        self._macs = {purpose: _keyed(key, purpose.value, _MAC_BYTES) for purpose in Purpose}
-        self._nonces = _keyed(key, b"nonce", _NONCE_BYTES)
-        self._verifiers = _keyed(key, b"verifier", _VERIFIER_BYTES)
+        size = _END_OF_NONCE + _VERIFIER_BYTES
+        self._keyed = {use: hashlib.blake2b(key=key, person=use.value, digest_size=size) for use in Purpose}
 
     def uses(self, key: bytes) -> bool:
         """Return whether this is the key in force."""
@@ -82,10 +84,9 @@ class States:
 
     def issue(self, oxd_id: str, now: float, *, pkce: bool, purpose: Purpose = Purpose.LOGIN) -> LoginState:
         """Return a new state for this site. ``now`` is in seconds since 1970."""
-        expiry = int((now + self._lifetime) * 1000)
-        flags = _WITH_PKCE if pkce else 0
-        sealed = bytes((_VERSION, flags)) + expiry.to_bytes(6, "big") + self._random(_RANDOM_BYTES)
-        return self._derive(sealed + self._mac(sealed, oxd_id, purpose))
+        head = _HEADS[pkce] + int((now + self._lifetime) * 1000)
+        sealed = head.to_bytes(8, "big") + self._random(_RANDOM_BYTES)
+        return _login_state(sealed, self._derive(sealed, oxd_id, purpose))
 
     def open(self, state: str, oxd_id: str, now: float, purpose: Purpose = Purpose.LOGIN) -> LoginState | None:
         """Return what was issued with ``state``, None if it was not issued here for this site or has expired."""
@@ -93,36 +94,29 @@ class States:
         if raw is None:
             return None
         sealed, mac = raw[:_SEALED_BYTES], raw[_SEALED_BYTES:]
-        if not hmac.compare_digest(mac, self._mac(sealed, oxd_id, purpose)) or sealed[0] != _VERSION:
+        derived = self._derive(sealed, oxd_id, purpose)
+        if not hmac.compare_digest(mac, derived[:_MAC_BYTES]) or sealed[0] != _VERSION:
             return None
-        opened = self._derive(raw)
+        opened = _login_state(sealed, derived)
         # One that expires later than any that is issued now is of a time from which the clock was set back.
         return opened if now < opened.expires_at <= now + self._lifetime + _SET_BACK_SECONDS else None
 
-    def _derive(self, raw: bytes) -> LoginState:
-        # 16 bytes of a PRF's output are as unguessable as the 128 bits that a state needs (RFC 6749, section 10.10);
-        # a verifier must have at least 43 characters, which are 32 bytes (RFC 7636, section 4.1).
-        return LoginState(
-            state=_encode(raw),
-            nonce=_encode(_digest(self._nonces, raw)),
-            code_verifier=_encode(_digest(self._verifiers, raw)) if raw[1] & _WITH_PKCE else None,
-            used_token=raw[8:_SEALED_BYTES],
-            expires_at=int.from_bytes(raw[2:8], "big") / 1000,
-        )
-
-    def _mac(self, sealed: bytes, oxd_id: str, purpose: Purpose) -> bytes:
-        return _digest(self._macs[purpose], sealed + oxd_id.encode())  # ``sealed`` always has the same length
+    def _derive(self, sealed: bytes, oxd_id: str, purpose: Purpose) -> bytes:
+        digest = self._keyed[purpose].copy()  # it has read the key already
+        digest.update(sealed + oxd_id.encode())  # ``sealed`` always has the same length
+        return digest.digest()
 
 
-def _keyed(key: bytes, use: bytes, size: int) -> "hashlib.blake2b":
-    """Return a MAC that has read its key already; a copy of it reads the message."""
-    return hashlib.blake2b(key=key, person=use, digest_size=size)
-
-
-def _digest(keyed: "hashlib.blake2b", message: bytes) -> bytes:
-    mac = keyed.copy()
-    mac.update(message)
-    return mac.digest()
+def _login_state(sealed: bytes, derived: bytes) -> LoginState:
+    # 16 bytes of a PRF's output are as unguessable as the 128 bits that a state needs (RFC 6749, section 10.10);
+    # a verifier has 43 to 128 characters, letters and digits among them (RFC 7636, section 4.1), and these have 64.
+    return LoginState(
+        _encode(sealed + derived[:_MAC_BYTES]),
+        derived[_MAC_BYTES:_END_OF_NONCE].hex(),
+        derived[_END_OF_NONCE:].hex() if sealed[1] & _WITH_PKCE else None,
+        sealed[-_RANDOM_BYTES:],
+        int.from_bytes(sealed[2:8], "big") / 1000,
+    )
 
 
 def _encode(raw: bytes) -> str:

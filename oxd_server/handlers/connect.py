@@ -23,10 +23,9 @@ from oxd_protocol.errors import CommandError
 from oxd_protocol.messages import claims_as_lists
 from oxd_server.op.authorization import (
     AuthorizationRequest,
-    add_query,
+    add_login,
     authorization_url,
     check_authorization_response_iss,
-    login_parameters,
     pkce_challenge,
 )
 from oxd_server.op.client_auth import ClientAuthMethod
@@ -70,8 +69,7 @@ async def get_authorization_url(services: Services, params: GetAuthorizationUrlP
         site.oxd_id, (endpoint, site, asked), lambda: authorization_url(endpoint, _authorization_request(site, params))
     )
     code_challenge = pkce_challenge(login.code_verifier) if login.code_verifier else None
-    own = login_parameters(login.state, login.nonce, code_challenge)
-    return GetAuthorizationUrlResult(authorization_url=add_query(url, own))
+    return GetAuthorizationUrlResult(authorization_url=add_login(url, login.state, login.nonce, code_challenge))
 
 
 def _authorization_request(site: Site, params: GetAuthorizationUrlParams) -> AuthorizationRequest:

@@ -36,13 +36,14 @@ __all__ = [
 
 
 @asynccontextmanager
-async def open_store(path: Path | None) -> AsyncIterator[Store]:
+async def open_store(path: Path | None, *, watch_interval: float = 0.0) -> AsyncIterator[Store]:
     """The store in the file at `path`, made if it is not there yet; without a path, one in memory.
 
-    Raises `StoreError` if the file cannot be used.
+    What other processes commit to the file is seen at once, or after `watch_interval` seconds at the latest. Raises
+    `StoreError` if the file cannot be used.
     """
     if path is None:
         yield MemoryStore()
         return
-    async with open_file_store(path) as store:
+    async with open_file_store(path, watch_interval=watch_interval) as store:
         yield store

@@ -1,16 +1,18 @@
 """A store in one SQLite file: a bounded cache for reading, group commit for writing.
 
 A write is applied in a transaction to the row as it is on disk, never to the cached copy, so that other
-processes may write to the same file; what they commit is seen by the very next read (see `_Watch`). Whoever comes to
-write while nobody is committing commits everything that is waiting, in one transaction; whoever comes meanwhile waits
-for the next one. So one writer pays one commit, and sixty-four pay two between them. The event loop never waits for
-the disk: every statement runs in a worker thread, but for one that reads a number from shared memory.
+processes may write to the same file; what they commit is seen by the very next read, or the first one after
+`watch_interval` (see `_Watch`). Whoever comes to write while nobody is committing commits everything that is waiting,
+in one transaction; whoever comes meanwhile waits for the next one. So one writer pays one commit, and sixty-four pay
+two between them. The event loop never waits for the disk: every statement runs in a worker thread, but for one that
+reads a number from shared memory.
 
 A failed commit (a full disk, a lock that another process holds) fails all writes that it was to carry, and nothing
 else: the cache only ever learns of committed versions, reading goes on, and the next write tries afresh.
 """
 
 import sqlite3
+import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -40,16 +42,22 @@ _NAMES_PER_PAGE = 1000
 
 @asynccontextmanager
 async def open_file_store(
-    path: Path, *, cache_size: int = 10_000, max_waiting: int = 1000, busy_timeout: float = 5.0
+    path: Path,
+    *,
+    cache_size: int = 10_000,
+    max_waiting: int = 1000,
+    busy_timeout: float = 5.0,
+    watch_interval: float = 0.0,
 ) -> AsyncIterator["FileStore"]:
     """The store in the file at `path`, which is made (mode 0600, its folder 0700) if it is not there.
 
     `cache_size` bounds the cached sites, and likewise the sessions; `max_waiting` bounds the writes that share a
-    commit (more wait for their turn); `busy_timeout` (seconds) is how long other processes' locks are waited for.
+    commit (more wait for their turn); `busy_timeout` (seconds) is how long other processes' locks are waited for;
+    `watch_interval` (seconds), how long what other processes commit may go unnoticed.
     Raises `StoreError` if the file cannot be used; then it is left as it is. On the way out, waiting writes finish.
     """
     writer = await trio.to_thread.run_sync(database.open_database, path, busy_timeout)
-    watch = await trio.to_thread.run_sync(_Watch, partial(database.connect, path, 0))
+    watch = await trio.to_thread.run_sync(_Watch, partial(database.connect, path, 0), watch_interval)
     store = FileStore(writer, watch, partial(database.connect, path, busy_timeout), cache_size, max_waiting)
     try:
         yield store
@@ -101,21 +109,30 @@ class _Cache(Generic[T]):
 
 
 class _Watch:
-    """Tells whether anybody has committed to the file: a look at shared memory, about ten microseconds.
+    """Tells whether anybody has committed to the file: a look at shared memory, which costs as much as the rest of a
+    look-up many times over, so that it is taken once in an `interval` of seconds.
 
     Its connection has no busy timeout and writes nothing, so that it may be asked on the event loop. It cannot tell
     our own commits from those of others: `PRAGMA data_version` counts what other connections did, and our writer
     is one to it. That of the writer can, but only a worker thread may ask the writer.
     """
 
-    def __init__(self, connect: Callable[[], sqlite3.Connection]) -> None:
+    def __init__(self, connect: Callable[[], sqlite3.Connection], interval: float) -> None:
         self.connection = connect()
+        self._interval = interval
+        self._believed_until = 0.0
         self._seen = _data_version(self.connection)
 
     def changed(self) -> bool:
         """Whether there were commits since the last `accept`; True as well when that cannot be found out."""
+        now = time.monotonic()
+        if now < self._believed_until:
+            return False
         version = _data_version(self.connection)
-        return version is None or version != self._seen
+        if version is None or version != self._seen:
+            return True
+        self._believed_until = now + self._interval
+        return False
 
     def accept(self) -> None:
         """Take the file as it is now for known."""
@@ -248,6 +265,7 @@ class FileStore:
             self._closed = True
             async with self._committing:
                 await self._commit_waiting()
+            self._clear()  # what is not cached has to be read, and that is refused now
             connections = [*self._idle_readers, self._watch.connection, self._writer]
             self._idle_readers.clear()
             for connection in connections:  # the last one folds the write-ahead log back into the file
@@ -260,7 +278,6 @@ class FileStore:
 
         A value that is there is returned without a checkpoint: a command has plenty around it.
         """
-        self._check_open()
         if self._checking or self._watch.changed():
             if self._commit_under_way:  # was it ours? `_commit_waiting` finds out; until then only the disk knows
                 return await self._read(read, oxd_id)

@@ -9,11 +9,13 @@ ASCII bytes. On the way in the existing libraries agree on less than that:
 3. White space between frames is skipped; some libraries end with a newline.
 
 ``FrameReader`` is fed bytes and asked for frames. It never holds more than its cap plus what one ``receive_data``
-brought, looks at every byte at most twice, and after a ``FramingError`` it stays broken.
+brought, looks at every byte at most three times, and after a ``FramingError`` it stays broken.
 """
 
 import re
 from typing import Final
+
+import msgspec
 
 from oxd_protocol.errors import FramingError
 
@@ -33,6 +35,9 @@ PREFERRED_RESPONSE_BYTES: Final = 8188
 """With its header this fills 8192 bytes, all that PHP, Ruby and Perl read of an answer."""
 
 _MAX_BYTES_PER_CHARACTER: Final = 4
+_SENT_DIGITS: Final = 4
+_json = msgspec.json.Decoder(msgspec.Raw)
+"""Only looks whether it is JSON."""
 _HEADER = re.compile(rb"[0-9]*")
 _NOT_WHITE_SPACE = re.compile(rb"[^ \t\r\n]")
 # The loops are unrolled, so that no input makes them try twice. Possessive quantifiers would say the same more
@@ -95,8 +100,10 @@ class FrameReader:
 
         Raises ``FramingError`` (again at every further call: a broken stream cannot be resumed).
         """
-        if self._error is not None:
-            raise self._error
+        if not self._buffer:
+            if self._error is not None:
+                raise self._error
+            return None
         try:
             return self._next_frame()
         except FramingError as error:
@@ -105,8 +112,10 @@ class FrameReader:
             raise
 
     def _next_frame(self) -> bytes | None:
-        if not self._buffer or (self._body_start < 0 and not self._read_header()):
-            return None
+        if self._body_start < 0:
+            body = self._only_frame()
+            if body is not None or not self._read_header():
+                return body
         end = self._find_end()
         size = (end or len(self._buffer)) - self._body_start
         if size > self._cap:
@@ -120,6 +129,22 @@ class FrameReader:
         else:
             self._buffer.clear()
         self._reset()
+        return body
+
+    def _only_frame(self) -> bytes | None:
+        """Return the body if one frame as the libraries mostly send it is all that is here; else None.
+
+        An object that is valid JSON ends where a search for its end would find that, so none is needed.
+        """
+        size = len(self._buffer) - _SENT_DIGITS
+        if size > self._max or not (self._buffer.startswith(b"%04d{" % size) and self._buffer.endswith(b"}")):
+            return None
+        body = bytes(self._buffer[_SENT_DIGITS:])
+        try:
+            _json.decode(body)
+        except (msgspec.DecodeError, RecursionError):
+            return None
+        self._buffer.clear()
         return body
 
     def _read_header(self) -> bool:

@@ -175,7 +175,12 @@ def decode_object(body: bytes) -> dict[str, Any]:
         raise _too_deep() from None
     if not isinstance(value, dict):
         raise FramingError("The request is not a JSON object.")
-    if body.count(b"[") + body.count(b"{") > _MAX_DEPTH and _is_deeper(value, _MAX_DEPTH):
+    # A level takes two bytes, and one of them opens it.
+    if (
+        len(body) > 2 * _MAX_DEPTH
+        and body.count(b"[") + body.count(b"{") > _MAX_DEPTH
+        and _is_deeper(value, _MAX_DEPTH)
+    ):
         raise _too_deep()
     return value
 
@@ -271,11 +276,11 @@ to nothing all the same; raises ``ParamsError``."""
 
 
 def _is_absent(value: Any) -> bool:
-    return _is_blank(value) or (isinstance(value, list) and all(_is_blank(item) for item in value))
+    return all(map(_is_blank, value)) if isinstance(value, list) else _is_blank(value)
 
 
 def _is_blank(value: Any) -> bool:
-    return value is None or (isinstance(value, str) and not value.strip())
+    return not value.strip() if isinstance(value, str) else value is None
 
 
 def _reader(hint: Any) -> Reader:

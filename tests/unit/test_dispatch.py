@@ -23,17 +23,11 @@ Handle = Callable[[Any, GetRpParams], Awaitable[GetRpResult]]
 SECRET = "hunter2-hunter2"
 
 
-class _Admitted:
-    def __init__(self, params: object) -> None:
-        self.params = params
-        self.setup_client = None
-
-
 class _OpenGuard:
     """Lets every command pass."""
 
-    async def check(self, command: object, params: object, entrance: object) -> _Admitted:
-        return _Admitted(params)
+    def protects(self, command: object, entrance: object) -> bool:
+        return False
 
 
 @pytest.fixture
@@ -60,7 +54,7 @@ def raising(error: Exception) -> Handle:
 
 async def ask(asked: Dispatcher, name: str = "get_rp", **params: Any) -> Any:
     """Return the answer's data."""
-    return (await asked.dispatch(name, params, Entrance.LOOPBACK_SOCKET)).data
+    return (await asked.dispatch(Entrance.LOOPBACK_SOCKET, name, params)).data
 
 
 async def answer(services: Any, params: GetRpParams) -> GetRpResult:
