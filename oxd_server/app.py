@@ -6,6 +6,7 @@ commands in flight finish within a deadline.
 
 import os
 import signal
+import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, closing, contextmanager
@@ -22,7 +23,7 @@ from oxd_server import __version__
 from oxd_server.config import Config, ConfigError, load_default_site
 from oxd_server.dispatch import Dispatcher
 from oxd_server.https_front import HttpsFront, make_certificate, open_https_front, open_https_listeners
-from oxd_server.listener import CommandHandler, FrameListener, ListenerLimits, open_listeners
+from oxd_server.listener import CommandHandler, FrameListener, ListenerLimits
 from oxd_server.locks import KeyedLocks, ProcessLocks
 from oxd_server.metrics import raise_open_files, report_on_signal
 from oxd_server.op.client import OpClient
@@ -34,6 +35,7 @@ from oxd_server.randomness import RandomBytes
 from oxd_server.routes import ROUTES, check_routes
 from oxd_server.services import DefaultSiteHolder, Services
 from oxd_server.sites import import_folder
+from oxd_server.sockets import address_of, open_listeners
 from oxd_server.state import KEY_BYTES, KEY_NAME, States
 from oxd_server.store import Store, open_store
 from oxd_server.workers import Inherited, Supervisor, listeners_of, stop_with_supervisor
@@ -67,18 +69,18 @@ async def supervise(config: Config, config_path: Path | None) -> None:
     """
     log = structlog.get_logger("oxd_server")
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1) as signals:
-        listeners = await open_listeners(_addresses_to_bind(config), config.port)
-        https_listeners: list[trio.SocketListener] = []
+        listeners = open_listeners(_addresses_to_bind(config), config.port)
+        https_listeners: list[socket.socket] = []
         if config.https.enabled:
             await make_certificate(config)  # before the workers, so that they find the same one
-            https_listeners = await open_https_listeners(config)
+            https_listeners = open_https_listeners(config)
         async with open_store(config.store_path):
             pass  # it is made, or found to be unusable, once and here
         supervisor = Supervisor(
             config_path,
             config.workers,
-            command_sockets=tuple(listener.socket.fileno() for listener in listeners),
-            https_sockets=tuple(listener.socket.fileno() for listener in https_listeners),
+            command_sockets=tuple(listener.fileno() for listener in listeners),
+            https_sockets=tuple(listener.fileno() for listener in https_listeners),
             shutdown_timeout=config.shutdown_timeout_in_seconds,
         )
         await supervisor.run(signals, partial(_announce, listeners, log))
@@ -216,7 +218,7 @@ async def _serve(
     config = services.config
     dispatcher = _make_dispatcher(services)
     if inherited is None:
-        listeners = await open_listeners(_addresses_to_bind(config), config.port)
+        listeners = open_listeners(_addresses_to_bind(config), config.port)
     else:
         listeners = listeners_of(inherited.command_sockets)
     servers = [FrameListener(_entrance(dispatcher, listener), _limits(config)) for listener in listeners]
@@ -227,14 +229,13 @@ async def _serve(
             await connections.start(front.serve, stop_front)
         async with trio.open_nursery() as accepting:
             for server, listener in zip(servers, listeners, strict=True):
-                serve_listener = partial(trio.serve_listeners, handler_nursery=connections)
-                accepting.start_soon(serve_listener, server.serve, [listener])
+                accepting.start_soon(server.accept, listener, connections)
             await accepting.start(report_on_signal, partial(_counts, services, dispatcher, servers))
             if inherited is None:
                 _announce(listeners, log)
             else:
                 accepting.start_soon(stop_with_supervisor, inherited.lifeline)
-            addresses = tuple(_address_of(listener) for listener in listeners)
+            addresses = tuple(address_of(listener) for listener in listeners)
             task_status.started(Running(addresses, () if front is None else front.addresses))
             await _until_stopped(signals, services.default_site, config, log)
             accepting.cancel_scope.cancel()
@@ -306,22 +307,17 @@ def _addresses_to_bind(config: Config) -> tuple[str, ...]:
     return _LOOPBACK if config.localhost_only else _EVERYWHERE
 
 
-def _entrance(dispatcher: Dispatcher, listener: trio.SocketListener) -> CommandHandler:
+def _entrance(dispatcher: Dispatcher, listener: socket.socket) -> CommandHandler:
     entrance = Entrance.LOOPBACK_SOCKET if _is_loopback(listener) else Entrance.EXPOSED_SOCKET
     return partial(dispatcher.dispatch, entrance)
 
 
-def _address_of(listener: trio.SocketListener) -> tuple[str, int]:
-    name = listener.socket.getsockname()
-    return str(name[0]), int(name[1])
+def _is_loopback(listener: socket.socket) -> bool:
+    return ip_address(address_of(listener)[0]).is_loopback
 
 
-def _is_loopback(listener: trio.SocketListener) -> bool:
-    return ip_address(_address_of(listener)[0]).is_loopback
-
-
-def _announce(listeners: list[trio.SocketListener], log: structlog.stdlib.BoundLogger) -> None:
-    exposed = [_address_of(listener)[0] for listener in listeners if not _is_loopback(listener)]
+def _announce(listeners: list[socket.socket], log: structlog.stdlib.BoundLogger) -> None:
+    exposed = [address_of(listener)[0] for listener in listeners if not _is_loopback(listener)]
     if exposed:
         log.warning(
             "The command socket can be reached from other machines: whoever reaches it can act as every site, unless "
@@ -329,5 +325,5 @@ def _announce(listeners: list[trio.SocketListener], log: structlog.stdlib.BoundL
             "Prefer localhost_only: true.",
             addresses=exposed,
         )
-    addresses = [_address_of(listener)[0] for listener in listeners]
-    log.info(LISTENING, version=__version__, port=_address_of(listeners[0])[1], addresses=addresses)
+    addresses = [address_of(listener)[0] for listener in listeners]
+    log.info(LISTENING, version=__version__, port=address_of(listeners[0])[1], addresses=addresses)

@@ -6,6 +6,7 @@ people.
 """
 
 import re
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -26,9 +27,10 @@ from oxd_server.certificates import ensure_self_signed, make_server_context
 from oxd_server.config import Config
 from oxd_server.front_pages import POLICY, front_page, style_sheet
 from oxd_server.http1 import HttpRequest, HttpResponse, Limits
-from oxd_server.listener import CommandHandler, open_listeners
+from oxd_server.listener import CommandHandler
 from oxd_server.openapi import openapi_document
 from oxd_server.reference import HTTP_ALIASES, http_path
+from oxd_server.sockets import address_of, as_trio_listeners, open_listeners
 
 __all__ = [
     "Document",
@@ -189,13 +191,13 @@ def _socket_of(listener: trio.SSLListener[trio.SocketStream]) -> trio.socket.Soc
     return inner.socket
 
 
-async def open_https_listeners(config: Config) -> list[trio.SocketListener]:
+def open_https_listeners(config: Config) -> list[socket.socket]:
     """Bind the configured addresses. Raises ``OSError`` for one that cannot be bound."""
-    return await open_listeners(config.https.bind_addresses or _EVERYWHERE, config.https.port)
+    return open_listeners(config.https.bind_addresses or _EVERYWHERE, config.https.port)
 
 
 async def open_https_front(
-    config: Config, handle: CommandHandler, listeners: list[trio.SocketListener] | None = None
+    config: Config, handle: CommandHandler, listeners: list[socket.socket] | None = None
 ) -> HttpsFront:
     """Serve on ``listeners``, else on the configured addresses, with the configured certificate or one for localhost.
 
@@ -204,11 +206,11 @@ async def open_https_front(
     log = structlog.get_logger("oxd_server.https")
     cert_path, key_path = await make_certificate(config)
     context = await trio.to_thread.run_sync(make_server_context, cert_path, key_path)
-    listeners = await open_https_listeners(config) if listeners is None else listeners
-    port = int(listeners[0].socket.getsockname()[1])
+    listeners = open_https_listeners(config) if listeners is None else listeners
+    port = address_of(listeners[0])[1]
     readable = await trio.to_thread.run_sync(documents, __version__, port)
     front = HttpsFront(
-        [trio.SSLListener(listener, context, https_compatible=True) for listener in listeners],
+        [trio.SSLListener(listener, context, https_compatible=True) for listener in as_trio_listeners(listeners)],
         partial(respond, handle, readable),
         _limits(config),
     )

@@ -4,13 +4,10 @@ One task per connection; a connection's commands run one after the other. Every 
 time. When the server drains, connections that wait for their peer close at once and the others after their answer.
 """
 
-import errno
-import ipaddress
-import os
 import socket
 import time
-from collections.abc import Awaitable, Callable, Iterable
-from contextlib import ExitStack
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -20,8 +17,9 @@ import trio
 from oxd_protocol.connection import CLOSED, Connection
 from oxd_protocol.errors import CommandError, FramingError
 from oxd_protocol.messages import Response, decode_request, encode_response, error_response
+from oxd_server.sockets import accept_waiting, is_full
 
-__all__ = ["CommandHandler", "FrameListener", "ListenerLimits", "open_listeners"]
+__all__ = ["CommandHandler", "FrameListener", "ListenerLimits"]
 
 CommandHandler = Callable[[str, dict[str, object]], Awaitable[Response]]
 """Takes a command's name and raw params; answers whatever happens (only cancellation is raised)."""
@@ -29,7 +27,7 @@ CommandHandler = Callable[[str, dict[str, object]], Awaitable[Response]]
 _RECEIVE_BYTES: Final = 65_536
 _LINGER_SECONDS: Final = 1.0
 _LINGER_BYTES: Final = 1_000_000
-_BACKLOG: Final = 1024
+_FULL_SECONDS: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +49,7 @@ class FrameListener:
         self._limits = limits
         self._connections = 0
         self._draining = False
-        self._waiting: set[trio.CancelScope] = set()
+        self._waiting: set[_Wire] = set()
         self._log = structlog.get_logger("oxd_server.listener")
 
     @property
@@ -59,35 +57,48 @@ class FrameListener:
         """How many connections are being served."""
         return self._connections
 
+    async def accept(self, listener: socket.socket, nursery: trio.Nursery) -> None:
+        """Serve everybody who connects, each in a task of the nursery, until cancelled; then close the listener."""
+        with listener:
+            while True:
+                await trio.lowlevel.wait_readable(listener)
+                try:
+                    for connection in accept_waiting(listener):
+                        nursery.start_soon(self.serve, connection)
+                except OSError as error:
+                    if not is_full(error):
+                        raise
+                    self._log.error("No connection can be accepted for now.", reason=str(error))
+                    await trio.sleep(_FULL_SECONDS)
+
     def drain(self) -> None:
         """Take no more frames: close every connection that waits for its peer, the others after their answer."""
         self._draining = True
-        for scope in self._waiting:
-            scope.cancel()
+        for wire in self._waiting:
+            wire.stop_reading()
 
-    async def serve(self, stream: trio.SocketStream) -> None:
-        """Serve one connection until the peer leaves, breaks the framing or the listener drains."""
+    async def serve(self, connection: socket.socket) -> None:
+        """Serve one connection until the peer leaves, breaks the framing or the listener drains; then close it."""
         admitted = self._connections < self._limits.max_connections
         self._connections += admitted
         try:
-            async with stream:
-                wire = _Wire(stream.socket, self._limits.write_timeout)
+            with connection:
+                wire = _Wire(connection, self._limits.write_timeout)
                 try:
                     if not admitted:
                         raise CommandError("server_busy")
-                    with trio.CancelScope() as scope:
-                        await self._serve(wire, scope)
+                    await self._serve(wire)
                 except (CommandError, FramingError) as error:
                     await wire.send(encode_response(error_response(error)))
-                    await _linger(stream)
-        except (OSError, trio.BrokenResourceError, trio.TooSlowError):
+                    await wire.linger()
+        except (OSError, trio.TooSlowError):
             pass  # one-shot libraries leave as soon as they have their answer, and some without reading it
         except Exception as error:
             self._log.error("connection failed", exc_info=error)
         finally:
             self._connections -= admitted
 
-    async def _serve(self, wire: "_Wire", scope: trio.CancelScope) -> None:
+    async def _serve(self, wire: "_Wire") -> None:
         connection = Connection(
             self._limits.max_request_bytes,
             frame_timeout=self._limits.frame_timeout,
@@ -105,16 +116,16 @@ class FrameListener:
             else:
                 data = wire.read()
                 if data is None:
-                    data = await self._wait(wire, event.until, scope)
+                    data = await self._wait(wire, event.until)
                 if data is not None:
                     connection.receive_data(data)
 
-    async def _wait(self, wire: "_Wire", until: float | None, scope: trio.CancelScope) -> bytes | None:
-        self._waiting.add(scope)  # a drain cancels it now and at no other time
+    async def _wait(self, wire: "_Wire", until: float | None) -> bytes | None:
+        self._waiting.add(wire)
         try:
             return await wire.receive(until)
         finally:
-            self._waiting.discard(scope)
+            self._waiting.discard(wire)
 
     async def _answer(self, body: bytes) -> bytes:
         """Return the frame that answers this one. Raises ``FramingError`` for one that holds no JSON object."""
@@ -131,14 +142,15 @@ class _Wire:
     An answer that the kernel takes as a whole, as it does unless the peer is deaf, needs no waiting and no time-out.
     """
 
-    def __init__(self, sock: trio.socket.SocketType, write_timeout: float) -> None:
+    def __init__(self, sock: socket.socket, write_timeout: float) -> None:
+        self._socket = sock
         self._fd = sock.fileno()
         self._write_timeout = write_timeout
 
     def read(self) -> bytes | None:
         """Return what the peer has sent, ``b""`` at its end, None if nothing is here. Raises ``OSError``."""
         try:
-            return os.read(self._fd, _RECEIVE_BYTES)
+            return self._socket.recv(_RECEIVE_BYTES)
         except BlockingIOError:
             return None
 
@@ -168,57 +180,19 @@ class _Wire:
 
     def _write(self, data: bytes) -> int:
         try:
-            return os.write(self._fd, data)
+            return self._socket.send(data)
         except BlockingIOError:
             return 0
 
+    def stop_reading(self) -> None:
+        """Read no more from the peer: whoever waits for it finds the end of the stream."""
+        with suppress(OSError):  # the peer has gone already
+            self._socket.shutdown(socket.SHUT_RD)
 
-async def _linger(stream: trio.SocketStream) -> None:
-    """Let the peer read the last answer: closing with unread bytes would reset the connection and lose it."""
-    await stream.send_eof()
-    discarded = 0
-    with trio.move_on_after(_LINGER_SECONDS):
-        while discarded < _LINGER_BYTES and (data := await stream.receive_some(_RECEIVE_BYTES)):
+    async def linger(self) -> None:
+        """Let the peer read the last answer: closing with unread bytes would reset the connection and lose it."""
+        self._socket.shutdown(socket.SHUT_WR)
+        until = time.monotonic() + _LINGER_SECONDS
+        discarded = 0
+        while discarded < _LINGER_BYTES and (data := await self.receive(until)):
             discarded += len(data)
-
-
-async def open_listeners(addresses: Iterable[str], port: int) -> list[trio.SocketListener]:
-    """Bind every address; port 0 takes one free port for all of them.
-
-    An IPv6 address is left out where the machine has no IPv6. Raises ``OSError`` when nothing could be bound or an
-    address is taken.
-    """
-    listeners: list[trio.SocketListener] = []
-    with ExitStack() as opened:
-        for address in addresses:
-            listener = await _open_listener(address, port)
-            if listener is not None:
-                opened.callback(listener.socket.close)
-                listeners.append(listener)
-                port = listener.socket.getsockname()[1]
-        if not listeners:
-            raise OSError(errno.EADDRNOTAVAIL, "none of the addresses to bind exists on this machine")
-        opened.pop_all()
-    return listeners
-
-
-async def _open_listener(address: str, port: int) -> trio.SocketListener | None:
-    version = ipaddress.ip_address(address).version
-    try:
-        sock = trio.socket.socket(socket.AF_INET6 if version == 6 else socket.AF_INET, socket.SOCK_STREAM)
-    except OSError:
-        if version == 6:
-            return None
-        raise
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if version == 6:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        await sock.bind((address, port))
-        sock.listen(_BACKLOG)
-    except OSError as error:
-        sock.close()
-        if version == 6 and error.errno == errno.EADDRNOTAVAIL:
-            return None
-        raise OSError(error.errno, f"cannot listen on {address} port {port}: {os.strerror(error.errno or 0)}") from None
-    return trio.SocketListener(sock)

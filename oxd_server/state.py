@@ -11,8 +11,6 @@ MAC 16 bytes. MAC, nonce and verifier are the parts of one BLAKE2b digest of all
 the key and personalized for the purpose (RFC 7693): parts of a PRF's output say nothing of one another.
 """
 
-import base64
-import binascii
 import enum
 import hashlib
 import hmac
@@ -20,6 +18,8 @@ from collections.abc import Callable
 from typing import Final
 
 import msgspec
+
+from oxd_server.op.base64url import decode_base64url, encode_base64url
 
 __all__ = ["KEY_BYTES", "KEY_NAME", "LoginState", "Purpose", "States"]
 
@@ -41,11 +41,11 @@ _SEALED_BYTES: Final = 1 + 1 + 6 + _RANDOM_BYTES
 _STATE_CHARACTERS: Final = 54  # 40 bytes in base64url without padding
 
 
-class Purpose(enum.Enum):
+class Purpose(enum.StrEnum):
     """What a state is for; one that was issued for something else is not accepted."""
 
-    LOGIN = b"login"
-    CLAIMS_GATHERING = b"claims"
+    LOGIN = "login"
+    CLAIMS_GATHERING = "claims"
 
 
 class LoginState(msgspec.Struct, frozen=True):
@@ -76,7 +76,7 @@ class States:
         """Issue and open under this key from now on; what was issued under the one before opens no more."""
         self._key = key
         size = _END_OF_NONCE + _VERIFIER_BYTES
-        self._keyed = {use: hashlib.blake2b(key=key, person=use.value, digest_size=size) for use in Purpose}
+        self._keyed = {use: hashlib.blake2b(key=key, person=use.encode(), digest_size=size) for use in Purpose}
 
     def uses(self, key: bytes) -> bool:
         """Return whether this is the key in force."""
@@ -90,7 +90,8 @@ class States:
 
     def open(self, state: str, oxd_id: str, now: float, purpose: Purpose = Purpose.LOGIN) -> LoginState | None:
         """Return what was issued with ``state``, None if it was not issued here for this site or has expired."""
-        raw = _decode(state)
+        # One state has one spelling: what decodes to the same bytes but is written in another way is none.
+        raw = decode_base64url(state) if len(state) == _STATE_CHARACTERS else None
         if raw is None:
             return None
         sealed, mac = raw[:_SEALED_BYTES], raw[_SEALED_BYTES:]
@@ -111,24 +112,9 @@ def _login_state(sealed: bytes, derived: bytes) -> LoginState:
     # 16 bytes of a PRF's output are as unguessable as the 128 bits that a state needs (RFC 6749, section 10.10);
     # a verifier has 43 to 128 characters, letters and digits among them (RFC 7636, section 4.1), and these have 64.
     return LoginState(
-        _encode(sealed + derived[:_MAC_BYTES]),
+        encode_base64url(sealed + derived[:_MAC_BYTES]),
         derived[_MAC_BYTES:_END_OF_NONCE].hex(),
         derived[_END_OF_NONCE:].hex() if sealed[1] & _WITH_PKCE else None,
         sealed[-_RANDOM_BYTES:],
         int.from_bytes(sealed[2:8], "big") / 1000,
     )
-
-
-def _encode(raw: bytes) -> str:
-    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
-
-
-def _decode(state: str) -> bytes | None:
-    if len(state) != _STATE_CHARACTERS:
-        return None
-    try:
-        raw = base64.b64decode(state + "==", altchars=b"-_", validate=True)
-    except (binascii.Error, ValueError):
-        return None
-    # One state has one spelling: the last character carries bits that decoding ignores.
-    return raw if _encode(raw) == state else None

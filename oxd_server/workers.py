@@ -61,9 +61,12 @@ def inherited_from(environment: Mapping[str, str]) -> Inherited | None:
     return Inherited(lifeline[0], commands, https)
 
 
-def listeners_of(descriptors: tuple[int, ...]) -> list[trio.SocketListener]:
-    """Return trio listeners for inherited sockets."""
-    return [trio.SocketListener(trio.socket.from_stdlib_socket(socket.socket(fileno=fd))) for fd in descriptors]
+def listeners_of(descriptors: tuple[int, ...]) -> list[socket.socket]:
+    """Return the inherited sockets."""
+    listeners = [socket.socket(fileno=fd) for fd in descriptors]
+    for listener in listeners:
+        listener.setblocking(False)
+    return listeners
 
 
 async def stop_with_supervisor(lifeline: int) -> None:

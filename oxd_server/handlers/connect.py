@@ -1,6 +1,5 @@
 """The OpenID Connect commands. The checks live in ``op``; here they are put together."""
 
-import base64
 import hashlib
 import hmac
 
@@ -28,6 +27,7 @@ from oxd_server.op.authorization import (
     check_authorization_response_iss,
     pkce_challenge,
 )
+from oxd_server.op.base64url import encode_base64url
 from oxd_server.op.client_auth import ClientAuthMethod
 from oxd_server.op.discovery import ProviderMetadata, required, supports_s256
 from oxd_server.op.errors import OpError
@@ -195,7 +195,7 @@ def _session_change(token: str, id_token: IdToken, access_token: str) -> ChangeS
 
 def hash_of(access_token: str) -> str:
     """Return what is kept of an access token: enough to know it again, useless to anybody else."""
-    return base64.urlsafe_b64encode(hashlib.sha256(access_token.encode()).digest()).rstrip(b"=").decode()
+    return encode_base64url(hashlib.sha256(access_token.encode()).digest())
 
 
 async def get_access_token_by_refresh_token(

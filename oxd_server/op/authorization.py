@@ -10,9 +10,9 @@ from urllib.parse import quote
 
 import msgspec
 
+from .base64url import encode_base64url
 from .discovery import ProviderMetadata
 from .errors import IssuerMismatch, ParameterRefused
-from .jose import encode_base64url
 
 _UNRESERVED = re.compile(r"[A-Za-z0-9._~-]*")
 

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from urllib.parse import quote_plus
 
+from .base64url import encode_base64url
 from .errors import ClientAuthenticationError, ClientSecretExpired, IdTokenError, MalformedToken
-from .jose import ALGORITHMS, AnyKey, encode_base64url, secret_signing_key, sign_token
+from .jose import ALGORITHMS, AnyKey, secret_signing_key, sign_token
 from .key_store import KeyStore
 
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"

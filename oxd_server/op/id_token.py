@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
+from .base64url import encode_base64url
 from .errors import IdTokenCheck, IdTokenError
-from .jose import Algorithm, KeySet, encode_base64url, verify_token
+from .jose import Algorithm, KeySet, verify_token
 
 DEFAULT_LEEWAY = 60.0
 MAX_SECONDS = 10**15

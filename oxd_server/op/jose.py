@@ -6,8 +6,6 @@ published key is never an HMAC secret, and a client secret is never anything els
 Specifications: RFC 7515 (JWS), RFC 7517 (JWK), RFC 7518 (algorithms), RFC 8037 (EdDSA), RFC 8725 (best practice).
 """
 
-import base64
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -18,6 +16,7 @@ from joserfc.jwk import ECKey, OctKey, OKPKey, RSAKey
 from joserfc.jws import JWSRegistry
 
 from .answer import decode_json_object
+from .base64url import decode_base64url, encode_base64url
 from .errors import IdTokenCheck, IdTokenError
 
 JwkKey = RSAKey | ECKey | OKPKey
@@ -25,8 +24,6 @@ AnyKey = JwkKey | OctKey
 
 MAX_TOKEN_CHARACTERS = 64 * 1024
 MAX_KEYS = 200
-
-_BASE64URL = re.compile(r"[A-Za-z0-9_-]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -315,16 +312,3 @@ def secret_signing_key(algorithm: Algorithm, client_secret: str) -> OctKey:
         IdTokenError: it is too short for the algorithm.
     """
     return _secret_key(algorithm, client_secret)
-
-
-def encode_base64url(data: bytes) -> str:
-    """Base64url without padding."""
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode("ascii")
-
-
-def decode_base64url(text: str) -> bytes | None:
-    """The bytes of a base64url text without padding, or None if an encoder would not have written it so."""
-    if not _BASE64URL.fullmatch(text) or len(text) % 4 == 1:
-        return None
-    data = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
-    return data if encode_base64url(data) == text else None

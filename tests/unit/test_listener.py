@@ -10,7 +10,8 @@ import pytest
 import trio
 
 from oxd_protocol.messages import Response
-from oxd_server.listener import CommandHandler, FrameListener, ListenerLimits, open_listeners
+from oxd_server.listener import CommandHandler, FrameListener, ListenerLimits
+from oxd_server.sockets import address_of, open_listeners
 
 SECONDS = 20
 
@@ -58,10 +59,10 @@ async def listening(**limits: object) -> AsyncIterator[Listening]:
     commands = Commands()
     handle: CommandHandler = commands
     listener = FrameListener(handle, ListenerLimits(**values))  # type: ignore[arg-type]
-    (ear,) = await open_listeners(["127.0.0.1"], 0)
+    (ear,) = open_listeners(["127.0.0.1"], 0)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(trio.serve_listeners, listener.serve, [ear])
-        server = Listening(listener, commands, ear.socket.getsockname()[1])
+        nursery.start_soon(listener.accept, ear, nursery)
+        server = Listening(listener, commands, address_of(ear)[1])
         yield server
         for stream in server.opened:
             await trio.aclose_forcefully(stream)
@@ -207,21 +208,21 @@ async def test_a_bug_ends_one_connection_only(capfd: pytest.CaptureFixture[str])
         assert await names(await _after(server, frame("hello")), 1) == ["hello"]
 
 
-async def test_one_port_for_all_addresses() -> None:
+def test_one_port_for_all_addresses() -> None:
     """Port 0 is one free port; an address that is no loopback's cannot be had twice, and the error names it."""
-    listeners = await open_listeners(["127.0.0.1", "::1"], 0)
-    ports = {ear.socket.getsockname()[1] for ear in listeners}
+    listeners = open_listeners(["127.0.0.1", "::1"], 0)
+    ports = {address_of(ear)[1] for ear in listeners}
     assert len(ports) == 1
     (port,) = ports
     with pytest.raises(OSError, match=f"cannot listen on 127.0.0.1 port {port}"):
-        await open_listeners(["127.0.0.1"], port)
+        open_listeners(["127.0.0.1"], port)
     for ear in listeners:
-        await ear.aclose()
+        ear.close()
 
 
-async def test_nothing_to_listen_on() -> None:
+def test_nothing_to_listen_on() -> None:
     """An address that this machine does not have is an error, and so is none at all."""
     with pytest.raises(OSError, match=r"192\.0\.2\.1"):
-        await open_listeners(["192.0.2.1"], 0)
+        open_listeners(["192.0.2.1"], 0)
     with pytest.raises(OSError, match="none of the addresses"):
-        await open_listeners(["2001:db8::1"], 0)
+        open_listeners(["2001:db8::1"], 0)
