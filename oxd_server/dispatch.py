@@ -5,6 +5,7 @@ request that is refused has changed nothing. This is also the only place where e
 """
 
 import dataclasses
+import logging
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
@@ -50,6 +51,7 @@ class Dispatcher:
         self._in_flight_of: dict[str, int] = {}
         self._time_out = time_out
         self._log = structlog.get_logger("oxd_server.dispatch").bind()  # bound once, not at every line
+        self._logs_all = self._log.is_enabled_for(logging.DEBUG)
 
     @property
     def in_flight(self) -> int:
@@ -66,7 +68,11 @@ class Dispatcher:
         self._in_flight += 1
         self._in_flight_of[site] = of_site + 1
         try:
-            return await self._run(entrance, name, raw_params)
+            command, handler = self._find(name)
+            params = decode_params(command, raw_params)
+            if self._time_out is None:
+                return await self._run(command, handler, params, entrance)
+            return await self._run_in_time(command, handler, params, entrance, self._time_out)
         except CommandError as error:
             return self._refuse(name, error)
         except StoreError as error:
@@ -79,7 +85,7 @@ class Dispatcher:
             if not self._in_flight_of[site]:
                 del self._in_flight_of[site]
 
-    async def _run(self, entrance: Entrance, name: str, raw_params: Mapping[str, Any]) -> Response:
+    def _find(self, name: str) -> tuple[Command, Handler]:
         command = find_command(name)
         if command is None:
             raise CommandError("unsupported_operation", f"There is no command {name[:100]!r}.")
@@ -88,20 +94,20 @@ class Dispatcher:
         handler = self._routes.get(command.name)
         if handler is None:
             raise CommandError("unsupported_operation", f"This server does not offer {command.name} yet.")
-        params = decode_params(command, raw_params)
-        if self._time_out is None:
-            return await self._guard_and_handle(command, handler, params, entrance)
-        with trio.move_on_after(self._time_out):
-            return await self._guard_and_handle(command, handler, params, entrance)
+        return command, handler
+
+    async def _run_in_time(
+        self, command: Command, handler: Handler, params: Params, entrance: Entrance, seconds: float
+    ) -> Response:
+        with trio.move_on_after(seconds):
+            return await self._run(command, handler, params, entrance)
         raise CommandError(
             "op_unreachable",
-            f"The command did not finish within {self._time_out:g} seconds (time_out_in_seconds).",
+            f"The command did not finish within {seconds:g} seconds (time_out_in_seconds).",
             {"step": "command"},
         )
 
-    async def _guard_and_handle(
-        self, command: Command, handler: Handler, params: Params, entrance: Entrance
-    ) -> Response:
+    async def _run(self, command: Command, handler: Handler, params: Params, entrance: Entrance) -> Response:
         services = self._services
         try:
             if self._guard.protects(command, entrance):
@@ -111,7 +117,8 @@ class Dispatcher:
             result = await handler(services, params)
         except OpError as error:
             raise command_error(error) from error
-        self._log.debug("command done", command=command.name, oxd_id=getattr(params, "oxd_id", None))
+        if self._logs_all:
+            self._log.debug("command done", command=command.name, oxd_id=getattr(params, "oxd_id", None))
         return Response("ok", result, command.recomputable)
 
     def _refuse(self, name: str, error: CommandError) -> Response:

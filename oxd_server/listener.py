@@ -24,7 +24,7 @@ __all__ = ["CommandHandler", "FrameListener", "ListenerLimits"]
 CommandHandler = Callable[[str, dict[str, object]], Awaitable[Response]]
 """Takes a command's name and raw params; answers whatever happens (only cancellation is raised)."""
 
-_RECEIVE_BYTES: Final = 65_536
+_RECEIVE_BYTES: Final = 16_384
 _LINGER_SECONDS: Final = 1.0
 _LINGER_BYTES: Final = 1_000_000
 _FULL_SECONDS: Final = 0.1
@@ -107,7 +107,10 @@ class FrameListener:
         while not self._draining:
             event = connection.next_event(time.monotonic())
             if isinstance(event, bytes):
-                await wire.send(await self._answer(event))
+                answer = await self._answer(event)
+                sent = wire.write(answer)
+                if sent < len(answer):
+                    await wire.send(answer[sent:])
                 # The others have their turn before this peer's next frame, which mostly is here when they have had it.
                 # Nothing is cancelled here: if the listener drains, the loop ends.
                 await trio.lowlevel.cancel_shielded_checkpoint()
@@ -137,10 +140,7 @@ class FrameListener:
 
 
 class _Wire:
-    """The bytes of one connection, straight from and to its socket.
-
-    An answer that the kernel takes as a whole, as it does unless the peer is deaf, needs no waiting and no time-out.
-    """
+    """The bytes of one connection, straight from and to its socket."""
 
     def __init__(self, sock: socket.socket, write_timeout: float) -> None:
         self._socket = sock
@@ -171,14 +171,13 @@ class _Wire:
 
     async def send(self, data: bytes) -> None:
         """Send everything. Raises ``OSError`` when the peer has gone, ``trio.TooSlowError`` when it does not read."""
-        sent = self._write(data)
-        if sent < len(data):
-            with trio.fail_after(self._write_timeout):
-                while sent < len(data):
-                    await trio.lowlevel.wait_writable(self._fd)
-                    sent += self._write(data[sent:])
+        with trio.fail_after(self._write_timeout):
+            while data:
+                await trio.lowlevel.wait_writable(self._fd)
+                data = data[self.write(data) :]
 
-    def _write(self, data: bytes) -> int:
+    def write(self, data: bytes) -> int:
+        """Return how many bytes the kernel took: all of them, unless the peer does not read. Raises ``OSError``."""
         try:
             return self._socket.send(data)
         except BlockingIOError:

@@ -9,6 +9,7 @@ import logging
 import re
 import sys
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, TextIO
 
 import structlog
@@ -17,6 +18,7 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 REDACTED = "[redacted]"
 _LONGEST_TEXT = 20_000
 _DEEPEST = 12
+_LONGEST_NAME = 40
 _NOISY_LIBRARIES = ("httpx2", "httpcore2", "h11", "trio", "asyncio")
 
 # Names that end like this (access_token, client-secret, X-Api-Key, trust_store_password ...) hold secrets, and so do
@@ -47,6 +49,8 @@ _ESCAPED_QUOTED = r"(?P<quote>\\+[\"']).*?(?:(?<!\\)(?P=quote)|\Z)"
 _VALUE = rf"(?:b?(?:{_QUOTED})|{_ESCAPED_QUOTED}|\[[^\]]*(?:\]|\Z)|\{{[^}}]*(?:\}}|\Z))"
 # Where a name may begin, also in a URL inside a URL, and what may stand between it and its value: in a query, in JSON,
 # in JSON inside JSON, in a repr, and in a list of header pairs.
+_ASSIGNMENT = re.compile(r"[=:,]|%3")
+"""Some of it stands between every name and its value."""
 _START = r"(?:(?<![\w.-])|(?<=%3F)|(?<=%26)|(?<=%23))"
 _BETWEEN = r"(?:\\*[\"']?\s*(?:[=:]|%3D|%3A)|\\*[\"']\s*,)\s*"
 _NAMED = re.compile(
@@ -72,9 +76,12 @@ def redact_text(text: str) -> str:
     if len(text) > _LONGEST_TEXT:
         text = f"{text[:_LONGEST_TEXT]}... ({len(text) - _LONGEST_TEXT} more)"
     text = _PRIVATE_KEY.sub(REDACTED, text)
-    text = _DOTTED.sub(lambda match: REDACTED if "eyJ" in match[0] else match[0], text)
-    text = _HEADER.sub(rf"\1{REDACTED}", text)
+    if "eyJ" in text:
+        text = _DOTTED.sub(lambda match: REDACTED if "eyJ" in match[0] else match[0], text)
     text = _SCHEME.sub(rf"\1 {REDACTED}", text)
+    if _ASSIGNMENT.search(text) is None:
+        return text
+    text = _HEADER.sub(rf"\1{REDACTED}", text)
     text = _URL_PASSWORD.sub(f"{REDACTED}@", text)
     text = _NAMED.sub(rf"\g<name>{REDACTED}", text)
     return _JWK_MEMBER.sub(rf"\1{REDACTED}", text) if "kty" in text else text
@@ -90,9 +97,19 @@ def _redact_mapping(values: Mapping[Any, Any], depth: int) -> dict[str, Any]:
     redacted = {}
     for key, value in values.items():
         name = key if isinstance(key, str) else repr(key)
-        hidden = is_secret_name(name) or (is_jwk and name in _PRIVATE_JWK_MEMBERS)
-        redacted[redact_text(name)] = _hidden(value) if hidden else _redact_value(value, depth + 1)
+        shown, hidden = _judged_name(name) if len(name) <= _LONGEST_NAME else _judge_name(name)
+        hidden = hidden or (is_jwk and name in _PRIVATE_JWK_MEMBERS)
+        redacted[shown] = _hidden(value) if hidden else _redact_value(value, depth + 1)
     return redacted
+
+
+def _judge_name(name: str) -> tuple[str, bool]:
+    """Return the name as it may be shown, and whether what goes by it is to be hidden."""
+    return redact_text(name), is_secret_name(name)
+
+
+_judged_name = lru_cache(maxsize=1000)(_judge_name)
+"""The same, remembered: nearly all names are of those that the code gives."""
 
 
 def _names_secret(name: Any) -> bool:
