@@ -8,8 +8,9 @@ from typing import Self
 
 from .answer import Answer
 from .client_auth import ClientCredentials, authenticate
-from .discovery import DEFAULT_LIFETIME, DiscoveryCache, ProviderMetadata
+from .discovery import DiscoveryCache, ProviderMetadata
 from .jwks import KeySetCache
+from .metadata_cache import DEFAULT_LIFETIME
 from .transport import Transport
 from .uma_discovery import UmaDiscoveryCache
 

@@ -7,14 +7,11 @@ from urllib.parse import urlsplit
 import msgspec
 
 from .answer import Answer
-from .cache import Fetched, RefreshingCache, lifetime_of
 from .errors import InvalidOpHost, OpMetadataMissing
+from .metadata_cache import DEFAULT_LIFETIME, MetadataCache
 from .transport import Transport
 
 WELL_KNOWN = "/.well-known/openid-configuration"
-DEFAULT_LIFETIME = 3600.0
-MAX_WAITING = 200
-"""So many commands may wait for the metadata of one OP; an OP that hangs must not take all places of the server."""
 STEP = "discovery"
 
 
@@ -171,8 +168,8 @@ def _url_problem(url: str, *, query_allowed: bool = False) -> str | None:
     return None
 
 
-class DiscoveryCache:
-    """Provider metadata by discovery URL, one fetch at a time, kept for a while, served stale while the OP is down."""
+class DiscoveryCache(MetadataCache[ProviderMetadata]):
+    """The metadata of OPs."""
 
     def __init__(
         self,
@@ -182,42 +179,15 @@ class DiscoveryCache:
         lifetime: float = DEFAULT_LIFETIME,
         capacity: int = 1000,
     ) -> None:
-        self._transport = transport
-        self._lifetime = lifetime
-        self._capacity = capacity
-        self._cache = RefreshingCache[str, ProviderMetadata](clock, capacity=capacity, max_waiting=MAX_WAITING)
-        self._urls: dict[tuple[str, str | None], str] = {}
-
-    def __len__(self) -> int:
-        return len(self._cache)
-
-    def cached(self, op_host: str, op_discovery_path: str | None = None) -> ProviderMetadata | None:
-        """The metadata if it is fresh: two look-ups and a comparison, no waiting."""
-        url = self._urls.get((op_host, op_discovery_path))
-        return self._cache.fresh(url) if url is not None else None
-
-    async def get(self, op_host: str, op_discovery_path: str | None = None) -> ProviderMetadata:
-        """The metadata of the OP, from the cache or from the OP.
-
-        Raises:
-            InvalidOpHost, OpHostRefused, OpUnreachable, OpErrorResponse, OpInvalidResponse
-        """
-        metadata = self.cached(op_host, op_discovery_path)
-        if metadata is not None:
-            return metadata
-        url = discovery_url(op_host, op_discovery_path)
-        self._remember(op_host, op_discovery_path, url)
-
-        async def fetch() -> Fetched[ProviderMetadata]:
-            answer = await self._transport.send("GET", url, step=STEP, shared=True)
-            return Fetched(process_discovery(answer, url), lifetime_of(answer.headers, self._lifetime))
-
-        return await self._cache.get(url, fetch)
-
-    def _remember(self, op_host: str, op_discovery_path: str | None, url: str) -> None:
-        if len(self._urls) >= self._capacity:
-            self._urls.clear()
-        self._urls[op_host, op_discovery_path] = url
+        super().__init__(
+            transport,
+            clock,
+            step=STEP,
+            url_of=discovery_url,
+            process=process_discovery,
+            lifetime=lifetime,
+            capacity=capacity,
+        )
 
 
 def supports_s256(metadata: ProviderMetadata) -> bool:

@@ -53,14 +53,13 @@ class OpMetadataMissing(OpError):
 
 
 class OpUnreachable(OpError):
-    """The OP at `host` gave no answer in `step`; `sent` says whether the request may have reached it."""
+    """The OP at `host` gave no answer in `step`, though the request may have reached it."""
 
-    def __init__(self, host: str, step: str, reason: str, *, sent: bool = False) -> None:
+    def __init__(self, host: str, step: str, reason: str) -> None:
         super().__init__(f"{step} at {host}: {reason}")
         self.host = host
         self.step = step
         self.reason = reason
-        self.sent = sent
 
 
 class OpBusy(OpError):

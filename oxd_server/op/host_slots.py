@@ -5,6 +5,7 @@ Without it, the commands for one OP that hangs would fill the connection pool an
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 import trio
 
@@ -13,16 +14,25 @@ from .errors import OpBusy
 _WAITING_FOR_ONE = 2
 
 
+@dataclass(slots=True)
+class _Row:
+    """The slots of one host; `users` hold one or wait for one."""
+
+    slots: trio.Semaphore
+    users: int = 0
+
+
 class HostSlots:
     """A row of slots per host, kept only as long as somebody holds one or waits for one."""
 
     def __init__(self, per_host: int) -> None:
         """`per_host` requests run at a time and twice as many wait; whoever comes then is sent away at once."""
         self._per_host = per_host
-        self._limiters: dict[str, trio.CapacityLimiter] = {}
+        self._most_users = per_host + _WAITING_FOR_ONE * per_host
+        self._rows: dict[str, _Row] = {}
 
     def __len__(self) -> int:
-        return len(self._limiters)
+        return len(self._rows)
 
     @asynccontextmanager
     async def hold(self, host: str) -> AsyncIterator[None]:
@@ -31,18 +41,27 @@ class HostSlots:
         Raises:
             OpBusy: as many wait as may.
         """
-        limiter = self._limiters.setdefault(host, trio.CapacityLimiter(self._per_host))
-        if limiter.statistics().tasks_waiting >= _WAITING_FOR_ONE * self._per_host:
+        row = self._rows.get(host)
+        if row is None:
+            row = self._rows[host] = _Row(trio.Semaphore(self._per_host))
+        if row.users >= self._most_users:
             raise OpBusy(f"{host} has as many requests under way and waiting as one host may")
+        row.users += 1
         try:
-            async with limiter:
+            await _acquire(row.slots)
+            try:
                 yield
+            finally:
+                row.slots.release()
         finally:
-            # The limiter may have been dropped and made anew while we were being cancelled.
-            if not _is_used(limiter) and self._limiters.get(host) is limiter:
-                del self._limiters[host]
+            row.users -= 1
+            if not row.users:
+                del self._rows[host]
 
 
-def _is_used(limiter: trio.CapacityLimiter) -> bool:
-    statistics = limiter.statistics()
-    return bool(statistics.borrowed_tokens or statistics.tasks_waiting)
+async def _acquire(slots: trio.Semaphore) -> None:
+    """Without a checkpoint if one is free: the request that follows has plenty."""
+    try:
+        slots.acquire_nowait()
+    except trio.WouldBlock:
+        await slots.acquire()

@@ -11,11 +11,11 @@ from .answer import Answer
 from .cache import Fetched, RefreshingCache, lifetime_of
 from .errors import IdTokenCheck, IdTokenError, OpErrorResponse, OpInvalidResponse, OpUnreachable
 from .jose import KeySet, parse_key_set
+from .metadata_cache import DEFAULT_LIFETIME
 from .transport import Transport
 
 T = TypeVar("T")
 
-DEFAULT_LIFETIME = 3600.0
 MAX_REFETCHES = 5
 REFETCH_WINDOW = 60.0
 STEP = "key set"

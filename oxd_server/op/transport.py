@@ -9,7 +9,7 @@ else is. One host gets so many requests at a time and no more.
 import ssl
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import aclosing, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from ipaddress import ip_address
 from types import TracebackType
 from typing import Self
@@ -27,6 +27,8 @@ from .errors import OpHostRefused, OpInvalidResponse, OpUnreachable
 from .host_slots import HostSlots
 
 USER_AGENT = f"oxd-server/{__version__}"
+
+_CHECKED_URLS = 1000
 
 FormFields = Mapping[str, str] | Iterable[tuple[str, str]]
 
@@ -73,6 +75,7 @@ class Transport:
         self._allowed_hosts = frozenset(_host_entry(entry) for entry in settings.allowed_op_hosts)
         self._plain_http_hosts = frozenset(_host_entry(entry) for entry in settings.plain_http_hosts)
         self._slots = HostSlots(settings.max_requests_per_host)
+        self._checked: dict[str, _Target] = {}
         limits = httpx2.Limits(
             max_connections=settings.max_connections,
             max_keepalive_connections=settings.max_idle_connections,
@@ -99,6 +102,18 @@ class Transport:
             OpHostRefused: it is no http(s) URL, its host is not among the allowed ones, or it would need plain HTTP
                 to a host where that is not allowed.
         """
+        return self._target(url).url
+
+    def _target(self, url: str) -> "_Target":
+        target = self._checked.get(url)
+        if target is None:
+            target = self._check_url(url)
+            if len(self._checked) >= _CHECKED_URLS:
+                self._checked.clear()
+            self._checked[url] = target
+        return target
+
+    def _check_url(self, url: str) -> "_Target":
         try:
             parsed = httpx2.URL(url)
         except (httpx2.InvalidURL, ValueError) as error:
@@ -111,7 +126,7 @@ class Transport:
             raise OpHostRefused(host, "not among the allowed_op_hosts")
         if parsed.scheme == "http" and not (is_loopback(parsed.host) or self._plain_http_hosts & names):
             raise OpHostRefused(host, "plain http is allowed for loopback hosts only")
-        return parsed
+        return _Target(parsed, host)
 
     async def send(
         self,
@@ -139,7 +154,8 @@ class Transport:
             OpUnreachable: no connection, or no complete answer in time.
             OpInvalidResponse: what came back is no HTTP, too large, compressed, or breaks off.
         """
-        exchange = _Exchange(self._settings, self.check_url(url), step)
+        target = self._target(url)
+        exchange = _Exchange(self._settings, target, step)
         head = {"user-agent": USER_AGENT, "accept": "application/json", "accept-encoding": "identity"}
         if headers:
             head.update((name.lower(), value) for name, value in headers.items())
@@ -151,23 +167,26 @@ class Transport:
             content = msgspec.json.encode(json)
             head["content-type"] = "application/json"
         with trio.move_on_after(self._settings.total_timeout):
-            async with nullcontext() if shared else self._slots.hold(exchange.host):
+            async with nullcontext() if shared else self._slots.hold(target.host):
                 return await exchange.run(self._http, method, head, content)
-        raise OpUnreachable(exchange.host, step, "no complete answer in time", sent=exchange.sent)
+        raise OpUnreachable(target.host, step, "no complete answer in time")
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
+class _Target:
+    """A URL that may be contacted, and its host (with the port, if one is named)."""
+
+    url: httpx2.URL
+    host: str
+
+
+@dataclass(frozen=True, slots=True)
 class _Exchange:
     """One request and its answer."""
 
     settings: TransportSettings
-    url: httpx2.URL
+    target: _Target
     step: str
-    sent: bool = False
-    host: str = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.host = _host_and_port(self.url)
 
     async def run(self, http: httpx2.AsyncHTTPTransport, method: str, head: dict[str, str], content: bytes) -> Answer:
         try:
@@ -183,15 +202,16 @@ class _Exchange:
     async def _attempt(
         self, http: httpx2.AsyncHTTPTransport, method: str, head: dict[str, str], content: bytes
     ) -> Answer:
-        request = httpx2.Request(method, self.url, headers=head, content=content, extensions=self._extensions())
+        request = httpx2.Request(method, self.target.url, headers=head, content=content, extensions=self._extensions())
         response = await self._answer_head(http, request)
         try:
             body = await self._read_body(response)
         finally:
-            with trio.CancelScope(shield=True, deadline=trio.current_time() + 1):
-                await response.aclose()
+            if not response.is_closed:
+                with trio.CancelScope(shield=True, deadline=trio.current_time() + 1):
+                    await response.aclose()
         answer_headers = {name.lower(): value for name, value in response.headers.items()}
-        return Answer(response.status_code, answer_headers, body, self.host, self.step)
+        return Answer(response.status_code, answer_headers, body, self.target.host, self.step)
 
     def _extensions(self) -> dict[str, object]:
         settings = self.settings
@@ -201,11 +221,7 @@ class _Exchange:
             "write": settings.read_timeout,
             "pool": settings.total_timeout,
         }
-        return {"timeout": timeouts, "trace": self._trace}
-
-    async def _trace(self, event: str, info: object) -> None:
-        if event.endswith("send_request_headers.started"):
-            self.sent = True
+        return {"timeout": timeouts}
 
     async def _answer_head(self, http: httpx2.AsyncHTTPTransport, request: httpx2.Request) -> httpx2.Response:
         try:
@@ -243,10 +259,10 @@ class _Exchange:
         return bytes(body)
 
     def _unreachable(self, reason: str) -> OpUnreachable:
-        return OpUnreachable(self.host, self.step, reason, sent=self.sent)
+        return OpUnreachable(self.target.host, self.step, reason)
 
     def _invalid(self, reason: str) -> OpInvalidResponse:
-        return OpInvalidResponse(self.host, self.step, reason)
+        return OpInvalidResponse(self.target.host, self.step, reason)
 
 
 class _ConnectionBroke(Exception):

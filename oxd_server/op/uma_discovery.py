@@ -8,8 +8,8 @@ from collections.abc import Callable
 import msgspec
 
 from .answer import Answer
-from .cache import Fetched, RefreshingCache, lifetime_of
-from .discovery import DEFAULT_LIFETIME, MAX_WAITING, WELL_KNOWN, ProviderMetadata, check_endpoint, discovery_url
+from .discovery import WELL_KNOWN, ProviderMetadata, check_endpoint, discovery_url
+from .metadata_cache import DEFAULT_LIFETIME, MetadataCache
 from .transport import Transport
 
 UMA_WELL_KNOWN = "/.well-known/uma2-configuration"
@@ -80,8 +80,8 @@ def process_uma_discovery(answer: Answer, url: str) -> UmaMetadata:
     return metadata
 
 
-class UmaDiscoveryCache:
-    """AS metadata by discovery URL, one fetch at a time, kept for a while, served stale while the AS is down."""
+class UmaDiscoveryCache(MetadataCache[UmaMetadata]):
+    """The metadata of authorization servers."""
 
     def __init__(
         self,
@@ -91,23 +91,12 @@ class UmaDiscoveryCache:
         lifetime: float = DEFAULT_LIFETIME,
         capacity: int = 1000,
     ) -> None:
-        self._transport = transport
-        self._lifetime = lifetime
-        self._cache = RefreshingCache[str, UmaMetadata](clock, capacity=capacity, max_waiting=MAX_WAITING)
-
-    def __len__(self) -> int:
-        return len(self._cache)
-
-    async def get(self, op_host: str, op_discovery_path: str | None = None) -> UmaMetadata:
-        """The metadata of the AS, from the cache or from the AS.
-
-        Raises:
-            InvalidOpHost, OpHostRefused, OpUnreachable, OpErrorResponse, OpInvalidResponse
-        """
-        url = uma_discovery_url(op_host, op_discovery_path)
-
-        async def fetch() -> Fetched[UmaMetadata]:
-            answer = await self._transport.send("GET", url, step=STEP, shared=True)
-            return Fetched(process_uma_discovery(answer, url), lifetime_of(answer.headers, self._lifetime))
-
-        return await self._cache.get(url, fetch)
+        super().__init__(
+            transport,
+            clock,
+            step=STEP,
+            url_of=uma_discovery_url,
+            process=process_uma_discovery,
+            lifetime=lifetime,
+            capacity=capacity,
+        )

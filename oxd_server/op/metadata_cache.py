@@ -1,0 +1,73 @@
+"""What servers say of themselves, by the host that a site names: one fetch at a time, kept for a while."""
+
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+from .answer import Answer
+from .cache import Fetched, RefreshingCache, lifetime_of
+from .transport import Transport
+
+V = TypeVar("V")
+
+DEFAULT_LIFETIME = 3600.0
+MAX_WAITING = 200
+"""So many commands may wait for the metadata of one OP; an OP that hangs must not take all places of the server."""
+
+
+class MetadataCache(Generic[V]):
+    """Metadata of one kind, served stale while the server that it is about is down.
+
+    `clock` gives seconds that never run backwards; `lifetime` (seconds) holds where the answer names none. `url_of`
+    makes the URL of op_host and op_discovery_path, `process` the metadata of the answer and that URL.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        clock: Callable[[], float],
+        *,
+        step: str,
+        url_of: Callable[[str, str | None], str],
+        process: Callable[[Answer, str], V],
+        lifetime: float,
+        capacity: int,
+    ) -> None:
+        self._transport = transport
+        self._step = step
+        self._url_of = url_of
+        self._process = process
+        self._lifetime = lifetime
+        self._capacity = capacity
+        self._cache = RefreshingCache[str, V](clock, capacity=capacity, max_waiting=MAX_WAITING)
+        self._urls: dict[tuple[str, str | None], str] = {}
+
+    def __len__(self) -> int:
+        return len(self._cache)
+
+    def cached(self, op_host: str, op_discovery_path: str | None = None) -> V | None:
+        """The metadata if it is fresh: two look-ups and a comparison, no waiting."""
+        url = self._urls.get((op_host, op_discovery_path))
+        return self._cache.fresh(url) if url is not None else None
+
+    async def get(self, op_host: str, op_discovery_path: str | None = None) -> V:
+        """The metadata, from the cache or from the server.
+
+        Raises:
+            InvalidOpHost, OpHostRefused, OpUnreachable, OpErrorResponse, OpInvalidResponse
+        """
+        metadata = self.cached(op_host, op_discovery_path)
+        if metadata is not None:
+            return metadata
+        url = self._url_of(op_host, op_discovery_path)
+        self._remember(op_host, op_discovery_path, url)
+
+        async def fetch() -> Fetched[V]:
+            answer = await self._transport.send("GET", url, step=self._step, shared=True)
+            return Fetched(self._process(answer, url), lifetime_of(answer.headers, self._lifetime))
+
+        return await self._cache.get(url, fetch)
+
+    def _remember(self, op_host: str, op_discovery_path: str | None, url: str) -> None:
+        if len(self._urls) >= self._capacity:
+            self._urls.clear()
+        self._urls[op_host, op_discovery_path] = url
