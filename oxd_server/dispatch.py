@@ -15,7 +15,8 @@ import trio
 
 from oxd_protocol.catalog import find_command
 from oxd_protocol.errors import ERROR_CODES, CommandError
-from oxd_protocol.messages import Command, Params, Response, decode_params, error_response
+from oxd_protocol.messages import Response, error_response
+from oxd_protocol.params import Command, Params, decode_params
 from oxd_server.op.errors import OpError, OpErrorResponse
 from oxd_server.protection import Entrance, Guard, without_token
 from oxd_server.services import Services

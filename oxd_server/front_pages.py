@@ -7,7 +7,7 @@ from string import Template
 from typing import Final
 
 from oxd_protocol.errors import ERROR_CODES
-from oxd_protocol.messages import Command
+from oxd_protocol.params import Command
 from oxd_server.reference import GROUPS, Parameter, example_params, http_path, parameters
 
 __all__ = ["POLICY", "front_page", "style_sheet"]

@@ -21,7 +21,9 @@ import trio
 
 from oxd_protocol.catalog import COMMANDS, find_command
 from oxd_protocol.errors import HTTP_STATUS_PREFIX, CommandError, FramingError
-from oxd_protocol.messages import Command, Response, decode_object, encode_body, error_response
+from oxd_protocol.json_text import decode_object
+from oxd_protocol.messages import Response, encode_body, error_response
+from oxd_protocol.params import Command
 from oxd_server import __version__, http1
 from oxd_server.certificates import ensure_self_signed, make_server_context
 from oxd_server.config import Config

@@ -3,7 +3,7 @@
 from typing import Any, Final
 
 from oxd_protocol.catalog import find_command
-from oxd_protocol.messages import Command
+from oxd_protocol.params import Command
 from oxd_server.reference import GROUPS, HTTP_ALIASES, SCHEMA_PREFIX, example_params, http_path, schemas
 
 __all__ = ["openapi_document"]

@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 
 from oxd_protocol.errors import CommandError
-from oxd_protocol.messages import Command, Params
+from oxd_protocol.params import Command, Params
 from oxd_protocol.site import GetRpParams, RegisterSiteParams
 from oxd_server.op.errors import ClientAuthenticationError, OpErrorResponse
 from oxd_server.op.introspection import introspect_token, scopes_of

@@ -8,7 +8,7 @@ import msgspec
 
 from oxd_protocol import connect, site, uma
 from oxd_protocol.catalog import COMMANDS
-from oxd_protocol.messages import Command
+from oxd_protocol.params import Command
 
 __all__ = [
     "EXAMPLES",

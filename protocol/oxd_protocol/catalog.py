@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from oxd_protocol import connect, site, uma
-from oxd_protocol.messages import Command
+from oxd_protocol.params import Command
 
 __all__ = ["ALIASES", "COMMANDS", "find_command"]
 

@@ -5,7 +5,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from oxd_protocol.messages import Command, Params, Result, Token, WordList
+from oxd_protocol.params import Command, Params, Result, Token, WordList
 from oxd_protocol.site import OxdIdParams
 
 __all__ = [

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from msgspec import UNSET, Meta, UnsetType
 
-from oxd_protocol.messages import Command, FirstOf, Milliseconds, Params, Result, Token, WordList
+from oxd_protocol.params import Command, FirstOf, Milliseconds, Params, Result, Token, WordList
 
 __all__ = [
     "GET_CLIENT_TOKEN",

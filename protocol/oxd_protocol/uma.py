@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from oxd_protocol.messages import Command, JsonText, Result, Token, WordList
+from oxd_protocol.params import Command, JsonText, Result, Token, WordList
 from oxd_protocol.site import OxdIdParams, OxdIdResult
 
 __all__ = [

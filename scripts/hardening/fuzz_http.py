@@ -14,7 +14,8 @@ import trio.testing
 
 from oxd_protocol.catalog import find_command
 from oxd_protocol.errors import CommandError
-from oxd_protocol.messages import Response, decode_params, error_response
+from oxd_protocol.messages import Response, error_response
+from oxd_protocol.params import decode_params
 from oxd_server import http1
 from oxd_server.http1 import HttpRequest, HttpResponse, Limits
 from oxd_server.https_front import documents, error, respond

@@ -10,7 +10,8 @@ import json
 
 from oxd_protocol.catalog import COMMANDS
 from oxd_protocol.errors import CommandError, FramingError
-from oxd_protocol.messages import Command, decode_object, decode_params
+from oxd_protocol.json_text import decode_object
+from oxd_protocol.params import Command, decode_params
 from scripts.hardening.fuzz_input import Source, captured, check_error
 
 __all__ = ["DICTIONARY", "check", "seeds"]

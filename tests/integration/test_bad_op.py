@@ -32,8 +32,8 @@ from tests.integration.stored import stored_rows
 
 SHORT = {
     "op_connect_timeout_in_seconds": 2,
-    "op_read_timeout_in_seconds": 0.5,
-    "op_total_timeout_in_seconds": 4,
+    "op_read_timeout_in_seconds": 1.5,
+    "op_total_timeout_in_seconds": 6,
     "deregister_client_on_remove": True,
 }
 UNREACHABLE, INVALID = "op_unreachable", "op_invalid_response"

@@ -13,7 +13,7 @@ import structlog
 
 from oxd_protocol.catalog import find_command
 from oxd_protocol.errors import CommandError
-from oxd_protocol.messages import decode_params
+from oxd_protocol.params import decode_params
 from oxd_server.config import Config, DefaultSite
 from oxd_server.op.client import OpClient
 from oxd_server.op.errors import OpError

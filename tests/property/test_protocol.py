@@ -12,16 +12,9 @@ from oxd_protocol.catalog import COMMANDS
 from oxd_protocol.connection import CLOSED, Connection, Wait
 from oxd_protocol.errors import CommandError, FramingError
 from oxd_protocol.framing import MAX_RESPONSE_BYTES, FrameReader, FrameTooLong, encode_frame
-from oxd_protocol.messages import (
-    Command,
-    Response,
-    claims_as_lists,
-    decode_object,
-    decode_params,
-    decode_request,
-    encode_response,
-    error_response,
-)
+from oxd_protocol.json_text import decode_object
+from oxd_protocol.messages import Response, claims_as_lists, decode_request, encode_response, error_response
+from oxd_protocol.params import Command, decode_params
 
 CAP = 200
 MAX_CHUNK = 40

@@ -1,12 +1,15 @@
 """The TCP entrance over real sockets: the duplicate rule, pipelining, draining, limits."""
 
 import json
+import os
+import resource
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import pytest
+import structlog
 import trio
 
 from oxd_protocol.messages import Response
@@ -197,6 +200,26 @@ async def test_a_peer_that_does_not_read_is_dropped() -> None:
         with trio.fail_after(SECONDS):
             while server.listener.connections:
                 await trio.sleep(0.001)
+
+
+async def test_without_room_for_a_connection_it_waits() -> None:
+    """Where the process can open no more files the log says so, and who waits is served as soon as there is room."""
+    with structlog.testing.capture_logs() as log:
+        async with listening() as server:
+            soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+            free = os.dup(0)
+            os.close(free)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (free + 1, hard))  # room for the client's end, not for ours
+            try:
+                stream = await server.connect()
+                await stream.send_all(frame("hello"))
+                with trio.fail_after(SECONDS):
+                    while not log:
+                        await trio.sleep(0.001)
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            assert await names(stream, 1) == ["hello"]
+    assert "No connection can be accepted" in log[0]["event"]
 
 
 async def test_a_bug_ends_one_connection_only(capfd: pytest.CaptureFixture[str]) -> None:

@@ -11,7 +11,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from oxd_protocol.catalog import COMMANDS
 from oxd_protocol.errors import ERROR_CODES
-from oxd_protocol.messages import decode_params
+from oxd_protocol.params import decode_params
 from oxd_server.front_pages import POLICY, front_page, style_sheet
 from oxd_server.openapi import openapi_document
 from oxd_server.reference import GROUPS, example_params, http_path, parameters

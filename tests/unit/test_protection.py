@@ -8,7 +8,7 @@ import pytest
 
 from oxd_protocol.catalog import COMMANDS, find_command
 from oxd_protocol.errors import CommandError
-from oxd_protocol.messages import Command, decode_params
+from oxd_protocol.params import Command, decode_params
 from oxd_server.protection import Entrance, Guard, is_protected, without_token
 
 UNPROTECTED = {"setup_client", "get_client_token"}

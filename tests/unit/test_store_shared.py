@@ -44,6 +44,31 @@ async def test_a_removal_is_seen(pair: Pair) -> None:
     assert await server.session("a") == SiteSession()
 
 
+async def test_a_change_may_be_noticed_later(tmp_path: Path) -> None:
+    """A store that looks at intervals sees its own changes at once, and those of others after the interval."""
+    path = tmp_path / "oxd.sqlite"
+
+    async def name_in(store: FileStore) -> str | None:
+        site = await store.get("a")
+        assert site is not None
+        return site.client_name
+
+    async with (
+        open_file_store(path, watch_interval=3600) as rarely,
+        open_file_store(path, watch_interval=0.01) as often,
+        open_file_store(path) as beside,
+    ):
+        await rarely.add(Site(oxd_id="a", op_host="https://op.example.org"))
+        assert await name_in(rarely) is await name_in(often) is None
+        await beside.change("a", lambda site: replace(site, client_name="New"))
+        assert await name_in(rarely) is None
+        with trio.fail_after(5):
+            while await name_in(often) != "New":
+                await trio.sleep(0.001)
+        await rarely.change("a", lambda site: replace(site, contacts=("c",)))
+        assert await name_in(rarely) == "New"
+
+
 async def test_our_own_writes_keep_the_cache(pair: Pair) -> None:
     """A write of our own does not make the next read go to the disk."""
     server, _ = pair

@@ -8,13 +8,7 @@ import pytest
 from oxd_protocol.connect import GetTokensByCodeResult, GetUserInfoResult
 from oxd_protocol.errors import ERROR_CODES, CommandError, FramingError, ParamsError
 from oxd_protocol.framing import PREFERRED_RESPONSE_BYTES
-from oxd_protocol.messages import (
-    Response,
-    claims_as_lists,
-    encode_body,
-    encode_response,
-    error_response,
-)
+from oxd_protocol.messages import Response, claims_as_lists, encode_body, encode_response, error_response
 from oxd_protocol.site import OxdIdResult
 from oxd_protocol.uma import IntrospectRptResult, Permission, UmaRsCheckAccessResult
 

@@ -11,7 +11,9 @@ from oxd_protocol.catalog import find_command
 from oxd_protocol.connection import CLOSED, Connection
 from oxd_protocol.errors import CommandError
 from oxd_protocol.framing import FrameReader
-from oxd_protocol.messages import Params, decode_object, decode_params, decode_request
+from oxd_protocol.json_text import decode_object
+from oxd_protocol.messages import decode_request
+from oxd_protocol.params import Params, decode_params
 from oxd_protocol.uma import Condition, Resource
 
 CAPTURES = Path(__file__).parents[2] / "captures"

@@ -9,7 +9,7 @@ import pytest
 
 from oxd_protocol.catalog import ALIASES, COMMANDS, find_command
 from oxd_protocol.errors import ERROR_CODES, CommandError
-from oxd_protocol.messages import Command, Params, Result
+from oxd_protocol.params import Command, Params, Result
 
 OXD_ID = ("oxd_id",)
 

@@ -48,6 +48,11 @@ UNDERSTOOD = {
     "an empty object": (b"0002{}", [b"{}"]),
     "white space around": (b" \r\n" + _frame(NEIGHBOUR) + b"\n\t ", [NEIGHBOUR]),
     "padding that the length counts": (b"0006{}    ", [b"{}"]),
+    "a length that two objects share": (b'0014{"a":1}{"b":2}', [b'{"a":1}', b'{"b":2}']),
+    "a length that is right at an inner brace": (
+        _frame('{"n":{"\u00e9":1}}'.encode(), "0013"),
+        ['{"n":{"\u00e9":1}}'.encode()],
+    ),
     "three frames in one segment (row 28)": (
         _frame(NEIGHBOUR) + _frame(b"{}", "02") + b'{"a":1}',
         [NEIGHBOUR, b"{}", b'{"a":1}'],

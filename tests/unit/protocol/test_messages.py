@@ -7,14 +7,9 @@ import pytest
 
 from oxd_protocol.catalog import find_command
 from oxd_protocol.errors import CommandError, FramingError, ParamsError
-from oxd_protocol.messages import (
-    Params,
-    Request,
-    Response,
-    decode_object,
-    decode_params,
-    decode_request,
-)
+from oxd_protocol.json_text import decode_object
+from oxd_protocol.messages import Request, Response, decode_request
+from oxd_protocol.params import Params, decode_params
 from oxd_protocol.site import OxdIdResult
 from oxd_protocol.uma import Condition, Resource
 

@@ -13,14 +13,8 @@ import pytest
 from oxd_protocol.catalog import COMMANDS, find_command
 from oxd_protocol.errors import ERROR_CODES
 from oxd_protocol.framing import FrameReader
-from oxd_protocol.messages import (
-    Command,
-    Milliseconds,
-    Response,
-    decode_params,
-    decode_request,
-    encode_response,
-)
+from oxd_protocol.messages import Response, decode_request, encode_response
+from oxd_protocol.params import Command, Milliseconds, decode_params
 from oxd_protocol.site import SiteMetadata
 from oxd_protocol.uma import Resource
 

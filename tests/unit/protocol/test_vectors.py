@@ -10,7 +10,8 @@ import pytest
 from oxd_protocol.catalog import find_command
 from oxd_protocol.connection import CLOSED, Connection, Wait
 from oxd_protocol.errors import CommandError, FramingError
-from oxd_protocol.messages import Request, Response, decode_params, decode_request, encode_response
+from oxd_protocol.messages import Request, Response, decode_request, encode_response
+from oxd_protocol.params import decode_params
 
 VECTORS = Path(__file__).parents[3] / "protocol" / "vectors"
 
