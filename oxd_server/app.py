@@ -31,7 +31,6 @@ from oxd_server.op.key_store import KeyStore, load_key_store
 from oxd_server.op.tls import make_ssl_context
 from oxd_server.op.transport import Transport, TransportSettings
 from oxd_server.protection import Entrance, Guard
-from oxd_server.randomness import RandomBytes
 from oxd_server.routes import ROUTES, check_routes
 from oxd_server.services import DefaultSiteHolder, Services
 from oxd_server.sites import import_folder
@@ -114,16 +113,15 @@ async def serve(
         opened_store = open_store(_store_path(config), watch_interval=interval)
         async with opened_store as store, _open_op_client(config, now) as op:
             await _migrate(config, store, log)
-            random = RandomBytes()
             services = Services(
                 config=config,
                 default_site=DefaultSiteHolder(default_site),
                 store=store,
                 op=op,
-                states=await _make_states(config, store, random),
+                states=await _make_states(config, store),
                 key_store=await _load_key_store(config),
                 now=now,
-                random=random,
+                random=os.urandom,
                 site_locks=locks,
             )
             await _serve(services, signals, inherited, log, task_status)
@@ -201,11 +199,11 @@ async def _load_key_store(config: Config) -> KeyStore | None:
     return None if path is None else await trio.to_thread.run_sync(load_key_store, path, password)
 
 
-async def _make_states(config: Config, store: Store, random: Callable[[int], bytes]) -> States:
+async def _make_states(config: Config, store: Store) -> States:
     key = await store.secret(KEY_NAME, partial(os.urandom, KEY_BYTES))
     # A nonce lives as long as the state that it is derived from, so the shorter of the two settings counts.
     minutes = min(config.state_expiration_in_minutes, config.nonce_expiration_in_minutes)
-    return States(key, minutes * _SECONDS_PER_MINUTE, random)
+    return States(key, minutes * _SECONDS_PER_MINUTE, os.urandom)
 
 
 async def _serve(

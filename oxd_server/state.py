@@ -7,8 +7,9 @@ issued for another site, was tampered with or is too old is simply not a state. 
 job, which remembers ``LoginState.used_token`` until ``expires_at``.
 
 Layout, before base64url: version 1 byte, flags 1 byte, expiry 6 bytes (milliseconds since 1970), random 16 bytes,
-MAC 16 bytes. MAC, nonce and verifier are the parts of one BLAKE2b digest of all before the MAC and of the oxd_id, under
-the key and personalized for the purpose (RFC 7693): parts of a PRF's output say nothing of one another.
+MAC 16 bytes. The MAC is BLAKE2b of all before it and of the oxd_id; nonce and verifier are parts of BLAKE2b of the
+random bytes; both under the key and personalized for their use (RFC 7693). As the latter two depend on nothing else,
+they are made for several states at a time, which costs half as much.
 """
 
 import enum
@@ -19,9 +20,10 @@ from typing import Final
 
 import msgspec
 
+from oxd_server.op.authorization import pkce_challenge
 from oxd_server.op.base64url import decode_base64url, encode_base64url
 
-__all__ = ["KEY_BYTES", "KEY_NAME", "LoginState", "Purpose", "States"]
+__all__ = ["KEY_BYTES", "KEY_NAME", "IssuedState", "LoginState", "Purpose", "States"]
 
 KEY_BYTES: Final = 32
 KEY_NAME: Final = "state"
@@ -36,8 +38,8 @@ _RANDOM_BYTES: Final = 16
 _MAC_BYTES: Final = 16
 _NONCE_BYTES: Final = 16
 _VERIFIER_BYTES: Final = 32
-_END_OF_NONCE: Final = _MAC_BYTES + _NONCE_BYTES
 _SEALED_BYTES: Final = 1 + 1 + 6 + _RANDOM_BYTES
+_PREPARED: Final = 32
 _STATE_CHARACTERS: Final = 54  # 40 bytes in base64url without padding
 
 
@@ -48,20 +50,35 @@ class Purpose(enum.StrEnum):
     CLAIMS_GATHERING = "claims"
 
 
-class LoginState(msgspec.Struct, frozen=True):
-    """A state and what belongs to it. ``code_verifier`` is None when the request was made without PKCE."""
+class _Discreet(msgspec.Struct, frozen=True):
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(...)"
+
+    def __rich_repr__(self) -> list[tuple[str, str]]:  # msgspec's own would show every field
+        return []
+
+
+class IssuedState(_Discreet, frozen=True):
+    """What goes into a URL. ``code_challenge`` is None for a request without PKCE."""
 
     state: str
+    nonce: str
+    code_challenge: str | None
+
+
+class LoginState(_Discreet, frozen=True):
+    """What belongs to a state that came back. ``code_verifier`` is None if the request was made without PKCE."""
+
     nonce: str
     code_verifier: str | None
     used_token: bytes
     expires_at: float  # seconds since 1970
 
-    def __repr__(self) -> str:
-        return f"LoginState(expires_at={self.expires_at})"
 
-    def __rich_repr__(self) -> list[tuple[str, float]]:  # msgspec's own would show every field
-        return [("expires_at", self.expires_at)]
+class _Prepared(_Discreet, frozen=True):
+    random: bytes
+    nonce: str
+    code_challenge: str
 
 
 class States:
@@ -75,18 +92,23 @@ class States:
     def use_key(self, key: bytes) -> None:
         """Issue and open under this key from now on; what was issued under the one before opens no more."""
         self._key = key
-        size = _END_OF_NONCE + _VERIFIER_BYTES
-        self._keyed = {use: hashlib.blake2b(key=key, person=use.encode(), digest_size=size) for use in Purpose}
+        self._macs = {use: _keyed(key, use, _MAC_BYTES) for use in Purpose}
+        self._secrets = _keyed(key, "secrets", _NONCE_BYTES + _VERIFIER_BYTES)
+        self._prepared: list[_Prepared] = []
 
     def uses(self, key: bytes) -> bool:
         """Return whether this is the key in force."""
         return hmac.compare_digest(key, self._key)
 
-    def issue(self, oxd_id: str, now: float, *, pkce: bool, purpose: Purpose = Purpose.LOGIN) -> LoginState:
+    def issue(self, oxd_id: str, now: float, *, pkce: bool, purpose: Purpose = Purpose.LOGIN) -> IssuedState:
         """Return a new state for this site. ``now`` is in seconds since 1970."""
+        if not self._prepared:
+            self._prepared = self._prepare()
+        prepared = self._prepared.pop()
         head = _HEADS[pkce] + int((now + self._lifetime) * 1000)
-        sealed = head.to_bytes(8, "big") + self._random(_RANDOM_BYTES)
-        return _login_state(sealed, self._derive(sealed, oxd_id, purpose))
+        sealed = head.to_bytes(8, "big") + prepared.random
+        state = encode_base64url(sealed + self._mac(sealed, oxd_id, purpose))
+        return IssuedState(state, prepared.nonce, prepared.code_challenge if pkce else None)
 
     def open(self, state: str, oxd_id: str, now: float, purpose: Purpose = Purpose.LOGIN) -> LoginState | None:
         """Return what was issued with ``state``, None if it was not issued here for this site or has expired."""
@@ -95,26 +117,39 @@ class States:
         if raw is None:
             return None
         sealed, mac = raw[:_SEALED_BYTES], raw[_SEALED_BYTES:]
-        derived = self._derive(sealed, oxd_id, purpose)
-        if not hmac.compare_digest(mac, derived[:_MAC_BYTES]) or sealed[0] != _VERSION:
+        if not hmac.compare_digest(mac, self._mac(sealed, oxd_id, purpose)) or sealed[0] != _VERSION:
             return None
-        opened = _login_state(sealed, derived)
+        expires_at = int.from_bytes(sealed[2:8], "big") / 1000
         # One that expires later than any that is issued now is of a time from which the clock was set back.
-        return opened if now < opened.expires_at <= now + self._lifetime + _SET_BACK_SECONDS else None
+        if not now < expires_at <= now + self._lifetime + _SET_BACK_SECONDS:
+            return None
+        random = sealed[-_RANDOM_BYTES:]
+        nonce, verifier = self._derive(random)
+        return LoginState(nonce, verifier if sealed[1] & _WITH_PKCE else None, random, expires_at)
 
-    def _derive(self, sealed: bytes, oxd_id: str, purpose: Purpose) -> bytes:
-        digest = self._keyed[purpose].copy()  # it has read the key already
-        digest.update(sealed + oxd_id.encode())  # ``sealed`` always has the same length
-        return digest.digest()
+    def _prepare(self) -> list[_Prepared]:
+        random = self._random(_PREPARED * _RANDOM_BYTES)
+        pieces = [random[start : start + _RANDOM_BYTES] for start in range(0, len(random), _RANDOM_BYTES)]
+        derived = [(piece, *self._derive(piece)) for piece in pieces]
+        return [_Prepared(piece, nonce, pkce_challenge(verifier)) for piece, nonce, verifier in derived]
+
+    def _derive(self, random: bytes) -> tuple[str, str]:
+        """Return nonce and verifier."""
+        # 16 bytes of a PRF's output are as unguessable as the 128 bits that a state needs (RFC 6749, section 10.10);
+        # a verifier has 43 to 128 characters, letters and digits among them (RFC 7636, section 4.1), and these have 64.
+        derived = _digest(self._secrets, random)
+        return derived[:_NONCE_BYTES].hex(), derived[_NONCE_BYTES:].hex()
+
+    def _mac(self, sealed: bytes, oxd_id: str, purpose: Purpose) -> bytes:
+        return _digest(self._macs[purpose], sealed + oxd_id.encode())  # ``sealed`` always has the same length
 
 
-def _login_state(sealed: bytes, derived: bytes) -> LoginState:
-    # 16 bytes of a PRF's output are as unguessable as the 128 bits that a state needs (RFC 6749, section 10.10);
-    # a verifier has 43 to 128 characters, letters and digits among them (RFC 7636, section 4.1), and these have 64.
-    return LoginState(
-        encode_base64url(sealed + derived[:_MAC_BYTES]),
-        derived[_MAC_BYTES:_END_OF_NONCE].hex(),
-        derived[_END_OF_NONCE:].hex() if sealed[1] & _WITH_PKCE else None,
-        sealed[-_RANDOM_BYTES:],
-        int.from_bytes(sealed[2:8], "big") / 1000,
-    )
+def _keyed(key: bytes, use: str, size: int) -> "hashlib.blake2b":
+    """Return a MAC that has read its key already; a copy of it reads the message."""
+    return hashlib.blake2b(key=key, person=use.encode(), digest_size=size)
+
+
+def _digest(keyed: "hashlib.blake2b", message: bytes) -> bytes:
+    mac = keyed.copy()
+    mac.update(message)
+    return mac.digest()

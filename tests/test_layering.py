@@ -59,7 +59,7 @@ ALLOWED: dict[str, set[str]] = {
     "oxd_server.log": set(),
     "oxd_server.metrics": set(),
     "oxd_server.client": {"oxd_protocol"},
-    "oxd_server.state": {"oxd_server.op.base64url"},
+    "oxd_server.state": {"oxd_server.op.authorization", "oxd_server.op.base64url"},
     "oxd_server.sandbox": {"oxd_protocol", "oxd_server.http1", "oxd_server.client", "oxd_server.uma_rules"},
     "oxd_server.handlers": {
         "oxd_protocol",

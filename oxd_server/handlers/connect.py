@@ -25,7 +25,6 @@ from oxd_server.op.authorization import (
     add_login,
     authorization_url,
     check_authorization_response_iss,
-    pkce_challenge,
 )
 from oxd_server.op.base64url import encode_base64url
 from oxd_server.op.client_auth import ClientAuthMethod
@@ -68,8 +67,7 @@ async def get_authorization_url(services: Services, params: GetAuthorizationUrlP
     url = services.login_urls.get(
         site.oxd_id, (endpoint, site, asked), lambda: authorization_url(endpoint, _authorization_request(site, params))
     )
-    code_challenge = pkce_challenge(login.code_verifier) if login.code_verifier else None
-    return GetAuthorizationUrlResult(authorization_url=add_login(url, login.state, login.nonce, code_challenge))
+    return GetAuthorizationUrlResult(authorization_url=add_login(url, login.state, login.nonce, login.code_challenge))
 
 
 def _authorization_request(site: Site, params: GetAuthorizationUrlParams) -> AuthorizationRequest:

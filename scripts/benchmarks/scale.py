@@ -40,5 +40,5 @@ class Scale:
         return (*sizes, self.sites)
 
 
-FULL = Scale(requests=4000, rounds=5, sites=1_000_000)
+FULL = Scale(requests=4000, rounds=7, sites=1_000_000)
 QUICK = Scale(requests=1200, rounds=2, sites=100_000)

@@ -170,7 +170,7 @@ async def test_no_decision_is_kept(house: House) -> None:
 )
 async def test_an_rpt_that_cannot_be_introspected_is_an_error(fault: Fault | str, code: str) -> None:
     """If the server cannot say what an RPT is good for, nothing is granted and nothing is assumed."""
-    async with uma_house(timeout=0.3) as house:
+    async with uma_house(timeout=1.0) as house:
         rpt = house.authorization_server.issue_rpt(_permission(await _protect(house), "read"))
         house.authorization_server.fault(INTROSPECT, fault)
         assert (await _check(house, rpt=rpt))["error"] == code
@@ -207,7 +207,7 @@ async def test_a_pat_that_is_refused_again_is_not_renewed_again(house: House, st
 )
 async def test_denied_without_a_ticket(fault: Fault | str) -> None:
     """If no ticket can be had, even with a new PAT, access is denied without one, and the log says why."""
-    async with uma_house(timeout=0.3) as house:
+    async with uma_house(timeout=1.0) as house:
         await _protect(house)
         house.authorization_server.fault(TICKET, fault, fault)
         assert await _check(house) == {"access": "denied"}

@@ -175,7 +175,7 @@ async def test_a_failure_at_any_step_leaves_nothing_behind(
     step: str, good: int, fault: Fault | str, overwrite: bool
 ) -> None:
     """When the authorization server fails, nothing of the command stays, there or here; then it works."""
-    async with uma_house(timeout=0.3) as house:
+    async with uma_house(timeout=1.0) as house:
         server = house.authorization_server
         if overwrite:
             await _protect(house, OLD)
@@ -221,7 +221,7 @@ async def test_taking_back_survives_a_server_that_forgets(house: House, good: in
 )
 async def test_what_cannot_be_taken_back_is_named_in_the_log(step: str, fault: Fault | str) -> None:
     """If taking back fails as well, the old protection stands and nothing refers to what stayed behind."""
-    async with uma_house(timeout=0.3) as house:
+    async with uma_house(timeout=1.0) as house:
         await _protect(house, OLD)
         house.authorization_server.fault(REGISTER, None, "act and hang")
         house.authorization_server.fault(step, fault)
@@ -237,7 +237,7 @@ async def test_what_cannot_be_taken_back_is_named_in_the_log(step: str, fault: F
 @pytest.mark.parametrize("good", [0, 1, 2])
 async def test_old_resources_that_cannot_be_deleted_do_not_harm(good: int, fault: Fault | str) -> None:
     """The new protection is in force even if some of the old resources stay behind at the server."""
-    async with uma_house(timeout=0.3) as house:
+    async with uma_house(timeout=1.0) as house:
         await _protect(house)
         house.authorization_server.fault(DELETE, *[None] * good, fault)
         assert await _protect(house, OLD, overwrite=True) == {"oxd_id": OXD_ID}
