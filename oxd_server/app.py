@@ -33,7 +33,7 @@ from oxd_server.op.transport import Transport, TransportSettings
 from oxd_server.protection import Entrance, Guard
 from oxd_server.routes import ROUTES, check_routes
 from oxd_server.services import DefaultSiteHolder, Services
-from oxd_server.sites import import_folder
+from oxd_server.sites import WATCH_INTERVAL, import_folder
 from oxd_server.sockets import address_of, open_listeners
 from oxd_server.state import KEY_BYTES, KEY_NAME, States
 from oxd_server.store import Store, open_store
@@ -48,7 +48,6 @@ _SECONDS_PER_MINUTE: Final = 60
 _LOOPBACK: Final = ("127.0.0.1", "::1")
 _EVERYWHERE: Final = ("0.0.0.0", "::")  # noqa: S104 - asked for with localhost_only: false, and warned about
 _WRITE_TIMEOUT: Final = 30.0
-_WATCH_INTERVAL: Final = 0.005
 _THREADS: Final = 40
 _OTHER_FILES: Final = 64  # the store, the log, the listeners, name resolution
 
@@ -109,7 +108,7 @@ async def serve(
     receiver = trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
     with receiver as signals, _open_locks(config) as locks:
         # Other workers' changes count from the next command on; those from the command line may take a moment.
-        interval = _WATCH_INTERVAL if config.workers == 1 else 0.0
+        interval = WATCH_INTERVAL if config.workers == 1 else 0.0
         opened_store = open_store(_store_path(config), watch_interval=interval)
         async with opened_store as store, _open_op_client(config, now) as op:
             await _migrate(config, store, log)

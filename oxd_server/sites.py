@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import trio
 
@@ -22,7 +22,10 @@ from oxd_server.store import (
     open_store,
 )
 
-__all__ = ["export_sites", "import_folder", "import_sites", "list_sites", "remove_site", "show_site"]
+__all__ = ["WATCH_INTERVAL", "export_sites", "import_folder", "import_sites", "list_sites", "remove_site", "show_site"]
+
+WATCH_INTERVAL: Final = 0.005
+"""Seconds until a server that runs alone notices what is changed here; among workers a change counts at once."""
 
 _SECRETS = frozenset(
     {"client_secret", "client_registration_access_token", "id_token", "pat", "pat_refresh_token", "user_secret"}
@@ -45,6 +48,7 @@ async def remove_site(config: Config, oxd_id: str) -> None:
     """Forget one site. Raises ``StoreError``."""
     async with _open(config) as store:
         await store.remove(oxd_id)
+    await trio.sleep(WATCH_INTERVAL)  # now a server has seen it
 
 
 async def export_sites(config: Config, oxd_id: str | None) -> list[dict[str, Any]]:
@@ -64,7 +68,9 @@ async def import_sites(config: Config, nodes: Sequence[Mapping[str, Any]]) -> tu
     Raises ``StoreError`` when a site cannot be understood; then nothing is added.
     """
     async with open_store(config.store_path) as store:
-        return await _import(store, nodes)
+        counts = await _import(store, nodes)
+    await trio.sleep(WATCH_INTERVAL)  # now a server has seen them
+    return counts
 
 
 async def import_folder(store: Store, folder: Path) -> tuple[int, int]:
