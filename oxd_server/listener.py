@@ -104,6 +104,7 @@ class FrameListener:
             frame_timeout=self._limits.frame_timeout,
             idle_timeout=self._limits.idle_timeout,
         )
+        others_had_their_turn = True
         while not self._draining:
             event = connection.next_event(time.monotonic())
             if isinstance(event, bytes):
@@ -111,13 +112,15 @@ class FrameListener:
                 sent = wire.write(answer)
                 if sent < len(answer):
                     await wire.send(answer[sent:])
-                # The others have their turn before this peer's next frame, which mostly is here when they have had it.
                 # Nothing is cancelled here: if the listener drains, the loop ends.
                 await trio.lowlevel.cancel_shielded_checkpoint()
+                others_had_their_turn = True
             elif event is CLOSED:
                 return
             else:
-                data = wire.read()
+                # After that turn the peer's next frame mostly is here: waiting for it would cost more than a look.
+                data = wire.read() if others_had_their_turn else None
+                others_had_their_turn = False
                 if data is None:
                     data = await self._wait(wire, event.until)
                 if data is not None:

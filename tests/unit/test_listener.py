@@ -202,6 +202,31 @@ async def test_a_peer_that_does_not_read_is_dropped() -> None:
                 await trio.sleep(0.001)
 
 
+class Steps(trio.abc.Instrument):
+    """Counts how often a task that serves a connection had its turn."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def before_task_step(self, task: trio.lowlevel.Task) -> None:
+        self.count += "serve" in task.name
+
+
+async def test_a_flood_without_a_frame_gives_way_to_the_others() -> None:
+    """A peer whose bytes are always there, but never a frame, gets one read a turn: the others have theirs."""
+    reads, read_bytes = 12, 16_384
+    async with listening() as server:
+        stream = await server.connect()
+        await stream.send_all(frame("first"))
+        assert await names(stream, 1) == ["first"]
+        steps = Steps()
+        trio.lowlevel.add_instrument(steps)
+        await stream.send_all(b" " * reads * read_bytes + frame("second"))
+        assert await names(stream, 1) == ["second"]
+        trio.lowlevel.remove_instrument(steps)
+    assert steps.count >= reads
+
+
 async def test_without_room_for_a_connection_it_waits() -> None:
     """Where the process can open no more files the log says so, and who waits is served as soon as there is room."""
     with structlog.testing.capture_logs() as log:
