@@ -117,11 +117,11 @@ def frame(command: str, params: Mapping[str, Any]) -> str:
     return f"{len(body):04d}{body}"
 
 
-def http_request(command: str, params: Mapping[str, Any], *, keep: bool = True) -> str:
+def http_request(command: str, params: Mapping[str, Any], *, keep: bool = True, token: str = "bench") -> str:
     """Return a command as the HTTPS front takes it."""
     body = json.dumps(params)
     return (
-        f"POST /{command.replace('_', '-')} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer bench\r\n"
+        f"POST /{command.replace('_', '-')} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n"
         f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
         f"Connection: {'keep-alive' if keep else 'close'}\r\n\r\n{body}"
     )

@@ -19,6 +19,16 @@ class Scale:
         return max(self.requests // 3, 10)
 
     @property
+    def requests_over_https(self) -> int:
+        """Per run, over TLS connections that are kept open."""
+        return max(self.requests // 4, 10)
+
+    @property
+    def requests_with_a_handshake(self) -> int:
+        """Per run, with a TLS connection for each."""
+        return max(self.requests // 20, 10)
+
+    @property
     def requests_to_the_op(self) -> int:
         """Per run, of commands for which the server asks the OP."""
         return max(self.requests // 20, 10)
@@ -40,5 +50,5 @@ class Scale:
         return (*sizes, self.sites)
 
 
-FULL = Scale(requests=4000, rounds=7, sites=1_000_000)
-QUICK = Scale(requests=1200, rounds=2, sites=100_000)
+FULL = Scale(requests=4000, rounds=5, sites=1_000_000)
+QUICK = Scale(requests=900, rounds=2, sites=100_000)

@@ -59,10 +59,14 @@ async def at_once(rp: Rp, op: FaultyOp, path: str, commands: list[tuple[str, dic
 
 @asynccontextmanager
 async def restarted(start_server: StartServer, rp: Rp) -> AsyncIterator[ServerProcess]:
-    """The server started again: it has its sites, but nothing of the OP in its caches."""
+    """The server started again: it has its sites, but nothing of the OP in its caches.
+
+    The site has been looked up once: no later command has to wait for the disk while others overtake it.
+    """
     await rp.server.terminate()
     async with start_server() as again:
         rp.server = again
+        await rp.stored()
         yield again
 
 
