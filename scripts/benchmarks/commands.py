@@ -89,8 +89,8 @@ def _https_cases(world: World) -> list[Case]:
     setup = call(world.server.port, "setup_client", op_host=world.issuer, **SITE)
     client = {name: setup[name] for name in ("client_id", "client_secret")}
     token = call(world.server.port, "get_client_token", op_host=world.issuer, **client)["access_token"]
-    with_token = {"params": {"oxd_id": setup["oxd_id"]}, "token": token}
-    return [replace(case, **with_token) if case.command == "get_rp" else case for case in _cases(world)]
+    get_rp = Case("get_rp (asks the OP)", "get_rp", {"oxd_id": setup["oxd_id"]}, token=token)
+    return [get_rp if case.command == "get_rp" else case for case in _cases(world)]
 
 
 def measure_commands(world: World, scale: Scale) -> Iterator[Row]:

@@ -49,7 +49,7 @@ def repository_files() -> list[Path]:
 def test_the_patterns_find_what_they_are_for(pattern: re.Pattern[bytes], sample: bytes) -> None:
     """Each pattern matches a sample of what it must find, and leaves a path of the product alone."""
     assert pattern.search(sample)
-    assert not pattern.search(b"/etc/oxd-server/oxd-conf.json ./work/x https://op.example.org/home/ada/")
+    assert not pattern.search(b"/etc/oxd-server/oxd-conf.json ./root/x https://op.example.org/home/ada/")
 
 
 @pytest.mark.parametrize("pattern", [MACHINE_PATHS, REGISTRIES], ids=["machine paths", "registries"])
