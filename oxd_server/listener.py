@@ -17,7 +17,7 @@ import trio
 from oxd_protocol.connection import CLOSED, Connection
 from oxd_protocol.errors import CommandError, FramingError
 from oxd_protocol.messages import Response, decode_request, encode_response, error_response
-from oxd_server.sockets import accept_waiting, is_full
+from oxd_server.sockets import accept_waiting
 
 __all__ = ["CommandHandler", "FrameListener", "ListenerLimits"]
 
@@ -66,8 +66,6 @@ class FrameListener:
                     for connection in accept_waiting(listener):
                         nursery.start_soon(self.serve, connection)
                 except OSError as error:
-                    if not is_full(error):
-                        raise
                     self._log.error("No connection can be accepted for now.", reason=str(error))
                     await trio.sleep(_FULL_SECONDS)
 

@@ -10,7 +10,7 @@ from typing import Final
 
 import trio
 
-__all__ = ["accept_waiting", "address_of", "as_trio_listeners", "is_full", "open_listeners"]
+__all__ = ["accept_waiting", "address_of", "as_trio_listeners", "open_listeners"]
 
 _BACKLOG: Final = 1024
 _ACCEPTED_AT_ONCE: Final = 16  # so that several workers get their share
@@ -65,7 +65,7 @@ def accept_waiting(listener: socket.socket) -> Iterator[socket.socket]:
     """Yield some of the connections that wait to be accepted, non-blocking.
 
     One that failed before it could be accepted is passed over (accept(2), "Error handling"). Raises ``OSError`` when
-    there is no room for more; see ``is_full``.
+    the process or the machine can open no more sockets for now, and for nothing else.
     """
     for _ in range(_ACCEPTED_AT_ONCE):
         try:
@@ -73,16 +73,11 @@ def accept_waiting(listener: socket.socket) -> Iterator[socket.socket]:
         except BlockingIOError:
             return
         except OSError as error:
-            if is_full(error):
+            if error.errno in _FULL:
                 raise
             continue
         connection.setblocking(False)
         yield connection
-
-
-def is_full(error: OSError) -> bool:
-    """Return whether it says that the process or the machine can open no more sockets for now."""
-    return error.errno in _FULL
 
 
 def address_of(listener: socket.socket) -> tuple[str, int]:

@@ -15,6 +15,7 @@ from .discovery import ProviderMetadata
 from .errors import IssuerMismatch, ParameterRefused
 
 _UNRESERVED = re.compile(r"[A-Za-z0-9._~-]*")
+_CODE_VERIFIER = re.compile(r"[A-Za-z0-9._~-]{43,128}")
 
 PROTOCOL_PARAMETERS = frozenset(
     {
@@ -132,7 +133,13 @@ def _percent_encoded(text: str) -> str:
 
 
 def pkce_challenge(code_verifier: str) -> str:
-    """The S256 code challenge (RFC 7636 section 4.2)."""
+    """The S256 code challenge (RFC 7636 section 4.2).
+
+    Raises:
+        ValueError: the verifier is not 43 to 128 of the allowed characters (section 4.1).
+    """
+    if not _CODE_VERIFIER.fullmatch(code_verifier):
+        raise ValueError("a code_verifier has 43 to 128 characters of A-Z a-z 0-9 - . _ ~")
     return encode_base64url(hashlib.sha256(code_verifier.encode("ascii")).digest())
 
 

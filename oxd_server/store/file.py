@@ -265,7 +265,6 @@ class FileStore:
             self._closed = True
             async with self._committing:
                 await self._commit_waiting()
-            self._clear()  # what is not cached has to be read, and that is refused now
             connections = [*self._idle_readers, self._watch.connection, self._writer]
             self._idle_readers.clear()
             for connection in connections:  # the last one folds the write-ahead log back into the file
@@ -278,6 +277,7 @@ class FileStore:
 
         A value that is there is returned without a checkpoint: a command has plenty around it.
         """
+        self._check_open()
         if self._checking or self._watch.changed():
             if self._commit_under_way:  # was it ours? `_commit_waiting` finds out; until then only the disk knows
                 return await self._read(read, oxd_id)

@@ -108,6 +108,13 @@ def test_pkce_example():
     assert pkce_challenge(verifier) == "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"
 
 
+@pytest.mark.parametrize("verifier", ["a" * 42, "a" * 129, "a" * 42 + "+", "a" * 42 + "\n", "a" * 43 + "\n"])
+def test_pkce_verifier_that_is_none(verifier):
+    """A verifier of another length or with other characters is refused."""
+    with pytest.raises(ValueError, match="43 to 128"):
+        pkce_challenge(verifier)
+
+
 def test_issuer_of_the_response():
     """The iss of an authorization response is compared to the letter where the caller gives it."""
     metadata = ProviderMetadata(issuer="https://op.example")
