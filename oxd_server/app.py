@@ -20,24 +20,24 @@ import structlog
 import trio
 
 from oxd_server import __version__
+from oxd_server.admin import WATCH_INTERVAL, import_folder
 from oxd_server.config import Config, ConfigError, load_default_site
-from oxd_server.dispatch import Dispatcher
-from oxd_server.https_front import HttpsFront, make_certificate, open_https_front, open_https_listeners
-from oxd_server.listener import CommandHandler, FrameListener, ListenerLimits
-from oxd_server.locks import KeyedLocks, ProcessLocks
-from oxd_server.metrics import raise_open_files, report_on_signal
-from oxd_server.op.client import OpClient
+from oxd_server.dispatch.dispatcher import Dispatcher
+from oxd_server.dispatch.guard import Entrance, Guard
+from oxd_server.dispatch.routes import ROUTES, check_routes
+from oxd_server.entrances.https import HttpsFront, make_certificate, open_https_front, open_https_listeners
+from oxd_server.entrances.sockets import address_of, open_listeners
+from oxd_server.entrances.tcp import CommandHandler, FrameListener, ListenerLimits
+from oxd_server.op.context import OpContext
 from oxd_server.op.key_store import KeyStore, load_key_store
 from oxd_server.op.tls import make_ssl_context
 from oxd_server.op.transport import Transport, TransportSettings
-from oxd_server.protection import Entrance, Guard
-from oxd_server.routes import ROUTES, check_routes
-from oxd_server.services import DefaultSiteHolder, Services
-from oxd_server.sites import WATCH_INTERVAL, import_folder
-from oxd_server.sockets import address_of, open_listeners
-from oxd_server.state import KEY_BYTES, KEY_NAME, States
+from oxd_server.process.figures import raise_open_files, report_on_signal
+from oxd_server.process.workers import Inherited, Supervisor, listeners_of, stop_with_supervisor
+from oxd_server.rp.login_state import KEY_BYTES, KEY_NAME, States
+from oxd_server.rp.services import DefaultSiteHolder, Services
 from oxd_server.store import Store, open_store
-from oxd_server.workers import Inherited, Supervisor, listeners_of, stop_with_supervisor
+from oxd_server.sync.locks import KeyedLocks, ProcessLocks
 
 __all__ = ["Running", "serve", "supervise"]
 
@@ -110,7 +110,7 @@ async def serve(
         # Other workers' changes count from the next command on; those from the command line may take a moment.
         interval = WATCH_INTERVAL if config.workers == 1 else 0.0
         opened_store = open_store(_store_path(config), watch_interval=interval)
-        async with opened_store as store, _open_op_client(config, now) as op:
+        async with opened_store as store, _open_op_context(config, now) as op:
             await _migrate(config, store, log)
             services = Services(
                 config=config,
@@ -165,7 +165,7 @@ async def _migrate(config: Config, store: Store, log: structlog.stdlib.BoundLogg
 
 
 @asynccontextmanager
-async def _open_op_client(config: Config, now: Callable[[], float]) -> AsyncIterator[OpClient]:
+async def _open_op_context(config: Config, now: Callable[[], float]) -> AsyncIterator[OpContext]:
     context = await trio.to_thread.run_sync(
         partial(
             make_ssl_context,
@@ -185,7 +185,7 @@ async def _open_op_client(config: Config, now: Callable[[], float]) -> AsyncIter
         plain_http_hosts=frozenset(config.allow_http_op_hosts),
     )
     async with Transport(settings) as transport:
-        yield OpClient.over(
+        yield OpContext.over(
             transport,
             clock=now,
             discovery_lifetime=config.discovery_cache_expiration_in_minutes * _SECONDS_PER_MINUTE,

@@ -176,7 +176,7 @@ def _add_config(parser: argparse.ArgumentParser) -> None:
 def _serve(options: argparse.Namespace) -> int:
     # Imported late: the other subcommands start faster without the whole server.
     from oxd_server.app import serve, supervise
-    from oxd_server.workers import inherited_from
+    from oxd_server.process.workers import inherited_from
 
     config = load_config(options.config)
     configure_logging(config.log_level, config.log_format, sys.stderr)
@@ -198,7 +198,7 @@ def _check_config(options: argparse.Namespace) -> int:
 
 
 def _sites_list(options: argparse.Namespace) -> int:
-    from oxd_server.sites import list_sites
+    from oxd_server.admin import list_sites
 
     sites = trio.run(list_sites, _config_of_sites(options))
     print("oxd_id  client_name")
@@ -208,14 +208,14 @@ def _sites_list(options: argparse.Namespace) -> int:
 
 
 def _sites_show(options: argparse.Namespace) -> int:
-    from oxd_server.sites import show_site
+    from oxd_server.admin import show_site
 
     _print_json(trio.run(show_site, _config_of_sites(options), options.oxd_id), sys.stdout)
     return 0
 
 
 def _sites_remove(options: argparse.Namespace) -> int:
-    from oxd_server.sites import remove_site
+    from oxd_server.admin import remove_site
 
     trio.run(remove_site, _config_of_sites(options), options.oxd_id)
     print(f"Removed {options.oxd_id}.")
@@ -223,14 +223,14 @@ def _sites_remove(options: argparse.Namespace) -> int:
 
 
 def _sites_export(options: argparse.Namespace) -> int:
-    from oxd_server.sites import export_sites
+    from oxd_server.admin import export_sites
 
     _print_json(trio.run(export_sites, _config_of_sites(options), options.oxd_id), sys.stdout)
     return 0
 
 
 def _sites_import(options: argparse.Namespace) -> int:
-    from oxd_server.sites import import_sites
+    from oxd_server.admin import import_sites
 
     try:
         nodes = json.loads(options.file.read_text("utf-8-sig"))
@@ -264,7 +264,7 @@ def _keys_public(options: argparse.Namespace) -> int:
 
 
 def _call(options: argparse.Namespace) -> int:
-    from oxd_server.client import OxdClient, OxdUnreachable
+    from oxd_server.oxd_client import OxdClient, OxdUnreachable
 
     try:
         params = json.loads(options.params)

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from oxd_protocol.catalog import COMMANDS
-from oxd_server import routes
-from oxd_server.routes import NOT_YET, ROUTES, check_routes
+from oxd_server.dispatch import routes
+from oxd_server.dispatch.routes import NOT_YET, ROUTES, check_routes
 
 README = Path(__file__).parents[1] / "protocol" / "README.md"
 SUPPORTED = {command.name for command in COMMANDS if command.unsupported is None}

@@ -36,8 +36,8 @@ from oxd_server.op.jose import allowed_algorithms
 from oxd_server.op.logout import end_session_url
 from oxd_server.op.tokens import TokenAnswer, exchange_code, refresh_tokens
 from oxd_server.op.userinfo import get_userinfo, userinfo_expectations
-from oxd_server.services import Refresh, Services
-from oxd_server.state import LoginState
+from oxd_server.rp.login_state import LoginState
+from oxd_server.rp.services import Refresh, Services
 from oxd_server.store.base import ChangeSession, Site, SiteSession
 
 __all__ = [

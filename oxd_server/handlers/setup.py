@@ -13,14 +13,14 @@ from oxd_protocol.site import (
     SetupClientParams,
     SetupClientResult,
 )
-from oxd_server.handlers.registration import keep, new_oxd_id, with_client
+from oxd_server.dispatch.guard import SCOPE
 from oxd_server.handlers.site import new_site
+from oxd_server.handlers.undo import keep, new_oxd_id, with_client
 from oxd_server.op.client_auth import ClientAuthMethod, ClientCredentials
 from oxd_server.op.introspection import introspect_token, scopes_of
 from oxd_server.op.jose import ALGORITHMS
 from oxd_server.op.tokens import request_client_token
-from oxd_server.protection import SCOPE
-from oxd_server.services import Services
+from oxd_server.rp.services import Services
 from oxd_server.store.base import Site
 
 __all__ = ["get_client_token", "introspect_access_token", "setup_client"]

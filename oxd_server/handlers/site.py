@@ -19,16 +19,16 @@ from oxd_protocol.site import (
     SiteMetadata,
     UpdateSiteParams,
 )
-from oxd_server.clients import as_answered, known_metadata, metadata_of
 from oxd_server.config import DefaultSite
-from oxd_server.handlers.registration import check_key, keep, new_oxd_id, with_client
+from oxd_server.dispatch.guard import check_token_with
+from oxd_server.handlers.undo import check_key, keep, new_oxd_id, with_client
 from oxd_server.op.client_auth import ClientAuthMethod
 from oxd_server.op.discovery import normalize_op_host
 from oxd_server.op.errors import OpErrorResponse
 from oxd_server.op.jose import ALGORITHMS
 from oxd_server.op.registration import RegistrationAnswer, delete_client, update_client
-from oxd_server.protection import check_token_with
-from oxd_server.services import Services
+from oxd_server.rp.services import Services
+from oxd_server.rp.site_as_client import as_answered, known_metadata, metadata_of
 from oxd_server.store.base import Site, SiteNotFound
 from oxd_server.store.exchange import export_site
 

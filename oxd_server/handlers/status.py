@@ -16,7 +16,7 @@ from oxd_server.handlers.connect import expectations, issued_together, response_
 from oxd_server.op.errors import IdTokenCheck, IdTokenError
 from oxd_server.op.id_token import Expectations, IdToken, Unchecked
 from oxd_server.op.id_token_check import check_id_token
-from oxd_server.services import Services
+from oxd_server.rp.services import Services
 
 __all__ = ["access_token_status", "id_token_status", "validate"]
 

@@ -30,11 +30,10 @@ from oxd_server.op.uma import (
 )
 from oxd_server.op.uma import introspect_rpt as introspect_rpt_at_as
 from oxd_server.op.uma_discovery import UmaMetadata
-from oxd_server.pat import ProtectionApi
-from oxd_server.services import Services
-from oxd_server.state import LoginState, Purpose
-from oxd_server.store.base import Site, UmaResource
-from oxd_server.uma_rules import (
+from oxd_server.rp.login_state import LoginState, Purpose
+from oxd_server.rp.pat import ProtectionApi
+from oxd_server.rp.services import Services
+from oxd_server.rp.uma_rules import (
     InvalidScopeExpression,
     find_resource,
     is_sufficient,
@@ -43,6 +42,7 @@ from oxd_server.uma_rules import (
     ticket_scopes,
     usable_scopes,
 )
+from oxd_server.store.base import Site, UmaResource
 
 __all__ = [
     "introspect_rpt",

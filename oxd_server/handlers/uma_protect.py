@@ -24,16 +24,16 @@ from oxd_server.op.uma import (
     update_resource,
 )
 from oxd_server.op.uma_discovery import UmaMetadata
-from oxd_server.pat import ProtectionApi
-from oxd_server.services import Services
-from oxd_server.store.base import Site, SiteNotFound, StoreError, UmaResource
-from oxd_server.uma_rules import (
+from oxd_server.rp.pat import ProtectionApi
+from oxd_server.rp.services import Services
+from oxd_server.rp.uma_rules import (
     InvalidScopeExpression,
     normalized_method,
     parse_scope_expression,
     repeated_method,
     resource_name,
 )
+from oxd_server.store.base import Site, SiteNotFound, StoreError, UmaResource
 
 __all__ = ["uma_rs_protect"]
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from .errors import OpErrorResponse, OpInvalidResponse
+from oxd_server.op.errors import OpErrorResponse, OpInvalidResponse
 
 MAX_SECONDS = 10**12
 

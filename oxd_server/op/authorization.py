@@ -10,9 +10,9 @@ from urllib.parse import quote
 
 import msgspec
 
-from .base64url import encode_base64url
-from .discovery import ProviderMetadata
-from .errors import IssuerMismatch, ParameterRefused
+from oxd_server.op.base64url import encode_base64url
+from oxd_server.op.discovery import ProviderMetadata
+from oxd_server.op.errors import IssuerMismatch, ParameterRefused
 
 _UNRESERVED = re.compile(r"[A-Za-z0-9._~-]*")
 _CODE_VERIFIER = re.compile(r"[A-Za-z0-9._~-]{43,128}")

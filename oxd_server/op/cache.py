@@ -8,8 +8,9 @@ from collections.abc import Awaitable, Callable, Hashable, Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from .errors import OpBusy, OpErrorResponse, OpUnreachable
-from .single_flight import SingleFlight
+from oxd_server.op.errors import OpBusy, OpErrorResponse, OpUnreachable
+from oxd_server.sync.busy import TooBusy
+from oxd_server.sync.single_flight import SingleFlight
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -75,7 +76,10 @@ class RefreshingCache(Generic[K, V]):
             self._keep(key, fetched)
             return fetched.value
 
-        return await self._flights.run(key, fetch_and_keep)
+        try:
+            return await self._flights.run(key, fetch_and_keep)
+        except TooBusy as busy:
+            raise OpBusy(str(busy)) from None
 
     def _keep(self, key: K, fetched: Fetched[V]) -> None:
         fresh_until = self._clock() + fetched.lifetime

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from urllib.parse import quote_plus
 
-from .base64url import encode_base64url
-from .errors import ClientAuthenticationError, ClientSecretExpired, IdTokenError, MalformedToken
-from .jose import ALGORITHMS, AnyKey, secret_signing_key, sign_token
-from .key_store import KeyStore
+from oxd_server.op.base64url import encode_base64url
+from oxd_server.op.errors import ClientAuthenticationError, ClientSecretExpired, IdTokenError, MalformedToken
+from oxd_server.op.jose import ALGORITHMS, AnyKey, secret_signing_key, sign_token
+from oxd_server.op.key_store import KeyStore
 
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 ASSERTION_LIFETIME = 120

@@ -6,10 +6,10 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from .answer import Answer
-from .errors import InvalidOpHost, OpMetadataMissing
-from .metadata_cache import DEFAULT_LIFETIME, MetadataCache
-from .transport import Transport
+from oxd_server.op.answer import Answer
+from oxd_server.op.errors import InvalidOpHost, OpMetadataMissing
+from oxd_server.op.metadata_cache import DEFAULT_LIFETIME, MetadataCache
+from oxd_server.op.transport import Transport
 
 WELL_KNOWN = "/.well-known/openid-configuration"
 STEP = "discovery"

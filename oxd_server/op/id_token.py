@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
-from .base64url import encode_base64url
-from .errors import IdTokenCheck, IdTokenError
-from .jose import Algorithm, KeySet, verify_token
+from oxd_server.op.base64url import encode_base64url
+from oxd_server.op.errors import IdTokenCheck, IdTokenError
+from oxd_server.op.jose import Algorithm, KeySet, verify_token
 
 DEFAULT_LEEWAY = 60.0
 MAX_SECONDS = 10**15

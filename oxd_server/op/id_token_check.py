@@ -1,12 +1,12 @@
 """The validation of an id_token with the keys that the OP publishes now."""
 
-from .client import OpClient
-from .discovery import ProviderMetadata, required
-from .id_token import Expectations, IdToken, validate_id_token
-from .jose import KeySet, needs_key_set
+from oxd_server.op.context import OpContext
+from oxd_server.op.discovery import ProviderMetadata, required
+from oxd_server.op.id_token import Expectations, IdToken, validate_id_token
+from oxd_server.op.jose import KeySet, needs_key_set
 
 
-async def check_id_token(op: OpClient, metadata: ProviderMetadata, token: str, expected: Expectations) -> IdToken:
+async def check_id_token(op: OpContext, metadata: ProviderMetadata, token: str, expected: Expectations) -> IdToken:
     """The id_token if it is valid. An unknown key or a bad signature makes us fetch the OP's keys once more.
 
     Raises:

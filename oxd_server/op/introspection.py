@@ -2,16 +2,16 @@
 
 from collections.abc import Mapping
 
-from .answer import Answer
-from .client import OpClient
-from .client_auth import ClientCredentials, bearer_header
-from .discovery import ProviderMetadata, required
+from oxd_server.op.answer import Answer
+from oxd_server.op.client_auth import ClientCredentials, bearer_header
+from oxd_server.op.context import OpContext
+from oxd_server.op.discovery import ProviderMetadata, required
 
 STEP = "introspection"
 
 
 async def introspect_token(
-    op: OpClient,
+    op: OpContext,
     metadata: ProviderMetadata,
     authorization: ClientCredentials | str,
     token: str,

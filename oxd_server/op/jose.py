@@ -15,9 +15,9 @@ from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, OctKey, OKPKey, RSAKey
 from joserfc.jws import JWSRegistry
 
-from .answer import decode_json_object
-from .base64url import decode_base64url, encode_base64url
-from .errors import IdTokenCheck, IdTokenError
+from oxd_server.op.answer import decode_json_object
+from oxd_server.op.base64url import decode_base64url, encode_base64url
+from oxd_server.op.errors import IdTokenCheck, IdTokenError
 
 JwkKey = RSAKey | ECKey | OKPKey
 AnyKey = JwkKey | OctKey

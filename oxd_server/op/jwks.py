@@ -7,12 +7,12 @@ from collections import deque
 from collections.abc import Callable
 from typing import TypeVar
 
-from .answer import Answer
-from .cache import Fetched, RefreshingCache, lifetime_of
-from .errors import IdTokenCheck, IdTokenError, OpErrorResponse, OpInvalidResponse, OpUnreachable
-from .jose import KeySet, parse_key_set
-from .metadata_cache import DEFAULT_LIFETIME
-from .transport import Transport
+from oxd_server.op.answer import Answer
+from oxd_server.op.cache import Fetched, RefreshingCache, lifetime_of
+from oxd_server.op.errors import IdTokenCheck, IdTokenError, OpErrorResponse, OpInvalidResponse, OpUnreachable
+from oxd_server.op.jose import KeySet, parse_key_set
+from oxd_server.op.metadata_cache import DEFAULT_LIFETIME
+from oxd_server.op.transport import Transport
 
 T = TypeVar("T")
 

@@ -6,7 +6,7 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import pkcs12
 
-from .errors import KeyFileError
+from oxd_server.op.errors import KeyFileError
 
 MAX_KEY_FILE_BYTES = 10 * 1024 * 1024
 JKS_MAGIC = (b"\xfe\xed\xfe\xed", b"\xce\xce\xce\xce")

@@ -23,10 +23,10 @@ from cryptography.hazmat.primitives.serialization import (
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, OKPKey, RSAKey
 
-from .answer import decode_json_object
-from .errors import ClientAuthenticationError, KeyFileError
-from .jose import ALGORITHMS, Algorithm, JwkKey
-from .key_files import is_pem, load_pkcs12, read_key_file
+from oxd_server.op.answer import decode_json_object
+from oxd_server.op.errors import ClientAuthenticationError, KeyFileError
+from oxd_server.op.jose import ALGORITHMS, Algorithm, JwkKey
+from oxd_server.op.key_files import is_pem, load_pkcs12, read_key_file
 
 PrivateKey = RSAPrivateKey | EllipticCurvePrivateKey | Ed25519PrivateKey
 

@@ -1,6 +1,6 @@
 """The logout request as a URL. Pure. Specification: OpenID Connect RP-Initiated Logout 1.0."""
 
-from .authorization import add_query
+from oxd_server.op.authorization import add_query
 
 
 def end_session_url(

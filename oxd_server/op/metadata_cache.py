@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-from .answer import Answer
-from .cache import Fetched, RefreshingCache, lifetime_of
-from .transport import Transport
+from oxd_server.op.answer import Answer
+from oxd_server.op.cache import Fetched, RefreshingCache, lifetime_of
+from oxd_server.op.transport import Transport
 
 V = TypeVar("V")
 

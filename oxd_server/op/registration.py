@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from .answer import Answer, seconds_member, text_member
-from .client import OpClient
-from .client_auth import bearer_header
-from .discovery import ProviderMetadata, required
+from oxd_server.op.answer import Answer, seconds_member, text_member
+from oxd_server.op.client_auth import bearer_header
+from oxd_server.op.context import OpContext
+from oxd_server.op.discovery import ProviderMetadata, required
 
 Texts = tuple[str, ...]
 
@@ -100,7 +100,7 @@ _NOT_METADATA = frozenset(
 
 
 async def register_client(
-    op: OpClient, metadata: ProviderMetadata, client: ClientMetadata, *, initial_access_token: str | None = None
+    op: OpContext, metadata: ProviderMetadata, client: ClientMetadata, *, initial_access_token: str | None = None
 ) -> RegistrationAnswer:
     """Register a new client (Dynamic Registration 1.0 section 3.1, RFC 7591 section 3.1).
 
@@ -115,7 +115,7 @@ async def register_client(
 
 
 async def read_client(
-    op: OpClient, client_id: str, registration_client_uri: str, registration_access_token: str
+    op: OpContext, client_id: str, registration_client_uri: str, registration_access_token: str
 ) -> RegistrationAnswer:
     """The client as the OP has it (RFC 7592 section 2.1).
 
@@ -128,7 +128,7 @@ async def read_client(
 
 
 async def update_client(
-    op: OpClient,
+    op: OpContext,
     client_id: str,
     registration_client_uri: str,
     registration_access_token: str,
@@ -155,7 +155,7 @@ async def update_client(
     return _same_client(answer, process_registration(answer, 200), client_id)
 
 
-async def delete_client(op: OpClient, registration_client_uri: str, registration_access_token: str) -> None:
+async def delete_client(op: OpContext, registration_client_uri: str, registration_access_token: str) -> None:
     """Delete the client at the OP (RFC 7592 section 2.3).
 
     Raises:

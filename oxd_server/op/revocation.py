@@ -1,15 +1,15 @@
 """Telling the OP that a token is no longer needed. Specification: RFC 7009."""
 
-from .answer import Answer
-from .client import OpClient
-from .client_auth import ClientCredentials
-from .discovery import ProviderMetadata, required
+from oxd_server.op.answer import Answer
+from oxd_server.op.client_auth import ClientCredentials
+from oxd_server.op.context import OpContext
+from oxd_server.op.discovery import ProviderMetadata, required
 
 STEP = "revocation"
 
 
 async def revoke_token(
-    op: OpClient,
+    op: OpContext,
     metadata: ProviderMetadata,
     credentials: ClientCredentials,
     token: str,

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from .errors import KeyFileError
-from .key_files import is_pem, load_pkcs12, pkcs12_certificates, read_key_file
+from oxd_server.op.errors import KeyFileError
+from oxd_server.op.key_files import is_pem, load_pkcs12, pkcs12_certificates, read_key_file
 
 
 def make_ssl_context(

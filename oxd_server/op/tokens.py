@@ -6,10 +6,10 @@ Specification: RFC 6749 sections 4.1.3, 4.4, 5 and 6; OpenID Connect Core 1.0 se
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from .answer import Answer, seconds_member, text_member
-from .client import OpClient
-from .client_auth import ClientCredentials
-from .discovery import ProviderMetadata, required
+from oxd_server.op.answer import Answer, seconds_member, text_member
+from oxd_server.op.client_auth import ClientCredentials
+from oxd_server.op.context import OpContext
+from oxd_server.op.discovery import ProviderMetadata, required
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +25,7 @@ class TokenAnswer:
 
 
 async def exchange_code(
-    op: OpClient,
+    op: OpContext,
     metadata: ProviderMetadata,
     credentials: ClientCredentials,
     *,
@@ -45,7 +45,7 @@ async def exchange_code(
 
 
 async def refresh_tokens(
-    op: OpClient,
+    op: OpContext,
     metadata: ProviderMetadata,
     credentials: ClientCredentials,
     *,
@@ -64,7 +64,7 @@ async def refresh_tokens(
 
 
 async def request_client_token(
-    op: OpClient, metadata: ProviderMetadata, credentials: ClientCredentials, *, scope: str | None = None
+    op: OpContext, metadata: ProviderMetadata, credentials: ClientCredentials, *, scope: str | None = None
 ) -> TokenAnswer:
     """A token for the client itself (RFC 6749 section 4.4).
 
@@ -78,7 +78,7 @@ async def request_client_token(
 
 
 async def request_tokens(
-    op: OpClient,
+    op: OpContext,
     metadata: ProviderMetadata,
     credentials: ClientCredentials,
     form: Mapping[str, str],

@@ -21,10 +21,10 @@ import msgspec
 import trio
 
 from oxd_server import __version__
-
-from .answer import Answer
-from .errors import OpHostRefused, OpInvalidResponse, OpUnreachable
-from .host_slots import HostSlots
+from oxd_server.op.answer import Answer
+from oxd_server.op.errors import OpBusy, OpHostRefused, OpInvalidResponse, OpUnreachable
+from oxd_server.sync.busy import TooBusy
+from oxd_server.sync.host_slots import HostSlots
 
 USER_AGENT = f"oxd-server/{__version__}"
 
@@ -167,8 +167,11 @@ class Transport:
             content = msgspec.json.encode(json)
             head["content-type"] = "application/json"
         with trio.move_on_after(self._settings.total_timeout):
-            async with nullcontext() if shared else self._slots.hold(target.host):
-                return await exchange.run(self._http, method, head, content)
+            try:
+                async with nullcontext() if shared else self._slots.hold(target.host):
+                    return await exchange.run(self._http, method, head, content)
+            except TooBusy as busy:
+                raise OpBusy(str(busy)) from None
         raise OpUnreachable(target.host, step, "no complete answer in time")
 
 

@@ -10,15 +10,15 @@ from urllib.parse import quote, unquote
 
 import msgspec
 
-from .answer import Answer, text_member
-from .authorization import add_query
-from .client import OpClient
-from .client_auth import ClientCredentials, bearer_header
-from .discovery import ProviderMetadata, required
-from .errors import MalformedToken
-from .introspection import introspect_token
-from .tokens import process_token_answer, request_tokens
-from .uma_discovery import UmaMetadata
+from oxd_server.op.answer import Answer, text_member
+from oxd_server.op.authorization import add_query
+from oxd_server.op.client_auth import ClientCredentials, bearer_header
+from oxd_server.op.context import OpContext
+from oxd_server.op.discovery import ProviderMetadata, required
+from oxd_server.op.errors import MalformedToken
+from oxd_server.op.introspection import introspect_token
+from oxd_server.op.tokens import process_token_answer, request_tokens
+from oxd_server.op.uma_discovery import UmaMetadata
 
 PAT_SCOPE = "uma_protection"
 UMA_GRANT_TYPE = "urn:ietf:params:oauth:grant-type:uma-ticket"
@@ -36,7 +36,7 @@ class Pat:
     expires_in: int
 
 
-async def request_pat(op: OpClient, metadata: UmaMetadata, credentials: ClientCredentials) -> Pat:
+async def request_pat(op: OpContext, metadata: UmaMetadata, credentials: ClientCredentials) -> Pat:
     """A PAT (FedAuthz section 1.5) for the client itself.
 
     Raises:
@@ -80,7 +80,7 @@ class ResourceDescription(msgspec.Struct, frozen=True, kw_only=True, omit_defaul
     scope_expression: str | None = None
 
 
-async def register_resource(op: OpClient, metadata: UmaMetadata, pat: str, resource: ResourceDescription) -> str:
+async def register_resource(op: OpContext, metadata: UmaMetadata, pat: str, resource: ResourceDescription) -> str:
     """Register a resource and return its id (FedAuthz section 3.2.1).
 
     Raises:
@@ -109,7 +109,7 @@ def process_registered_resource(answer: Answer) -> str:
 
 
 async def update_resource(
-    op: OpClient, metadata: UmaMetadata, pat: str, resource_id: str, resource: ResourceDescription
+    op: OpContext, metadata: UmaMetadata, pat: str, resource_id: str, resource: ResourceDescription
 ) -> None:
     """Replace the description of a resource (FedAuthz section 3.2.3).
 
@@ -121,7 +121,7 @@ async def update_resource(
     answer.expect(200, 201, 204)
 
 
-async def delete_resource(op: OpClient, metadata: UmaMetadata, pat: str, resource_id: str) -> None:
+async def delete_resource(op: OpContext, metadata: UmaMetadata, pat: str, resource_id: str) -> None:
     """Delete a resource; one that is gone already is no error (FedAuthz section 3.2.4).
 
     Raises:
@@ -132,7 +132,7 @@ async def delete_resource(op: OpClient, metadata: UmaMetadata, pat: str, resourc
     answer.expect(204, 200, 404)
 
 
-async def list_resources(op: OpClient, metadata: UmaMetadata, pat: str) -> list[str]:
+async def list_resources(op: OpContext, metadata: UmaMetadata, pat: str) -> list[str]:
     """The ids of all resources of the PAT's owner (FedAuthz section 3.2.5).
 
     Raises:
@@ -147,7 +147,7 @@ async def list_resources(op: OpClient, metadata: UmaMetadata, pat: str) -> list[
         raise answer.invalid("the answer is not a list of resource ids") from error
 
 
-async def read_resource(op: OpClient, metadata: UmaMetadata, pat: str, resource_id: str) -> dict[str, object]:
+async def read_resource(op: OpContext, metadata: UmaMetadata, pat: str, resource_id: str) -> dict[str, object]:
     """The description of a resource, with every member the AS has (FedAuthz section 3.2.2).
 
     Raises:
@@ -159,7 +159,9 @@ async def read_resource(op: OpClient, metadata: UmaMetadata, pat: str, resource_
     return answer.json_object()
 
 
-async def request_ticket(op: OpClient, metadata: UmaMetadata, pat: str, resource_id: str, scopes: Sequence[str]) -> str:
+async def request_ticket(
+    op: OpContext, metadata: UmaMetadata, pat: str, resource_id: str, scopes: Sequence[str]
+) -> str:
     """A permission ticket for these scopes of the resource (FedAuthz section 4.1).
 
     Raises:
@@ -186,7 +188,7 @@ def process_ticket(answer: Answer) -> str:
 
 
 async def introspect_rpt(
-    op: OpClient, metadata: UmaMetadata, authorization: ClientCredentials | str, rpt: str
+    op: OpContext, metadata: UmaMetadata, authorization: ClientCredentials | str, rpt: str
 ) -> dict[str, object]:
     """What the AS says about an RPT (FedAuthz section 5.1), asked with the PAT or as the client.
 
@@ -233,7 +235,7 @@ class RptAnswer:
 
 
 async def request_rpt(
-    op: OpClient, metadata: UmaMetadata, credentials: ClientCredentials, request: RptRequest
+    op: OpContext, metadata: UmaMetadata, credentials: ClientCredentials, request: RptRequest
 ) -> RptAnswer:
     """An RPT for a ticket (Grant section 3.3.1).
 

@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 import msgspec
 
-from .answer import Answer
-from .discovery import WELL_KNOWN, ProviderMetadata, check_endpoint, discovery_url
-from .metadata_cache import DEFAULT_LIFETIME, MetadataCache
-from .transport import Transport
+from oxd_server.op.answer import Answer
+from oxd_server.op.discovery import WELL_KNOWN, ProviderMetadata, check_endpoint, discovery_url
+from oxd_server.op.metadata_cache import DEFAULT_LIFETIME, MetadataCache
+from oxd_server.op.transport import Transport
 
 UMA_WELL_KNOWN = "/.well-known/uma2-configuration"
 STEP = "UMA discovery"

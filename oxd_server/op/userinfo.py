@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from .answer import Answer
-from .client import OpClient
-from .client_auth import bearer_header
-from .discovery import ProviderMetadata, required
-from .errors import IdTokenCheck, IdTokenError, OpInvalidResponse
-from .id_token import DEFAULT_LEEWAY, check_audience, check_issuer, check_times
-from .jose import KeySet, allowed_algorithms, needs_key_set, verify_token
+from oxd_server.op.answer import Answer
+from oxd_server.op.client_auth import bearer_header
+from oxd_server.op.context import OpContext
+from oxd_server.op.discovery import ProviderMetadata, required
+from oxd_server.op.errors import IdTokenCheck, IdTokenError, OpInvalidResponse
+from oxd_server.op.id_token import DEFAULT_LEEWAY, check_audience, check_issuer, check_times
+from oxd_server.op.jose import KeySet, allowed_algorithms, needs_key_set, verify_token
 
 STEP = "userinfo"
 
@@ -55,7 +55,7 @@ def userinfo_expectations(
 
 
 async def get_userinfo(
-    op: OpClient, metadata: ProviderMetadata, access_token: str, expected: UserInfoExpectations
+    op: OpContext, metadata: ProviderMetadata, access_token: str, expected: UserInfoExpectations
 ) -> dict[str, object]:
     """The claims about the user whom the access token stands for.
 
@@ -76,7 +76,7 @@ async def get_userinfo(
         raise _refused(answer, error) from error
 
 
-async def request_userinfo(op: OpClient, metadata: ProviderMetadata, access_token: str) -> Answer:
+async def request_userinfo(op: OpContext, metadata: ProviderMetadata, access_token: str) -> Answer:
     """The endpoint's answer, not yet validated (Core section 5.3.1)."""
     url = required(metadata.userinfo_endpoint, "userinfo_endpoint")
     headers = {**bearer_header(access_token), "accept": "application/json, application/jwt"}

@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
-from oxd_server.http1 import HttpRequest, HttpResponse
+from oxd_server.entrances.http1 import HttpRequest, HttpResponse
 from oxd_server.sandbox import pages
 from oxd_server.sandbox.id_token import issue_id_token
 from oxd_server.sandbox.model import (

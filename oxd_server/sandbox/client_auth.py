@@ -18,7 +18,7 @@ from joserfc.errors import JoseError
 from joserfc.jwk import KeySet, OctKey
 from joserfc.jws import extract_compact
 
-from oxd_server.http1 import HttpRequest
+from oxd_server.entrances.http1 import HttpRequest
 from oxd_server.sandbox.keys import Algorithms
 from oxd_server.sandbox.model import Client, ProviderState
 from oxd_server.sandbox.web import OAuthError, basic_credentials, same_secret

@@ -11,8 +11,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import trio
 
-from oxd_server.client import Exchange, OxdClient, OxdUnreachable
-from oxd_server.http1 import HttpRequest, HttpResponse
+from oxd_server.entrances.http1 import HttpRequest, HttpResponse
+from oxd_server.oxd_client import Exchange, OxdClient, OxdUnreachable
 from oxd_server.sandbox import demo_pages
 from oxd_server.sandbox.model import SESSION_SECONDS, Table
 from oxd_server.sandbox.web import (

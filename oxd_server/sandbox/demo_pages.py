@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from oxd_server.client import Exchange
+from oxd_server.oxd_client import Exchange
 from oxd_server.sandbox.pages import hidden, layout
 
 _EXPLANATIONS = {

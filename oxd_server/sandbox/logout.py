@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from oxd_server.http1 import HttpRequest, HttpResponse
+from oxd_server.entrances.http1 import HttpRequest, HttpResponse
 from oxd_server.sandbox import pages
 from oxd_server.sandbox.authorization import current_session
 from oxd_server.sandbox.client_auth import jwt_payload

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from oxd_server.http1 import HttpRequest, HttpResponse
+from oxd_server.entrances.http1 import HttpRequest, HttpResponse
 from oxd_server.sandbox import (
     authorization,
     faults,

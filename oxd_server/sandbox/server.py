@@ -9,9 +9,9 @@ from functools import partial
 import structlog
 import trio
 
-from oxd_server import http1
-from oxd_server.client import OxdClient
-from oxd_server.http1 import Handler, HttpRequest, HttpResponse, Limits
+from oxd_server.entrances import http1
+from oxd_server.entrances.http1 import Handler, HttpRequest, HttpResponse, Limits
+from oxd_server.oxd_client import OxdClient
 from oxd_server.sandbox import demo, pages, provider
 from oxd_server.sandbox.client_auth import is_loopback_host
 from oxd_server.sandbox.keys import SigningKeys

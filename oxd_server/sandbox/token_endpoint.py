@@ -6,7 +6,7 @@ import re
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from oxd_server.http1 import HttpRequest, HttpResponse
+from oxd_server.entrances.http1 import HttpRequest, HttpResponse
 from oxd_server.sandbox.client_auth import authenticate
 from oxd_server.sandbox.faults import misbehave
 from oxd_server.sandbox.id_token import issue_id_token

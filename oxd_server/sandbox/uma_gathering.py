@@ -6,7 +6,7 @@ UMA 2.0 Grant, sections 3.3.2 (the client sends the browser here) and 3.3.3 (it 
 from dataclasses import replace
 from urllib.parse import urlsplit
 
-from oxd_server.http1 import HttpRequest, HttpResponse
+from oxd_server.entrances.http1 import HttpRequest, HttpResponse
 from oxd_server.sandbox import uma_pages
 from oxd_server.sandbox.authorization import SESSION_COOKIE, current_session, new_session
 from oxd_server.sandbox.model import Client, ProviderState, Session

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from oxd_server.uma_rules import ScopeExpression
+from oxd_server.rp.uma_rules import ScopeExpression
 
 UMA_TICKET = "urn:ietf:params:oauth:grant-type:uma-ticket"
 TICKET_SECONDS = 300

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from oxd_server.http1 import HttpRequest, HttpResponse
+from oxd_server.entrances.http1 import HttpRequest, HttpResponse
 from oxd_server.sandbox.faults import with_broken_signature
 from oxd_server.sandbox.model import ProviderState, User
 from oxd_server.sandbox.web import SECURITY_HEADERS, OAuthError, bearer_token, form, json_response

@@ -10,7 +10,7 @@ from importlib.resources import files
 from typing import Any
 from urllib.parse import parse_qsl, unquote_plus, urlencode, urlsplit, urlunsplit
 
-from oxd_server.http1 import HttpRequest, HttpResponse
+from oxd_server.entrances.http1 import HttpRequest, HttpResponse
 
 _FORM = "application/x-www-form-urlencoded"
 _MAX_FIELDS = 100

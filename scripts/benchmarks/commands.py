@@ -12,7 +12,7 @@ from typing import Any
 import httpx2
 import trio
 
-from oxd_server.certificates import CERT_NAME, KEY_NAME
+from oxd_server.entrances.certificates import CERT_NAME, KEY_NAME
 from oxd_server.sandbox.browser import log_in
 from scripts.benchmarks.bare import measure_bare_calls
 from scripts.benchmarks.processes import (

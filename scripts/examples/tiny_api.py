@@ -5,8 +5,8 @@ import json
 
 import trio
 
-from oxd_server import http1
-from oxd_server.http1 import HttpRequest, HttpResponse
+from oxd_server.entrances import http1
+from oxd_server.entrances.http1 import HttpRequest, HttpResponse
 
 DOCUMENTS: dict[str, object] = {
     "/posts": [

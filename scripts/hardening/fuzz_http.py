@@ -16,9 +16,9 @@ from oxd_protocol.catalog import find_command
 from oxd_protocol.errors import CommandError
 from oxd_protocol.messages import Response, error_response
 from oxd_protocol.params import decode_params
-from oxd_server import http1
-from oxd_server.http1 import HttpRequest, HttpResponse, Limits
-from oxd_server.https_front import documents, error, respond
+from oxd_server.entrances import http1
+from oxd_server.entrances.http1 import HttpRequest, HttpResponse, Limits
+from oxd_server.entrances.https import documents, error, respond
 from scripts.hardening.fuzz_input import captured, pieces
 
 __all__ = ["DICTIONARY", "check", "seeds"]

@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from oxd_server.json_logic import OPERATORS
-from oxd_server.uma_rules import InvalidScopeExpression, parse_scope_expression
+from oxd_server.rp.json_logic import OPERATORS
+from oxd_server.rp.uma_rules import InvalidScopeExpression, parse_scope_expression
 from scripts.hardening.fuzz_input import Source
 
 __all__ = ["DICTIONARY", "check", "seeds"]

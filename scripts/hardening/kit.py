@@ -19,8 +19,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import trio
 
-from oxd_server import http1
-from oxd_server.http1 import HttpRequest, HttpResponse, Limits
+from oxd_server.entrances import http1
+from oxd_server.entrances.http1 import HttpRequest, HttpResponse, Limits
 from oxd_server.sandbox import provider
 from oxd_server.sandbox.keys import SigningKeys
 from oxd_server.sandbox.model import CODE_SECONDS, Code, Grant, ProviderState, Table

@@ -22,7 +22,7 @@ from typing import Any
 
 import trio
 
-from oxd_server.metrics import raise_open_files
+from oxd_server.process.figures import raise_open_files
 from scripts.hardening.kit import (
     Broken,
     Client,

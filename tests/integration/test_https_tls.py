@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from oxd_server.certificates import ensure_self_signed
+from oxd_server.entrances.certificates import ensure_self_signed
 from tests.integration.https_client import CERT, KEY, running_front
 from tests.integration.oxd_process import write_config
 

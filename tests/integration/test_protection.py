@@ -12,7 +12,7 @@ import httpx2
 import pytest
 
 from oxd_protocol.catalog import COMMANDS
-from oxd_server.reference import example_params
+from oxd_server.entrances.reference import example_params
 from oxd_server.sandbox import RunningSandbox
 from oxd_server.sandbox.model import Grant, Token
 from tests.integration.faulty_op import REGISTRATION, Exchange, faulty_op, silent

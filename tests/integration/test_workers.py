@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 import trio
 
-from oxd_server.locks import ProcessLocks
 from oxd_server.sandbox import RunningSandbox
+from oxd_server.sync.locks import ProcessLocks
 from tests.integration.conftest import StartServer
 from tests.integration.logins import REDIRECT_URI, data_of, register
 from tests.integration.oxd_process import ServerProcess, running_server
@@ -190,7 +190,7 @@ def is_running(pid: int) -> bool:
 HOLD_FOR_EVER = """
 import sys, trio
 from pathlib import Path
-from oxd_server.locks import ProcessLocks
+from oxd_server.sync.locks import ProcessLocks
 
 async def main():
     async with ProcessLocks(Path(sys.argv[1])).hold("key"):

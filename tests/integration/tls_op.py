@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
-from oxd_server.http1 import HttpRequest, HttpResponse, Limits, serve_connection
+from oxd_server.entrances.http1 import HttpRequest, HttpResponse, Limits, serve_connection
 from oxd_server.sandbox import provider
 from oxd_server.sandbox.keys import SigningKeys
 from oxd_server.sandbox.model import USERS, Code, Grant, ProviderState

@@ -15,15 +15,15 @@ from oxd_protocol.catalog import find_command
 from oxd_protocol.errors import CommandError
 from oxd_protocol.params import decode_params
 from oxd_server.config import Config, DefaultSite
-from oxd_server.op.client import OpClient
+from oxd_server.dispatch.routes import ROUTES
+from oxd_server.dispatch.wire_errors import command_error
+from oxd_server.op.context import OpContext
 from oxd_server.op.errors import OpError
 from oxd_server.op.tls import make_ssl_context
 from oxd_server.op.transport import Transport, TransportSettings
-from oxd_server.routes import ROUTES
-from oxd_server.services import DefaultSiteHolder, Services
-from oxd_server.state import KEY_BYTES, States
+from oxd_server.rp.login_state import KEY_BYTES, States
+from oxd_server.rp.services import DefaultSiteHolder, Services
 from oxd_server.store import MemoryStore, Site, UmaResource
-from oxd_server.translation import command_error
 from tests.integration.uma_as import CLIENT_ID, CLIENT_SECRET, UmaServer, running_as
 
 OXD_ID = "site-1"
@@ -86,7 +86,7 @@ async def uma_house(*, timeout: float = 20.0, **state: Any) -> AsyncIterator[Hou
             config=Config(op_total_timeout_in_seconds=timeout),
             default_site=DefaultSiteHolder(DefaultSite()),
             store=store,
-            op=OpClient.over(transport, clock=clock),
+            op=OpContext.over(transport, clock=clock),
             states=States(os.urandom(KEY_BYTES), 300, os.urandom),
             key_store=None,
             now=clock,

@@ -8,8 +8,8 @@ import trio.testing
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from oxd_server import http1
-from oxd_server.http1 import HttpRequest, HttpResponse, Limits
+from oxd_server.entrances import http1
+from oxd_server.entrances.http1 import HttpRequest, HttpResponse, Limits
 
 LIMITS = Limits(max_header_bytes=500, max_body_bytes=500, header_timeout=5, body_timeout=5, idle_timeout=5)
 BODIES = st.binary(max_size=60)

@@ -9,8 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from oxd_server.store.base import UmaResource
-from oxd_server.uma_rules import (
+from oxd_server.rp.uma_rules import (
     InvalidScopeExpression,
     find_resource,
     is_sufficient,
@@ -18,6 +17,7 @@ from oxd_server.uma_rules import (
     permissions_of,
     usable_scopes,
 )
+from oxd_server.store.base import UmaResource
 
 NOW = 1_800_000_000
 SCOPES = ["a", "b", "c", "d"]

@@ -13,11 +13,11 @@ import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oxd_server import http1
-from oxd_server.client import OxdClient
-from oxd_server.http1 import HttpRequest, HttpResponse
+from oxd_server.entrances import http1
+from oxd_server.entrances.http1 import HttpRequest, HttpResponse
+from oxd_server.oxd_client import OxdClient
+from oxd_server.rp.uma_rules import find_resource
 from oxd_server.store.base import UmaResource
-from oxd_server.uma_rules import find_resource
 from scripts.examples.uma_gateway import (
     MAX_ANSWER_BYTES,
     Gateway,

@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 from joserfc.jwk import ECKey, OctKey, OKPKey, RSAKey
 
-from oxd_server.op.client import OpClient
+from oxd_server.op.context import OpContext
 from oxd_server.op.jose import ALGORITHMS, AnyKey, KeySet, parse_key_set, sign_token
 from oxd_server.op.tls import make_ssl_context
 from oxd_server.op.transport import Transport, TransportSettings
@@ -209,9 +209,9 @@ async def transport(open_transport: Callable[..., Transport]) -> AsyncIterator[T
 
 
 @pytest.fixture
-def client(transport: Transport, clock: Clock) -> OpClient:
-    """An OpClient whose clocks are `clock` and whose randomness is known."""
-    return OpClient.over(transport, clock=clock, monotonic=clock, random=lambda count: b"r" * count)
+def client(transport: Transport, clock: Clock) -> OpContext:
+    """An OpContext whose clocks are `clock` and whose randomness is known."""
+    return OpContext.over(transport, clock=clock, monotonic=clock, random=lambda count: b"r" * count)
 
 
 @dataclass(frozen=True)

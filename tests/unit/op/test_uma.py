@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from oxd_server.op.answer import Answer
-from oxd_server.op.client import OpClient
+from oxd_server.op.context import OpContext
 from oxd_server.op.discovery import ProviderMetadata
 from oxd_server.op.errors import OpErrorResponse, OpInvalidResponse, OpMetadataMissing
 from oxd_server.op.uma import (
@@ -130,7 +130,7 @@ def test_who_may_introspect(methods: tuple[str, ...] | None, expected: bool) -> 
         assert takes_bearer_token(kind(issuer="i", introspection_endpoint_auth_methods_supported=methods)) is expected
 
 
-async def test_a_resource_from_its_registration_to_its_end(op: ScriptedOp, client: OpClient) -> None:
+async def test_a_resource_from_its_registration_to_its_end(op: ScriptedOp, client: OpContext) -> None:
     """Each request goes to the resource's own URL, its id percent-encoded, with the PAT."""
     op.on("POST", "/resources/", {"_id": "a/b"}, status=201)
     op.on("PUT", "/resources/a%2Fb", {"_id": "a/b"})
@@ -153,14 +153,14 @@ async def test_a_resource_from_its_registration_to_its_end(op: ScriptedOp, clien
 
 
 @pytest.mark.parametrize("body", [b"{}", b"[1]", b"<html>"])
-async def test_what_is_no_list_of_resources(op: ScriptedOp, client: OpClient, body: bytes) -> None:
+async def test_what_is_no_list_of_resources(op: ScriptedOp, client: OpContext, body: bytes) -> None:
     """A list of something else is refused."""
     op.on("GET", "/resources/", body=body)
     with pytest.raises(OpInvalidResponse):
         await list_resources(client, metadata(op), "pat")
 
 
-async def test_endpoints_that_are_not_there(client: OpClient) -> None:
+async def test_endpoints_that_are_not_there(client: OpContext) -> None:
     """A server that does not name the endpoint cannot be asked."""
     nothing = UmaMetadata(issuer="https://as")
     with pytest.raises(OpMetadataMissing):

@@ -10,7 +10,7 @@ import httpx2
 import pytest
 import trio
 
-from oxd_server import http1
+from oxd_server.entrances import http1
 from oxd_server.sandbox import browser, provider
 from oxd_server.sandbox.keys import SigningKeys
 from oxd_server.sandbox.model import ProviderState

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 import pytest
 import trio
 
-from oxd_server.client import OxdClient, OxdUnreachable
+from oxd_server.oxd_client import OxdClient, OxdUnreachable
 
 OK = b'0035{"status":"ok","data":{"oxd_id":1}}'
 

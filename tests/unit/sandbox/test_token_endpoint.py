@@ -13,8 +13,8 @@ import trio
 from joserfc import jwt
 from joserfc.jwk import ECKey, OctKey
 
-from oxd_server import http1
-from oxd_server.http1 import HttpRequest, HttpResponse
+from oxd_server.entrances import http1
+from oxd_server.entrances.http1 import HttpRequest, HttpResponse
 from oxd_server.sandbox.keys import half_hash
 from tests.unit.sandbox.conftest import CHALLENGE, REDIRECT_URI, VERIFIER, Op
 

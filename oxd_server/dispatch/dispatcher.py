@@ -1,0 +1,139 @@
+"""From a command's name and raw params to its response. Both entrances come through here.
+
+The order is fixed: find the command, decode its params, check the protection token, then run the handler. So a
+request that is refused has changed nothing. This is also the only place where exceptions become wire errors.
+"""
+
+import dataclasses
+import logging
+import secrets
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final
+
+import structlog
+import trio
+
+from oxd_protocol.catalog import find_command
+from oxd_protocol.errors import ERROR_CODES, CommandError
+from oxd_protocol.messages import Response, error_response
+from oxd_protocol.params import Command, Params, decode_params
+from oxd_server.dispatch.guard import Entrance, Guard, without_token
+from oxd_server.dispatch.wire_errors import command_error
+from oxd_server.op.errors import OpError, OpErrorResponse
+from oxd_server.rp.services import Services
+from oxd_server.store.base import StoreError
+from oxd_server.sync.busy import TooBusy
+
+__all__ = ["Dispatcher", "Handler"]
+
+Handler = Callable[[Services, Any], Awaitable[Any]]
+"""``async def get_user_info(services, params) -> result``: a plain function per command."""
+
+_ERROR_ID_BYTES: Final = 6
+_LONGEST_OXD_ID: Final = 100
+
+
+class Dispatcher:
+    """Runs commands. ``time_out`` is in seconds (None: only the OP's own time-outs bound a command)."""
+
+    def __init__(
+        self,
+        services: Services,
+        routes: Mapping[str, Handler],
+        guard: Guard,
+        *,
+        max_in_flight: int,
+        time_out: float | None,
+    ) -> None:
+        self._services = services
+        self._routes = routes
+        self._guard = guard
+        self._max_in_flight = max_in_flight
+        self._in_flight = 0
+        self._in_flight_of: dict[str, int] = {}
+        self._time_out = time_out
+        self._log = structlog.get_logger("oxd_server.dispatch.dispatcher").bind()  # bound once, not at every line
+        self._logs_all = self._log.is_enabled_for(logging.DEBUG)
+
+    @property
+    def in_flight(self) -> int:
+        """How many commands are being run."""
+        return self._in_flight
+
+    async def dispatch(self, entrance: Entrance, name: str, raw_params: Mapping[str, Any]) -> Response:
+        """Run one command and answer, whatever happens; only cancellation is raised."""
+        # One site gets half of the places at most: if its OP is slow, or its users many, the others have theirs.
+        site = str(raw_params.get("oxd_id"))[:_LONGEST_OXD_ID]
+        of_site = self._in_flight_of.get(site, 0)
+        if self._in_flight >= self._max_in_flight or 2 * of_site >= self._max_in_flight:
+            return error_response(CommandError("server_busy"))
+        self._in_flight += 1
+        self._in_flight_of[site] = of_site + 1
+        try:
+            command, handler = self._find(name)
+            params = decode_params(command, raw_params)
+            if self._time_out is None:
+                return await self._run(command, handler, params, entrance)
+            return await self._run_in_time(command, handler, params, entrance, self._time_out)
+        except CommandError as error:
+            return self._refuse(name, error)
+        except TooBusy as busy:
+            return self._refuse(name, CommandError("server_busy", f"Nothing was done: {busy}. Try again shortly."))
+        except StoreError as error:
+            return self._fail(name, error, "The server's store failed; nothing was changed here.")
+        except Exception as error:
+            return self._fail(name, error, ERROR_CODES["internal_error"])
+        finally:
+            self._in_flight -= 1
+            self._in_flight_of[site] -= 1
+            if not self._in_flight_of[site]:
+                del self._in_flight_of[site]
+
+    def _find(self, name: str) -> tuple[Command, Handler]:
+        command = find_command(name)
+        if command is None:
+            raise CommandError("unsupported_operation", f"There is no command {name[:100]!r}.")
+        if command.unsupported is not None:
+            raise CommandError("unsupported_operation", f"{command.name} is no longer supported. {command.unsupported}")
+        handler = self._routes.get(command.name)
+        if handler is None:
+            raise CommandError("unsupported_operation", f"This server does not offer {command.name} yet.")
+        return command, handler
+
+    async def _run_in_time(
+        self, command: Command, handler: Handler, params: Params, entrance: Entrance, seconds: float
+    ) -> Response:
+        with trio.move_on_after(seconds):
+            return await self._run(command, handler, params, entrance)
+        raise CommandError(
+            "op_unreachable",
+            f"The command did not finish within {seconds:g} seconds (time_out_in_seconds).",
+            {"step": "command"},
+        )
+
+    async def _run(self, command: Command, handler: Handler, params: Params, entrance: Entrance) -> Response:
+        services = self._services
+        try:
+            if self._guard.protects(command, entrance):
+                services = dataclasses.replace(services, setup_client=await self._guard.check(params))
+            else:
+                params = without_token(params)
+            result = await handler(services, params)
+        except OpError as error:
+            raise command_error(error) from error
+        if self._logs_all:
+            self._log.debug("command done", command=command.name, oxd_id=getattr(params, "oxd_id", None))
+        return Response("ok", result, command.recomputable)
+
+    def _refuse(self, name: str, error: CommandError) -> Response:
+        # What an OP says of its errors is for the application. It may repeat what it was sent, secrets included.
+        said_by_op = isinstance(error.__cause__, OpErrorResponse)
+        description = str(error.__cause__) if said_by_op else error.description
+        self._log.info("command refused", command=name[:100], error=error.code, description=description)
+        return error_response(error)
+
+    def _fail(self, name: str, error: Exception, description: str) -> Response:
+        """Answer ``internal_error`` with an id under which the log has the traceback, secrets redacted."""
+        error_id = secrets.token_hex(_ERROR_ID_BYTES)
+        self._log.error("command failed", command=name[:100], error_id=error_id, exc_info=error)
+        return error_response(CommandError("internal_error", description, {"error_id": error_id}))

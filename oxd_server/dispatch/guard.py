@@ -1,0 +1,149 @@
+"""Which commands need a protection token, and whether the caller's is good.
+
+Both entrances pass this one check before anything else happens to a command, so that nothing has changed when it
+refuses. A token is good if it belongs to the site's setup client. Its OP is asked every time and the answer is not
+kept: a token that is revoked stops working at once. A token is sent to the OP that the site (or the command) names
+and to no other.
+"""
+
+import enum
+from typing import Final
+
+import msgspec
+
+from oxd_protocol.errors import CommandError
+from oxd_protocol.params import Command, Params
+from oxd_protocol.site import GetRpParams, RegisterSiteParams
+from oxd_server.op.errors import ClientAuthenticationError, OpErrorResponse
+from oxd_server.op.introspection import introspect_token, scopes_of
+from oxd_server.rp.services import Services, SetupClient
+from oxd_server.store.base import Site, Sites
+
+__all__ = ["SCOPE", "Entrance", "Guard", "check_token_with", "is_protected", "without_token"]
+
+SCOPE: Final = "oxd"
+"""The scope that a protection token must have."""
+
+_MAX_ASKED: Final = 3
+"""How many setup clients of one OP are tried as the one that asks about a token."""
+
+
+class Entrance(enum.Enum):
+    """Where a command came in; what is reachable from other machines is protected by default."""
+
+    LOOPBACK_SOCKET = "loopback socket"
+    EXPOSED_SOCKET = "exposed socket"
+    HTTPS = "https"
+
+
+def is_protected(command: Command, setting: bool | None, entrance: Entrance) -> bool:
+    """Return whether a command from ``entrance`` needs a token; ``setting`` None means: by entrance."""
+    if not command.protected:
+        return False
+    if command.returns_secrets and entrance is Entrance.HTTPS:
+        return True
+    return entrance is not Entrance.LOOPBACK_SOCKET if setting is None else setting
+
+
+class Guard:
+    """Checks the protection token of every command that needs one. ``setting`` is the configured one."""
+
+    def __init__(self, services: Services, setting: bool | None) -> None:
+        self._services = services
+        self._setting = setting
+
+    def protects(self, command: Command, entrance: Entrance) -> bool:
+        """Return whether the command needs a token when it comes from there; then it may run only after ``check``."""
+        return is_protected(command, self._setting, entrance)
+
+    async def check(self, params: Params) -> SetupClient | None:
+        """Return the setup client whose token admits the command.
+
+        None for a ``register_site`` whose token no setup client known here could judge: there the new client must.
+
+        Raises ``CommandError`` with one of the protection codes, and ``OpError`` when the OP cannot be asked.
+        """
+        token: str | None = getattr(params, "protection_access_token", None)
+        if token is None:
+            raise CommandError("blank_protection_access_token")
+        return await self._setup_client(params, token)
+
+    async def _setup_client(self, params: Params, token: str) -> SetupClient | None:
+        oxd_id: str | None = getattr(params, "oxd_id", None)
+        if oxd_id is not None:
+            return await self._of_site(oxd_id, token)
+        if isinstance(params, RegisterSiteParams):
+            return await self._at_op(params.op_host, params.op_discovery_path, token)
+        if isinstance(params, GetRpParams):
+            return await self._of_list(token)
+        raise CommandError("no_setup_client_for_oxd_id")  # a command that names neither is not let through
+
+    async def _of_site(self, oxd_id: str, token: str) -> SetupClient:
+        site = await self._services.site(oxd_id)
+        asking = await self._services.store.get(site.setup_oxd_id) if site.setup_oxd_id else None
+        if asking is None or site.setup_client_id is None:
+            raise CommandError("no_setup_client_for_oxd_id")
+        found = await check_token_with(self._services, asking, token)
+        if found.client_id != site.setup_client_id:
+            raise CommandError("invalid_protection_access_token")
+        return found
+
+    async def _of_list(self, token: str) -> SetupClient:
+        """Without an oxd_id only the default OP is asked: a token is not shown to OPs that may not have issued it."""
+        default = self._services.default_site.current
+        if default.op_host is None:
+            text = "Send the oxd_id of one of your sites as well: it says which OP to ask about the token."
+            raise CommandError("no_setup_client_for_oxd_id", text)
+        found = await self._at_op(default.op_host, default.op_discovery_path, token)
+        if found is None:
+            raise CommandError("invalid_protection_access_token")
+        return found
+
+    async def _at_op(self, op_host: str | None, op_discovery_path: str | None, token: str) -> SetupClient | None:
+        """Return the known setup client whose token this is; None if none that is known could say or is it."""
+        known = await self._services.setup_clients(op_host, op_discovery_path)
+        for site in known[:_MAX_ASKED]:
+            found = await self._ask(site, token)
+            if found is not None:
+                return await self._owner(known, found, token)
+        return None
+
+    async def _owner(self, known: Sites, found: SetupClient, token: str) -> SetupClient | None:
+        # Anybody can have an entry made for a client_id that is not theirs (setup_client with a wrong secret), so
+        # only an entry whose client the OP knows counts.
+        for site in [site for site in known if site.client_id == found.client_id][:_MAX_ASKED]:
+            proven = found if site.oxd_id == found.oxd_id else await self._ask(site, token)
+            if proven is not None:
+                return proven
+        return None
+
+    async def _ask(self, asking: Site, token: str) -> SetupClient | None:
+        """``check_token_with``, but None where the OP does not let this client ask (it may be gone there)."""
+        try:
+            return await check_token_with(self._services, asking, token)
+        except (ClientAuthenticationError, OpErrorResponse):
+            return None
+
+
+async def check_token_with(services: Services, asking: Site, token: str) -> SetupClient:
+    """Return the client that the token belongs to, by what its OP tells the client of the site ``asking``.
+
+    Raises ``CommandError`` when the token is not active, has no client_id or lacks the scope, and ``OpError``.
+    """
+    metadata = await services.metadata_of(asking)
+    answer = await introspect_token(services.op, metadata, services.credentials_of(asking), token)
+    if answer["active"] is not True:
+        raise CommandError("inactive_protection_access_token")
+    client_id = answer.get("client_id")
+    if not isinstance(client_id, str) or not client_id:
+        raise CommandError("invalid_introspection_response")
+    if SCOPE not in scopes_of(answer):
+        raise CommandError("protection_access_token_insufficient_scope")
+    return SetupClient(asking.oxd_id, client_id, asking.op_host, asking.op_discovery_path)
+
+
+def without_token(params: Params) -> Params:
+    """Return the params without a token that nobody checked: it must not look as if somebody had."""
+    if getattr(params, "protection_access_token", None) is None:
+        return params
+    return msgspec.structs.replace(params, protection_access_token=None)

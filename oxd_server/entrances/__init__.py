@@ -1,0 +1,1 @@
+"""The entrances: sockets and HTTP in, commands out to dispatch."""

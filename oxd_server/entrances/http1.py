@@ -1,0 +1,460 @@
+"""A small HTTP/1.1 server on trio: h11 parses and writes, this module bounds and refuses.
+
+One connection is one task. A request is read whole (its head, then its body, each with its own size
+and time limit), handed to the handler, and answered before the next one is looked at; that is also
+what makes pipelining come out in order. What RFC 9112 tells a server to be careful with and what h11 lets pass,
+`http_head` checks on the raw bytes.
+
+Every request gets its own `h11.Connection`: it sees exactly one head and one body, and bytes that
+follow wait in our buffer, not in h11's.
+"""
+
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from email.utils import formatdate
+from functools import partial
+from http import HTTPStatus
+
+import h11
+import trio
+
+from oxd_server.entrances.http1_head import BARE_CR_OR_LF_OR_NUL, Refused, check_framing, check_raw_head, split_target
+
+_RECEIVE_SIZE = 65_536
+_LINGER_SECONDS = 2.0
+_LINGER_BYTES = 1_048_576
+_CLOSE_SECONDS = 2.0
+
+Headers = Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one peer may use: sizes in bytes, times in seconds."""
+
+    max_header_bytes: int = 16_384
+    max_body_bytes: int = 1_048_576
+    header_timeout: float = 10.0
+    body_timeout: float = 20.0
+    send_timeout: float = 20.0
+    idle_timeout: float = 60.0
+    max_connections: int = 1000
+
+
+@dataclass(frozen=True)
+class HttpRequest:
+    """A complete request. `repr` leaves out what may hold secrets."""
+
+    method: str
+    path: str  # as sent: still percent-encoded
+    query: str = field(default="", repr=False)
+    headers: Headers = field(default=(), repr=False)  # names in lower case
+    body: bytes = field(default=b"", repr=False)
+    http_version: str = "1.1"
+    client: str = ""
+
+    def header(self, name: str) -> str | None:
+        """The first value of a header (`name` in any letter case), or None."""
+        wanted = name.lower()
+        return next((value for key, value in self.headers if key == wanted), None)
+
+
+@dataclass(frozen=True)
+class HttpResponse:
+    """An answer; `Date`, `Content-Length` and `Connection` are added when it is sent."""
+
+    status: int = 200
+    headers: Headers = field(default=(), repr=False)
+    body: bytes = field(default=b"", repr=False)
+
+
+Handler = Callable[[HttpRequest], Awaitable[HttpResponse]]
+ErrorResponse = Callable[[int, str], HttpResponse]
+OnException = Callable[[Exception, HttpRequest], None]
+_Outgoing = h11.InformationalResponse | h11.Response | h11.Data | h11.EndOfMessage
+
+
+def _phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return "Unknown"
+
+
+def plain_error(status: int, reason: str) -> HttpResponse:
+    """The default error answer: one line of text."""
+    text = f"{status} {_phrase(status)}: {reason}\n"
+    return HttpResponse(status, [("Content-Type", "text/plain; charset=utf-8")], text.encode())
+
+
+def _ignore_exception(exception: Exception, request: HttpRequest) -> None:
+    del exception, request
+
+
+class _Idle:
+    """Connections that wait for a request, the longest waiting first; a full server gives those up."""
+
+    def __init__(self) -> None:
+        self.stopping = False
+        self._scopes: dict[int, trio.CancelScope] = {}
+
+    def enter(self, scope: trio.CancelScope) -> None:
+        self._scopes[id(scope)] = scope
+        if self.stopping:
+            scope.cancel()
+
+    def leave(self, scope: trio.CancelScope) -> None:
+        self._scopes.pop(id(scope), None)
+
+    def drop_oldest(self) -> bool:
+        """Close the connection that has waited longest; False if none is waiting."""
+        for key in self._scopes:
+            self._scopes.pop(key).cancel()
+            return True
+        return False
+
+    def stop(self) -> None:
+        """Close every waiting connection now, and the others after their answer."""
+        self.stopping = True
+        while self.drop_oldest():
+            pass
+
+
+@dataclass(frozen=True)
+class _Service:
+    """What all connections of one server share."""
+
+    handler: Handler
+    limits: Limits
+    error_response: ErrorResponse
+    on_exception: OnException
+    now: Callable[[], float]
+    idle: _Idle
+
+
+class _Connection:
+    """Reads requests from one stream and writes their answers."""
+
+    def __init__(self, stream: trio.abc.Stream, service: _Service, client: str) -> None:
+        self._stream = stream
+        self._service = service
+        self._limits = service.limits
+        self._client = client
+        self._buffer = bytearray()
+        self._begin()
+
+    def _begin(self) -> None:
+        self._h11 = h11.Connection(h11.SERVER, max_incomplete_event_size=self._limits.max_header_bytes)
+        self._omit_body = False
+
+    async def run(self) -> None:
+        """Serve until the peer leaves, asks to close, or must be refused."""
+        first_wait = self._limits.header_timeout
+        while True:
+            self._begin()
+            try:
+                request = await self._read_request(first_wait)
+            except Refused as refused:
+                await self._refuse(refused)
+                return
+            if request is None:
+                return
+            await self._send(await self._handle(request), close=self._service.idle.stopping)
+            if (self._h11.our_state, self._h11.their_state) != (h11.DONE, h11.DONE):
+                await self._linger()
+                return
+            first_wait = self._limits.idle_timeout
+
+    async def refuse_unread(self) -> None:
+        """Answer 503 without reading a request."""
+        await self._send(self._service.error_response(503, "too many connections"), close=True)
+
+    async def _receive(self) -> bool:
+        """Add what arrives next to the buffer; False at the end of the stream."""
+        data = await self._stream.receive_some(_RECEIVE_SIZE)
+        self._buffer += data
+        return bool(data)
+
+    async def _read_request(self, first_wait: float) -> HttpRequest | None:
+        head = await self._read_head(first_wait)
+        if head is None:
+            return None
+        event = self._parse_head(head)
+        path, query = split_target(event.target.decode("ascii"))
+        body = await self._read_body(event)
+        return HttpRequest(
+            method=event.method.decode("ascii"),
+            path=path,
+            query=query,
+            headers=[(n.decode("ascii"), v.decode("latin-1")) for n, v in event.headers],
+            body=body,
+            http_version=event.http_version.decode("ascii"),
+            client=self._client,
+        )
+
+    async def _read_head(self, first_wait: float) -> bytes | None:
+        """The next head with its blank line; None if the peer left or sent nothing for too long."""
+        with trio.CancelScope() as scope:
+            self._service.idle.enter(scope)
+            try:
+                if not self._buffer:
+                    with trio.move_on_after(first_wait):
+                        await self._receive()
+                if not self._buffer:
+                    return None
+                with trio.move_on_after(self._limits.header_timeout):
+                    return await self._complete_head()
+                raise Refused(408, "the head of the request took too long")
+            finally:
+                self._service.idle.leave(scope)
+        return None
+
+    async def _complete_head(self) -> bytes:
+        searched, empty_lines = 0, 0
+        while True:
+            # RFC 9112 2.2: a server "SHOULD ignore at least one empty line (CRLF) received prior to the request-line".
+            if empty_lines == 0 and self._buffer.startswith(b"\r\n"):
+                del self._buffer[:2]
+                searched, empty_lines = 0, 1
+            if (end := self._buffer.find(b"\r\n\r\n", max(0, searched - 3))) >= 0:
+                break
+            if len(self._buffer) > self._limits.max_header_bytes:
+                raise Refused(431, "the head of the request is too large")
+            self._check_beginning(searched)
+            searched = len(self._buffer)
+            if not await self._receive():
+                raise Refused(400, "the request ends within its head")
+        if end + 4 > self._limits.max_header_bytes:
+            raise Refused(431, "the head of the request is too large")
+        head = bytes(self._buffer[: end + 4])
+        del self._buffer[: end + 4]
+        return head
+
+    def _check_beginning(self, searched: int) -> None:
+        """Refuse at once what can never become a request, instead of waiting for its end."""
+        newest = bytes(self._buffer[max(0, searched - 1) :])
+        if self._buffer and self._buffer[0] <= 0x20 and self._buffer != b"\r":
+            raise Refused(400, "this is not an HTTP request")
+        if BARE_CR_OR_LF_OR_NUL.search(newest.removesuffix(b"\r").removeprefix(b"\n")):
+            raise Refused(400, "a line of the head does not end in CRLF")
+
+    def _parse_head(self, head: bytes) -> h11.Request:
+        check_raw_head(head)
+        try:
+            self._h11.receive_data(head)
+            event = self._h11.next_event()
+        except h11.RemoteProtocolError as error:
+            raise Refused(error.error_status_hint, "the head of the request is malformed") from error
+        if not isinstance(event, h11.Request):
+            raise Refused(400, "the head of the request is malformed")
+        self._omit_body = event.method == b"HEAD"  # RFC 9110 9.3.2: also when the answer is a refusal
+        check_framing(head, event)
+        return event
+
+    async def _read_body(self, event: h11.Request) -> bytes:
+        declared = next((int(v) for n, v in event.headers if n == b"content-length"), 0)
+        if declared > self._limits.max_body_bytes:
+            raise Refused(413, f"a body may have {self._limits.max_body_bytes} bytes at most")
+        with trio.move_on_after(self._limits.body_timeout):
+            return await self._complete_body(chunked=any(n == b"transfer-encoding" for n, _ in event.headers))
+        raise Refused(408, "the body of the request took too long")
+
+    async def _complete_body(self, *, chunked: bool) -> bytes:
+        limit = self._limits.max_body_bytes
+        body = bytearray()
+        tail = b""  # the last bytes that h11 was given
+        received = 0
+        while True:
+            event = self._next_body_event()
+            if isinstance(event, h11.Data):
+                body += event.data
+            elif isinstance(event, h11.EndOfMessage):
+                self._take_back_rest(tail, chunked=chunked)
+                return bytes(body)
+            else:
+                tail = tail[-4:] + await self._more_body()
+                received += len(tail)
+            # Chunk sizes cost bytes too, but a peer that sends far more of those than data (extensions,
+            # trailers) only spends our time.
+            if len(body) > limit or received > 8 * limit + _RECEIVE_SIZE:
+                raise Refused(413, f"a body may have {limit} bytes at most")
+
+    def _next_body_event(self) -> object:
+        try:
+            return self._h11.next_event()
+        except h11.RemoteProtocolError as error:
+            raise Refused(error.error_status_hint, "the body of the request is malformed") from error
+
+    async def _more_body(self) -> bytes:
+        """Give h11 the bytes that came, after 100 (Continue) if the peer waits for it."""
+        if self._h11.they_are_waiting_for_100_continue:
+            await self._send_events(h11.InformationalResponse(status_code=100, headers=[], reason=b"Continue"))
+        if not self._buffer and not await self._receive():
+            raise Refused(400, "the request ends within its body")
+        data = bytes(self._buffer)
+        self._buffer.clear()
+        self._h11.receive_data(data)
+        return data
+
+    def _take_back_rest(self, tail: bytes, *, chunked: bool) -> None:
+        """Move what follows the request from h11 back to the buffer."""
+        rest = self._h11.trailing_data[0]
+        self._buffer[:0] = rest
+        used = tail[: len(tail) - len(rest)]
+        # RFC 9112 7.1.2: the trailer section ends with an empty line, CRLF included; h11 takes bare LF too.
+        if chunked and not used.endswith(b"\r\n\r\n"):
+            raise Refused(400, "the last chunk does not end in CRLF")
+
+    async def _handle(self, request: HttpRequest) -> HttpResponse:
+        try:
+            response = await self._service.handler(request)
+            self._response_head(response, close=False)  # a header that cannot be sent is the handler's mistake
+            return response
+        except Exception as exception:
+            self._service.on_exception(exception, request)
+            return self._service.error_response(500, "something went wrong here")
+
+    async def _refuse(self, refused: Refused) -> None:
+        await self._send(self._service.error_response(refused.status, refused.reason), close=True)
+        await self._linger()
+
+    def _response_head(self, response: HttpResponse, *, close: bool) -> h11.Response:
+        names = {name.lower() for name, _ in response.headers}
+        added = [("Date", formatdate(self._service.now(), usegmt=True))] if "date" not in names else []
+        if response.status not in (204, 304):
+            added.append(("Content-Length", str(len(response.body))))
+        if close:
+            added.append(("Connection", "close"))
+        return h11.Response(
+            status_code=response.status,
+            headers=[(n.encode("ascii"), v.encode("latin-1")) for n, v in [*response.headers, *added]],
+            reason=_phrase(response.status).encode("ascii"),
+        )
+
+    async def _send(self, response: HttpResponse, *, close: bool) -> None:
+        events: list[_Outgoing] = [self._response_head(response, close=close)]
+        if response.body and not self._omit_body:
+            events.append(h11.Data(data=response.body))
+        await self._send_events(*events, h11.EndOfMessage())
+
+    async def _send_events(self, *events: _Outgoing) -> None:
+        data = b"".join(self._h11.send(event) or b"" for event in events)
+        with trio.move_on_after(self._limits.send_timeout):
+            await self._stream.send_all(data)
+            return
+        raise trio.BrokenResourceError("the peer does not read its answer")
+
+    async def _linger(self) -> None:
+        """Let the peer read the last answer before the close: bytes unread here would turn it into a reset."""
+        left = _LINGER_BYTES
+        half_close = isinstance(self._stream, trio.SocketStream)
+        # TLS has no half close: its peer may itself wait for the end, so not for long.
+        with trio.move_on_after(_LINGER_SECONDS if half_close else _LINGER_SECONDS / 10):
+            if isinstance(self._stream, trio.SocketStream):
+                await self._stream.send_eof()
+            while left > 0 and (data := await self._stream.receive_some(_RECEIVE_SIZE)):
+                left -= len(data)
+
+
+async def _close(stream: trio.abc.Stream) -> None:
+    """Close in good order if that is quick, else at once; also while being cancelled."""
+    with trio.move_on_after(_CLOSE_SECONDS, shield=True):
+        try:
+            await stream.aclose()
+        except trio.BrokenResourceError:
+            return  # the peer is gone: nobody to tell
+
+
+async def _serve_stream(stream: trio.abc.Stream, service: _Service, client: str) -> None:
+    try:
+        await _Connection(stream, service, client).run()
+    except (trio.BrokenResourceError, trio.ClosedResourceError):
+        return  # the peer is gone: nobody to tell
+    except Exception as exception:  # a mistake here must end this connection only, not the server
+        service.on_exception(exception, HttpRequest("", "", client=client))
+    finally:
+        await _close(stream)
+
+
+async def _turn_away(stream: trio.abc.Stream, service: _Service) -> None:
+    """Answer 503 where that costs nothing (a TLS peer would want a handshake first), and close."""
+    try:
+        if isinstance(stream, trio.SocketStream):
+            await _Connection(stream, service, "").refuse_unread()
+    except (trio.BrokenResourceError, trio.ClosedResourceError):
+        return
+    finally:
+        await trio.aclose_forcefully(stream)
+
+
+async def serve_connection(
+    stream: trio.abc.Stream,
+    handler: Handler,
+    limits: Limits,
+    *,
+    error_response: ErrorResponse = plain_error,
+    on_exception: OnException = _ignore_exception,
+    now: Callable[[], float] = time.time,
+    client: str = "",
+) -> None:
+    """Serve one connection (TCP, TLS or any other trio stream) until it ends, then close it.
+
+    `error_response(status, reason)` makes the answers to refused requests and failed handlers;
+    `on_exception` is told of a handler's exception, whose text never reaches the peer, and of any other that ends
+    this connection (then with a request without a method); `now` gives the seconds since the epoch for the Date header.
+    """
+    service = _Service(handler, limits, error_response, on_exception, now, _Idle())
+    await _serve_stream(stream, service, client)
+
+
+def _peer_name(stream: object) -> str:
+    """The address of the peer, for logs; empty where the stream has none."""
+    inner = getattr(stream, "transport_stream", stream)
+    if not isinstance(inner, trio.SocketStream):
+        return ""
+    try:
+        name = inner.socket.getpeername()
+    except OSError:
+        return ""
+    return f"{name[0]}:{name[1]}" if isinstance(name, tuple) else str(name)
+
+
+async def serve(
+    listeners: Sequence[trio.abc.Listener[trio.abc.Stream]],
+    handler: Handler,
+    limits: Limits,
+    *,
+    error_response: ErrorResponse = plain_error,
+    on_exception: OnException = _ignore_exception,
+    now: Callable[[], float] = time.time,
+    stop: trio.Event | None = None,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Serve all `listeners` until cancelled, or until `stop` is set and the running requests are answered.
+
+    A TLS listener should be an `trio.SSLListener(..., https_compatible=True)`; the handshake counts
+    as part of the first request's head. At `max_connections` the connection that has waited longest
+    for a request makes room for a new one; if none waits, the new one gets 503.
+    """
+    service = _Service(handler, limits, error_response, on_exception, now, _Idle())
+    open_streams = 0
+
+    async def serve_one(stream: trio.abc.Stream) -> None:
+        nonlocal open_streams
+        if open_streams >= limits.max_connections and not service.idle.drop_oldest():
+            await _turn_away(stream, service)
+            return
+        open_streams += 1
+        try:
+            await _serve_stream(stream, service, _peer_name(stream))
+        finally:
+            open_streams -= 1
+
+    async with trio.open_nursery() as connections, trio.open_nursery() as accepting:
+        await accepting.start(partial(trio.serve_listeners, handler_nursery=connections), serve_one, listeners)
+        task_status.started()
+        if stop is not None:
+            await stop.wait()
+            accepting.cancel_scope.cancel()
+            service.idle.stop()

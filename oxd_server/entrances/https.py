@@ -1,0 +1,243 @@
+"""The HTTPS entrance: paths become commands, which go through the same dispatch as those of the socket.
+
+A path is a command's name with dashes, the body its params, the answer the socket's envelope. ``Authorization: Bearer``
+carries the protection token. Beside the commands there are a health check, the OpenAPI description and a page for
+people.
+"""
+
+import re
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
+from http import HTTPStatus
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import structlog
+import trio
+
+from oxd_protocol.catalog import COMMANDS, find_command
+from oxd_protocol.errors import HTTP_STATUS_PREFIX, CommandError, FramingError
+from oxd_protocol.json_text import decode_object
+from oxd_protocol.messages import Response, encode_body, error_response
+from oxd_protocol.params import Command
+from oxd_server import __version__
+from oxd_server.config import Config
+from oxd_server.entrances import http1
+from oxd_server.entrances.certificates import ensure_self_signed, make_server_context
+from oxd_server.entrances.http1 import HttpRequest, HttpResponse, Limits
+from oxd_server.entrances.openapi import openapi_document
+from oxd_server.entrances.pages import POLICY, front_page, style_sheet
+from oxd_server.entrances.reference import HTTP_ALIASES, http_path
+from oxd_server.entrances.sockets import address_of, as_trio_listeners, open_listeners
+from oxd_server.entrances.tcp import CommandHandler
+
+__all__ = [
+    "Document",
+    "HttpsFront",
+    "documents",
+    "make_certificate",
+    "open_https_front",
+    "open_https_listeners",
+    "respond",
+]
+
+_EVERYWHERE: Final = ("0.0.0.0", "::")  # noqa: S104 - the front is off by default and made for other machines
+_IDLE_TIMEOUT: Final = 60.0
+_FIRST_ERROR_STATUS: Final = 400
+_LAST_STATUS: Final = 599
+
+_BEARER: Final = re.compile(r"bearer[ \t]+(\S+)", re.IGNORECASE)
+_SECURITY: Final = (
+    ("Cache-Control", "no-store"),
+    ("X-Content-Type-Options", "nosniff"),
+    ("Referrer-Policy", "no-referrer"),
+    ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"),
+)
+_PAGE_SECURITY: Final = (*_SECURITY[:-1], ("Content-Security-Policy", POLICY))
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """Something to be read with GET."""
+
+    media_type: str
+    body: bytes = field(repr=False)
+
+
+def documents(version: str, port: int) -> dict[str, Document]:
+    """Return what can be read, by path. It is made once (and reads a file of the package)."""
+    return {
+        "/": Document("text/html; charset=utf-8", front_page(version, port).encode()),
+        "/style.css": Document("text/css; charset=utf-8", style_sheet()),
+        "/openapi.json": Document("application/json", msgspec.json.encode(openapi_document(version))),
+        "/health-check": Document("text/plain; charset=utf-8", b"running"),
+    }
+
+
+def _by_path() -> dict[str, Command]:
+    paths = {http_path(command): command for command in COMMANDS}
+    return paths | {path: command for path, name in HTTP_ALIASES.items() if (command := find_command(name))}
+
+
+_COMMANDS: Final[Mapping[str, Command]] = _by_path()
+
+
+async def respond(handle: CommandHandler, readable: Mapping[str, Document], request: HttpRequest) -> HttpResponse:
+    """Answer one request; ``handle`` runs the command."""
+    if (document := readable.get(request.path)) is not None:
+        return _read(document, request)
+    command = _COMMANDS.get(request.path)
+    if command is None:
+        return error(404, "There is no such path. GET / lists the commands.")
+    if request.method != "POST":
+        return error(405, "Commands are sent with POST.", ("Allow", "POST"))
+    # Browsers say where a request comes from. A page of another site has no business here: it could only abuse that
+    # the person in front of the browser can reach this server.
+    if request.header("sec-fetch-site") in ("cross-site", "same-site"):
+        return error(403, "Pages of other sites cannot send commands.")
+    token = bearer_token(request)
+    if command.protected and token is None:
+        return error(403, "Send the protection token in one header: Authorization: Bearer <token>.")
+    return _answer(await _run(handle, command, token, request.body))
+
+
+async def _run(handle: CommandHandler, command: Command, token: str | None, body: bytes) -> Response:
+    try:
+        params = decode_object(body)
+    except (FramingError, CommandError) as refused:
+        return error_response(refused)
+    if token is not None:
+        params["protection_access_token"] = token  # the header's wins over the body's
+    return await handle(command.name, params)
+
+
+def bearer_token(request: HttpRequest) -> str | None:
+    """Return the token of the request's Authorization header (RFC 6750, section 2.1); None without exactly one."""
+    values = [value for name, value in request.headers if name == "authorization"]
+    match = _BEARER.fullmatch(values[0].strip()) if len(values) == 1 else None
+    return match.group(1) if match else None
+
+
+def _read(document: Document, request: HttpRequest) -> HttpResponse:
+    if request.method not in ("GET", "HEAD"):
+        return error(405, "This can be read with GET.", ("Allow", "GET, HEAD"))
+    security = _PAGE_SECURITY if document.media_type.startswith("text/html") else _SECURITY
+    return HttpResponse(200, [("Content-Type", document.media_type), *security], document.body)
+
+
+def _answer(response: Response) -> HttpResponse:
+    return _json(400 if response.malformed else _status_of(response.error_code), response)
+
+
+def _status_of(code: str | None) -> int:
+    """Existing libraries accept nothing but 200, for refused commands too; only the OP's own answers keep theirs."""
+    if code is None or not code.startswith(HTTP_STATUS_PREFIX):
+        return 200
+    status = int(code.removeprefix(HTTP_STATUS_PREFIX))
+    return status if _FIRST_ERROR_STATUS <= status <= _LAST_STATUS else HTTPStatus.BAD_GATEWAY
+
+
+def error(status: int, description: str, *headers: tuple[str, str]) -> HttpResponse:
+    """Return an answer of the front itself, in the shape of every error: the status is the code."""
+    data = {"error": str(status), "error_description": description, "details": None}
+    return _json(status, Response("error", data), *headers)
+
+
+def _json(status: int, response: Response, *headers: tuple[str, str]) -> HttpResponse:
+    return HttpResponse(status, [("Content-Type", "application/json"), *_SECURITY, *headers], encode_body(response))
+
+
+def _refused(status: int, reason: str) -> HttpResponse:
+    return error(status, f"The request was not taken: {reason}.")
+
+
+class HttpsFront:
+    """A front whose ports are open; ``addresses`` are those that were bound."""
+
+    def __init__(
+        self, listeners: list[trio.SSLListener[trio.SocketStream]], handler: http1.Handler, limits: Limits
+    ) -> None:
+        self._listeners = listeners
+        self._handler = handler
+        self._limits = limits
+        self._log = structlog.get_logger("oxd_server.https")
+
+    @property
+    def addresses(self) -> tuple[tuple[str, int], ...]:
+        """Address and port of every listener."""
+        names = [_socket_of(listener).getsockname() for listener in self._listeners]
+        return tuple((str(name[0]), int(name[1])) for name in names)
+
+    async def serve(self, stop: trio.Event, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Serve until ``stop`` is set and the requests that are being handled are answered."""
+        await http1.serve(
+            self._listeners,
+            self._handler,
+            self._limits,
+            error_response=_refused,
+            on_exception=self._log_exception,
+            stop=stop,
+            task_status=task_status,
+        )
+
+    def _log_exception(self, exception: Exception, request: HttpRequest) -> None:
+        self._log.error("request failed", method=request.method, path=request.path[:100], exc_info=exception)
+
+
+def _socket_of(listener: trio.SSLListener[trio.SocketStream]) -> trio.socket.SocketType:
+    inner = listener.transport_listener
+    assert isinstance(inner, trio.SocketListener)
+    return inner.socket
+
+
+def open_https_listeners(config: Config) -> list[socket.socket]:
+    """Bind the configured addresses. Raises ``OSError`` for one that cannot be bound."""
+    return open_listeners(config.https.bind_addresses or _EVERYWHERE, config.https.port)
+
+
+async def open_https_front(
+    config: Config, handle: CommandHandler, listeners: list[socket.socket] | None = None
+) -> HttpsFront:
+    """Serve on ``listeners``, else on the configured addresses, with the configured certificate or one for localhost.
+
+    Raises ``ConfigError`` for a certificate that cannot be used and ``OSError`` for an address that cannot be bound.
+    """
+    log = structlog.get_logger("oxd_server.https")
+    cert_path, key_path = await make_certificate(config)
+    context = await trio.to_thread.run_sync(make_server_context, cert_path, key_path)
+    listeners = open_https_listeners(config) if listeners is None else listeners
+    port = address_of(listeners[0])[1]
+    readable = await trio.to_thread.run_sync(documents, __version__, port)
+    front = HttpsFront(
+        [trio.SSLListener(listener, context, https_compatible=True) for listener in as_trio_listeners(listeners)],
+        partial(respond, handle, readable),
+        _limits(config),
+    )
+    log.info("HTTPS listens", port=port, addresses=[address for address, _ in front.addresses])
+    return front
+
+
+async def make_certificate(config: Config) -> tuple[Path, Path]:
+    """Return the paths of certificate and key; without configured ones a self-signed one is made, once."""
+    if config.https.cert_path is not None and config.https.key_path is not None:
+        return config.https.cert_path, config.https.key_path
+    pair = await trio.to_thread.run_sync(ensure_self_signed, config.store_path.parent, datetime.now(UTC))
+    log = structlog.get_logger("oxd_server.https")
+    log.warning("HTTPS uses a self-signed certificate for localhost; clients must trust it.", cert=str(pair[0]))
+    return pair
+
+
+def _limits(config: Config) -> Limits:
+    timeout = config.frame_timeout_in_seconds
+    return Limits(
+        max_body_bytes=config.max_request_bytes,
+        header_timeout=timeout,
+        body_timeout=timeout,
+        send_timeout=timeout,
+        idle_timeout=config.idle_timeout_in_seconds or _IDLE_TIMEOUT,
+        max_connections=config.https.max_connections,
+    )

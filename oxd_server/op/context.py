@@ -1,0 +1,71 @@
+"""What is needed to talk to OPs, in one hand: made once at the start and handed to whoever does."""
+
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Self
+
+from oxd_server.op.answer import Answer
+from oxd_server.op.client_auth import ClientCredentials, authenticate
+from oxd_server.op.discovery import DiscoveryCache, ProviderMetadata
+from oxd_server.op.jwks import KeySetCache
+from oxd_server.op.metadata_cache import DEFAULT_LIFETIME
+from oxd_server.op.transport import Transport
+from oxd_server.op.uma_discovery import UmaDiscoveryCache
+
+
+@dataclass(frozen=True, slots=True)
+class OpContext:
+    """The transport, the caches, the time and the chance that the functions of this package work with.
+
+    Attributes:
+        clock: seconds since the epoch, for what is written in tokens.
+        random: gives that many unguessable bytes.
+    """
+
+    transport: Transport
+    discovery: DiscoveryCache
+    uma_discovery: UmaDiscoveryCache
+    key_sets: KeySetCache
+    clock: Callable[[], float]
+    random: Callable[[int], bytes]
+
+    @classmethod
+    def over(
+        cls,
+        transport: Transport,
+        *,
+        discovery_lifetime: float = DEFAULT_LIFETIME,
+        key_set_lifetime: float = DEFAULT_LIFETIME,
+        clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+        random: Callable[[int], bytes] = secrets.token_bytes,
+    ) -> Self:
+        """A client with fresh caches; lifetimes in seconds, `monotonic` is the clock of the caches."""
+        return cls(
+            transport,
+            DiscoveryCache(transport, monotonic, lifetime=discovery_lifetime),
+            UmaDiscoveryCache(transport, monotonic, lifetime=discovery_lifetime),
+            KeySetCache(transport, monotonic, lifetime=key_set_lifetime),
+            clock,
+            random,
+        )
+
+    async def post_form(
+        self,
+        url: str,
+        metadata: ProviderMetadata,
+        credentials: ClientCredentials,
+        form: Mapping[str, str],
+        *,
+        step: str,
+    ) -> Answer:
+        """POST a form to an endpoint of the OP, authenticated as the client.
+
+        Raises:
+            ClientAuthenticationError: the client cannot authenticate (nothing was sent).
+            OpHostRefused, OpUnreachable, OpInvalidResponse
+        """
+        proof = authenticate(credentials, metadata.issuer, self.clock(), self.random)
+        return await self.transport.send("POST", url, step=step, headers=proof.headers, form={**form, **proof.form})

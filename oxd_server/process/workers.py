@@ -1,0 +1,157 @@
+"""Several worker processes behind one listening socket and one store.
+
+The supervisor binds the sockets, starts the workers with them, and does nothing else but see to it that they run: one
+that ends unasked is logged and replaced, signals are passed on. A worker is an ordinary server that was handed its
+sockets. Each worker holds one end of a pipe: when the supervisor is gone, however it went, the pipe ends, and the
+worker stops as if it had been told to.
+"""
+
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import structlog
+import trio
+
+__all__ = ["INHERITED", "Inherited", "Supervisor", "inherited_from", "listeners_of", "stop_with_supervisor"]
+
+INHERITED: Final = "OXD_SERVER_INHERITED"
+"""The environment variable that tells a worker its file descriptors: ``lifeline;socket,socket;https,https``."""
+
+_PASSED_ON: Final = (signal.SIGHUP, signal.SIGUSR1)
+_RESTART_DELAY: Final = 0.1
+_MAX_RESTART_DELAY: Final = 5.0
+_HEALTHY_SECONDS: Final = 10.0
+_KILL_AFTER_SECONDS: Final = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Inherited:
+    """What a worker was handed: sockets that listen already, and the pipe that ends with the supervisor."""
+
+    lifeline: int
+    command_sockets: tuple[int, ...]
+    https_sockets: tuple[int, ...]
+
+    def encode(self) -> str:
+        """Return this as the value of ``INHERITED``."""
+        groups = ((self.lifeline,), self.command_sockets, self.https_sockets)
+        return ";".join(",".join(map(str, group)) for group in groups)
+
+    @property
+    def descriptors(self) -> tuple[int, ...]:
+        """Every file descriptor that the worker keeps open."""
+        return (self.lifeline, *self.command_sockets, *self.https_sockets)
+
+
+def inherited_from(environment: Mapping[str, str]) -> Inherited | None:
+    """Return what the supervisor handed to this process, None if this is no worker."""
+    text = environment.get(INHERITED)
+    if text is None:
+        return None
+    lifeline, commands, https = (
+        tuple(int(number) for number in group.split(",") if number) for group in text.split(";")
+    )
+    return Inherited(lifeline[0], commands, https)
+
+
+def listeners_of(descriptors: tuple[int, ...]) -> list[socket.socket]:
+    """Return the inherited sockets."""
+    listeners = [socket.socket(fileno=fd) for fd in descriptors]
+    for listener in listeners:
+        listener.setblocking(False)
+    return listeners
+
+
+async def stop_with_supervisor(lifeline: int) -> None:
+    """Wait until the supervisor is gone, then stop this process as SIGTERM does."""
+    async with trio.lowlevel.FdStream(lifeline) as pipe:
+        await pipe.receive_some(1)
+    signal.raise_signal(signal.SIGTERM)
+
+
+@dataclass
+class Supervisor:
+    """Keeps ``count`` workers running. ``shutdown_timeout`` is in seconds."""
+
+    config_path: Path | None
+    count: int
+    command_sockets: tuple[int, ...]
+    https_sockets: tuple[int, ...]
+    shutdown_timeout: float
+    _running: dict[int, trio.Process] = field(default_factory=dict)
+    _stopping: trio.Event = field(default_factory=trio.Event)
+
+    def __post_init__(self) -> None:
+        self._log = structlog.get_logger("oxd_server.process.workers")
+
+    async def run(self, signals: AsyncIterator[int], announce: Callable[[], None]) -> None:
+        """Start the workers, pass signals on, and return when all have ended after SIGTERM or SIGINT."""
+        read_end, write_end = os.pipe()
+        try:
+            async with trio.open_nursery() as nursery:
+                for number in range(self.count):
+                    nursery.start_soon(self._keep_running, number, read_end)
+                announce()
+                await self._pass_on(signals)
+                nursery.start_soon(self._stop)
+        finally:
+            os.close(write_end)
+            os.close(read_end)
+
+    async def _keep_running(self, number: int, lifeline: int) -> None:
+        delay = _RESTART_DELAY
+        while not self._stopping.is_set():
+            started = trio.current_time()
+            code = await self._run_one(number, lifeline)
+            if self._stopping.is_set():
+                return
+            if trio.current_time() - started > _HEALTHY_SECONDS:
+                delay = _RESTART_DELAY
+            self._log.error("A worker ended unasked and is replaced.", worker=number, exit_code=code)
+            await trio.sleep(delay)
+            delay = min(2 * delay, _MAX_RESTART_DELAY)
+
+    async def _run_one(self, number: int, lifeline: int) -> int:
+        inherited = Inherited(lifeline, self.command_sockets, self.https_sockets)
+        command = [sys.executable, "-m", "oxd_server", "serve"]
+        if self.config_path is not None:
+            command += ["--config", str(self.config_path)]
+        process = await trio.lowlevel.open_process(
+            command, env={**os.environ, INHERITED: inherited.encode()}, pass_fds=inherited.descriptors
+        )
+        self._running[number] = process
+        try:
+            self._log.info("worker started", worker=number, pid=process.pid)
+            return await process.wait()
+        finally:
+            del self._running[number]
+
+    async def _pass_on(self, signals: AsyncIterator[int]) -> None:
+        async for number in signals:
+            if number not in _PASSED_ON:
+                self._stopping.set()
+                return
+            self._send(signal.Signals(number))
+
+    async def _stop(self) -> None:
+        """Have every worker finish; one that takes longer than it may is killed."""
+        self._log.info("Stopping", workers=len(self._running))
+        with trio.move_on_after(self.shutdown_timeout + _KILL_AFTER_SECONDS):
+            while self._running:
+                self._send(signal.SIGTERM)
+                async with trio.open_nursery() as nursery:
+                    for process in tuple(self._running.values()):
+                        nursery.start_soon(partial(trio.Process.wait, process))
+            return
+        self._send(signal.SIGKILL)
+
+    def _send(self, number: signal.Signals) -> None:
+        for process in self._running.values():
+            process.send_signal(number)

@@ -1,0 +1,67 @@
+"""How much of the server one OP may take up: so many requests to its host at a time, twice as many that wait.
+
+Without it, the commands for one OP that hangs would fill the connection pool and hold up the sites of every other OP.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import trio
+
+from oxd_server.sync.busy import TooBusy
+
+_WAITING_FOR_ONE = 2
+
+
+@dataclass(slots=True)
+class _Row:
+    """The slots of one host; `users` hold one or wait for one."""
+
+    slots: trio.Semaphore
+    users: int = 0
+
+
+class HostSlots:
+    """A row of slots per host, kept only as long as somebody holds one or waits for one."""
+
+    def __init__(self, per_host: int) -> None:
+        """`per_host` requests run at a time and twice as many wait; whoever comes then is sent away at once."""
+        self._per_host = per_host
+        self._most_users = per_host + _WAITING_FOR_ONE * per_host
+        self._rows: dict[str, _Row] = {}
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @asynccontextmanager
+    async def hold(self, host: str) -> AsyncIterator[None]:
+        """Hold a slot of the host inside the block, waiting for one if need be.
+
+        Raises:
+            TooBusy: as many wait as may.
+        """
+        row = self._rows.get(host)
+        if row is None:
+            row = self._rows[host] = _Row(trio.Semaphore(self._per_host))
+        if row.users >= self._most_users:
+            raise TooBusy(f"{host} has as many requests under way and waiting as one host may")
+        row.users += 1
+        try:
+            await _acquire(row.slots)
+            try:
+                yield
+            finally:
+                row.slots.release()
+        finally:
+            row.users -= 1
+            if not row.users:
+                del self._rows[host]
+
+
+async def _acquire(slots: trio.Semaphore) -> None:
+    """Without a checkpoint if one is free: the request that follows has plenty."""
+    try:
+        slots.acquire_nowait()
+    except trio.WouldBlock:
+        await slots.acquire()

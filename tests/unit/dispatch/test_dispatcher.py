@@ -1,0 +1,204 @@
+"""The dispatcher answers whatever happens: each kind of failure in its own way, and none with a secret."""
+
+import io
+import json
+from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
+from typing import Any
+
+import pytest
+import structlog
+import trio
+import trio.testing
+
+from oxd_protocol.errors import CommandError
+from oxd_protocol.site import GetRpParams, GetRpResult
+from oxd_server.dispatch.dispatcher import Dispatcher
+from oxd_server.dispatch.guard import Entrance
+from oxd_server.log import configure_logging
+from oxd_server.op.errors import OpError, OpUnreachable
+from oxd_server.store import StoreError
+
+Handle = Callable[[Any, GetRpParams], Awaitable[GetRpResult]]
+SECRET = "hunter2-hunter2"
+
+
+class _OpenGuard:
+    """Lets every command pass."""
+
+    def protects(self, command: object, entrance: object) -> bool:
+        return False
+
+
+@pytest.fixture
+def log() -> Iterator[io.StringIO]:
+    stream = io.StringIO()
+    configure_logging("debug", "json", stream)
+    yield stream
+    structlog.reset_defaults()
+
+
+def dispatcher(handle: Handle, *, max_in_flight: int = 10, time_out: float | None = None) -> Dispatcher:
+    """A dispatcher whose only command is get_rp."""
+    guard: Any = _OpenGuard()
+    services: Any = object()
+    return Dispatcher(services, {"get_rp": handle}, guard, max_in_flight=max_in_flight, time_out=time_out)
+
+
+def raising(error: Exception) -> Handle:
+    async def handle(services: Any, params: GetRpParams) -> GetRpResult:
+        raise error
+
+    return handle
+
+
+async def ask(asked: Dispatcher, name: str = "get_rp", **params: Any) -> Any:
+    """Return the answer's data."""
+    return (await asked.dispatch(Entrance.LOOPBACK_SOCKET, name, params)).data
+
+
+async def answer(services: Any, params: GetRpParams) -> GetRpResult:
+    return GetRpResult(node=params.oxd_id)
+
+
+async def test_a_command_is_run(log: io.StringIO) -> None:
+    """Its params arrive typed, its result is the answer, and its name is found in any letter case."""
+    assert (await ask(dispatcher(answer), oxd_id="x")).node == "x"
+    assert (await ask(dispatcher(answer), "GET_RP", oxd_id="y")).node == "y"
+
+
+@pytest.mark.parametrize(
+    ("name", "params", "code"),
+    [
+        ("fly", {}, "unsupported_operation"),
+        ("license_status", {}, "unsupported_operation"),
+        ("remove_site", {"oxd_id": "x"}, "unsupported_operation"),
+        ("get_rp", {"oxd_id": 5}, "invalid_request"),
+    ],
+)
+async def test_what_is_refused_before_the_handler(
+    log: io.StringIO, name: str, params: dict[str, Any], code: str
+) -> None:
+    """Unknown and old commands, one without a handler, and bad params."""
+    assert (await ask(dispatcher(answer), name, **params))["error"] == code
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (CommandError("invalid_scope", details={"a": 1}), "invalid_scope"),
+        (OpUnreachable("op.example.org", "userinfo", "no connection"), "op_unreachable"),
+    ],
+)
+async def test_an_expected_failure(log: io.StringIO, error: Exception, code: str) -> None:
+    """A refused command and a failing OP have their codes; the log has a line without a traceback."""
+    assert (await ask(dispatcher(raising(error))))["error"] == code
+    assert json.loads(log.getvalue())["error"] == code
+    assert "Traceback" not in log.getvalue()
+
+
+class _NewOpError(OpError):
+    """A kind that nobody translates."""
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ValueError(f"client_secret={SECRET}"),
+        RuntimeError({"access_token": SECRET}),
+        StoreError("the store cannot be written: disk full"),
+        _NewOpError(f"password: {SECRET}"),
+        RecursionError("too deep"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+async def test_a_bug_is_logged_under_an_id(log: io.StringIO, error: Exception) -> None:
+    """The answer has an id, under which the log has the traceback; neither has the secret."""
+    data = await ask(dispatcher(raising(error)))
+    assert data["error"] == "internal_error"
+    assert SECRET not in str(data)
+    line = json.loads(log.getvalue())
+    assert line["error_id"] == data["details"]["error_id"]
+    assert line["level"] == "error"
+    assert "Traceback" in line["exception"]
+    assert type(error).__name__ in line["exception"]
+    assert SECRET not in log.getvalue()
+
+
+async def test_ids_differ(log: io.StringIO) -> None:
+    """Two failures can be told apart."""
+    failing = dispatcher(raising(ValueError("?")))
+    assert (await ask(failing))["details"] != (await ask(failing))["details"]
+
+
+async def test_too_many_at_once(log: io.StringIO, autojump_clock: trio.testing.MockClock) -> None:
+    """A command above the limit is answered at once; as soon as one is done, the next may run."""
+
+    async def slowly(services: Any, params: GetRpParams) -> GetRpResult:
+        await trio.sleep(1)
+        return GetRpResult(node=None)
+
+    busy = dispatcher(slowly, max_in_flight=2)
+    async with trio.open_nursery() as nursery:
+        for oxd_id in ("a", "b"):
+            nursery.start_soon(partial(ask, busy, oxd_id=oxd_id))
+        await trio.testing.wait_all_tasks_blocked()
+        assert busy.in_flight == 2
+        assert (await ask(busy, oxd_id="c"))["error"] == "server_busy"
+    assert busy.in_flight == 0
+    assert (await ask(busy)).node is None
+
+
+async def test_one_site_leaves_room_for_others(log: io.StringIO, autojump_clock: trio.testing.MockClock) -> None:
+    """One site gets half of the places; above that it is told so at once, while other sites' commands run."""
+
+    async def slowly(services: Any, params: GetRpParams) -> GetRpResult:
+        await trio.sleep(1)
+        return GetRpResult(node=params.oxd_id)
+
+    busy = dispatcher(slowly, max_in_flight=8)
+    async with trio.open_nursery() as nursery:
+        for _ in range(4):
+            nursery.start_soon(partial(ask, busy, oxd_id="a"))
+        await trio.testing.wait_all_tasks_blocked()
+        assert (await ask(busy, oxd_id="a"))["error"] == "server_busy"
+        assert (await ask(busy, oxd_id="b")).node == "b"
+    assert (await ask(busy, oxd_id="a")).node == "a"
+    assert busy._in_flight_of == {}
+
+
+async def test_the_time_is_limited(log: io.StringIO, autojump_clock: trio.testing.MockClock) -> None:
+    """A command that takes longer is cancelled and answered; its place is free again."""
+
+    async def never(services: Any, params: GetRpParams) -> GetRpResult:
+        await trio.sleep_forever()
+        raise AssertionError
+
+    limited = dispatcher(never, time_out=2)
+    data = await ask(limited)
+    assert (data["error"], data["details"]) == ("op_unreachable", {"step": "command"})
+    assert "2 seconds" in data["error_description"]
+    assert limited.in_flight == 0
+
+
+async def test_cancellation_is_not_an_answer(log: io.StringIO) -> None:
+    """When the server gives up a command, nothing is answered or logged as a failure."""
+
+    async def never(services: Any, params: GetRpParams) -> GetRpResult:
+        await trio.sleep_forever()
+        raise AssertionError
+
+    cancelled = dispatcher(never)
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await ask(cancelled)
+    assert scope.cancelled_caught
+    assert cancelled.in_flight == 0
+    assert log.getvalue() == ""
+
+
+async def test_hostile_names_are_shortened(log: io.StringIO) -> None:
+    """A long name is neither logged nor answered in full."""
+    data = await ask(dispatcher(answer), "x" * 10_000)
+    assert len(data["error_description"]) < 300
+    assert len(log.getvalue()) < 1000

@@ -1,0 +1,276 @@
+"""The TCP entrance over real sockets: the duplicate rule, pipelining, draining, limits."""
+
+import json
+import os
+import resource
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import pytest
+import structlog
+import trio
+
+from oxd_protocol.messages import Response
+from oxd_server.entrances.sockets import address_of, open_listeners
+from oxd_server.entrances.tcp import CommandHandler, FrameListener, ListenerLimits
+
+SECONDS = 20
+
+
+def frame(command: str, **params: object) -> bytes:
+    body = json.dumps({"command": command, "params": params}).encode()
+    return b"%04d%s" % (len(body), body)
+
+
+@dataclass
+class Commands:
+    """A handler that remembers what it ran; `slow` waits until it is told to go on."""
+
+    ran: list[str] = field(default_factory=list)
+    arrived: trio.Event = field(default_factory=trio.Event)
+    release: trio.Event = field(default_factory=trio.Event)
+
+    async def __call__(self, name: str, params: dict[str, object]) -> Response:
+        self.ran.append(name)
+        if name == "slow":
+            self.arrived.set()
+            await self.release.wait()
+        if name == "break":
+            raise ValueError("a handler that breaks its promise")
+        return Response("ok", {"name": name, **params})
+
+
+@dataclass
+class Listening:
+    listener: FrameListener
+    commands: Commands
+    port: int
+    opened: list[trio.SocketStream] = field(default_factory=list)
+
+    async def connect(self) -> trio.SocketStream:
+        """Open a connection that is closed at the end of the test at the latest."""
+        self.opened.append(await trio.open_tcp_stream("127.0.0.1", self.port))
+        return self.opened[-1]
+
+
+@asynccontextmanager
+async def listening(**limits: object) -> AsyncIterator[Listening]:
+    values = {"max_connections": 10, "max_request_bytes": 5000, "frame_timeout": None, "idle_timeout": None,
+              "write_timeout": 5.0, **limits}  # fmt: skip
+    commands = Commands()
+    handle: CommandHandler = commands
+    listener = FrameListener(handle, ListenerLimits(**values))  # type: ignore[arg-type]
+    (ear,) = open_listeners(["127.0.0.1"], 0)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(listener.accept, ear, nursery)
+        server = Listening(listener, commands, address_of(ear)[1])
+        yield server
+        for stream in server.opened:
+            await trio.aclose_forcefully(stream)
+        nursery.cancel_scope.cancel()
+
+
+async def names(stream: trio.SocketStream, count: int | None = None) -> list[str]:
+    """Read so many answers, or all to the end; return the names of the commands or the error codes."""
+    received = b""
+    found: list[str] = []
+    with trio.fail_after(SECONDS):
+        while count is None or len(found) < count:
+            while len(received) < 4 or len(received) < 4 + int(received[:4]):
+                data = await stream.receive_some(65536)
+                if not data:
+                    assert received == b""
+                    assert count is None
+                    return found
+                received += data
+            size = 4 + int(received[:4])
+            data_of = json.loads(received[4:size])["data"]
+            found.append(data_of.get("name") or data_of["error"])
+            received = received[size:]
+    return found
+
+
+@pytest.mark.parametrize("copies", [2, 3])
+async def test_copies_of_a_peer_that_closes_do_not_run(copies: int) -> None:
+    """A frame that is written several times by a peer that reads one answer and closes runs once."""
+    async with listening() as server:
+        stream = await server.connect()
+        await stream.send_all(frame("first") * copies)
+        assert await names(stream, 1) == ["first"]
+        await stream.aclose()
+        assert await names(await _after(server, frame("second")), 1) == ["second"]
+        assert server.commands.ran == ["first", "second"]
+
+
+async def _after(server: Listening, data: bytes) -> trio.SocketStream:
+    """Send on a new connection once every earlier one has ended."""
+    with trio.fail_after(SECONDS):
+        while server.listener.connections:
+            await trio.sleep(0.001)
+    stream = await server.connect()
+    await stream.send_all(data)
+    return stream
+
+
+async def test_copies_of_a_peer_that_stays_run() -> None:
+    """A peer that keeps its connection open gets an answer to every copy, and later ones without a wait."""
+    async with listening() as server:
+        stream = await server.connect()
+        await stream.send_all(frame("first") * 3)
+        assert await names(stream, 3) == ["first"] * 3
+        await stream.send_all(frame("first"))
+        assert await names(stream, 1) == ["first"]
+        await stream.aclose()
+
+
+async def test_answers_come_in_order() -> None:
+    """Different frames in one segment are answered in their order, also when they end with the connection."""
+    async with listening() as server:
+        stream = await server.connect()
+        await stream.send_all(b"".join(frame(f"c{number}") for number in range(20)))
+        await stream.send_eof()
+        assert await names(stream) == [f"c{number}" for number in range(20)]
+
+
+async def test_draining() -> None:
+    """Idle connections end at once; a command that runs is answered, and nothing after it is."""
+    async with listening() as server:
+        idle, busy = await server.connect(), await server.connect()
+        await idle.send_all(frame("hello"))
+        assert await names(idle, 1) == ["hello"]
+        await busy.send_all(frame("slow") + frame("never"))
+        await server.commands.arrived.wait()
+        server.listener.drain()
+        assert await names(idle) == []
+        server.commands.release.set()
+        assert await names(busy) == ["slow"]
+        assert "never" not in server.commands.ran
+
+
+async def test_the_error_is_not_lost_in_a_reset() -> None:
+    """A peer that goes on sending after it broke the framing still reads the one error frame and then the end."""
+    async with listening() as server:
+        stream = await server.connect()
+        await stream.send_all(b"junk" + bytes(200_000))
+        assert await names(stream) == ["invalid_request"]
+
+
+async def test_a_connection_too_many() -> None:
+    """It is told that the server is busy, although it has sent something, and does not count."""
+    async with listening(max_connections=1) as server:
+        kept = await server.connect()
+        await kept.send_all(frame("hello"))
+        assert await names(kept, 1) == ["hello"]
+        for _ in range(3):
+            other = await server.connect()
+            await other.send_all(frame("hello") * 100)
+            assert await names(other) == ["server_busy"]
+            await other.aclose()
+        assert server.listener.connections == 1
+        assert server.commands.ran == ["hello"]
+
+
+async def test_an_idle_connection_ends() -> None:
+    """With an idle timeout a connection that says nothing ends without a word."""
+    async with listening(idle_timeout=0.05) as server:
+        assert await names(await server.connect()) == []
+
+
+async def test_half_a_frame_ends() -> None:
+    """With a frame timeout half a frame gets one error frame."""
+    async with listening(frame_timeout=0.05) as server:
+        stream = await server.connect()
+        await stream.send_all(frame("hello")[:-1])
+        assert await names(stream) == ["invalid_request"]
+
+
+async def test_a_peer_that_does_not_read_is_dropped() -> None:
+    """When the answers cannot be written in time, the connection ends and its place is free."""
+    async with listening(write_timeout=0.05, max_request_bytes=20_000) as server:
+        deaf = trio.socket.socket()
+        deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        await deaf.connect(("127.0.0.1", server.port))
+        stream = trio.SocketStream(deaf)
+        server.opened.append(stream)
+        with trio.fail_after(SECONDS), pytest.raises(trio.BrokenResourceError):
+            while True:
+                await stream.send_all(frame("a", text="x" * 7000) + frame("b", text="y" * 7000))
+        with trio.fail_after(SECONDS):
+            while server.listener.connections:
+                await trio.sleep(0.001)
+
+
+class Steps(trio.abc.Instrument):
+    """Counts how often a task that serves a connection had its turn."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def before_task_step(self, task: trio.lowlevel.Task) -> None:
+        self.count += "serve" in task.name
+
+
+async def test_a_flood_without_a_frame_gives_way_to_the_others() -> None:
+    """A peer whose bytes are always there, but never a frame, gets one read a turn: the others have theirs."""
+    reads, read_bytes = 12, 16_384
+    async with listening() as server:
+        stream = await server.connect()
+        await stream.send_all(frame("first"))
+        assert await names(stream, 1) == ["first"]
+        steps = Steps()
+        trio.lowlevel.add_instrument(steps)
+        await stream.send_all(b" " * reads * read_bytes + frame("second"))
+        assert await names(stream, 1) == ["second"]
+        trio.lowlevel.remove_instrument(steps)
+    assert steps.count >= reads
+
+
+async def test_without_room_for_a_connection_it_waits() -> None:
+    """Where the process can open no more files the log says so, and who waits is served as soon as there is room."""
+    with structlog.testing.capture_logs() as log:
+        async with listening() as server:
+            soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+            free = os.dup(0)
+            os.close(free)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (free + 1, hard))  # room for the client's end, not for ours
+            try:
+                stream = await server.connect()
+                await stream.send_all(frame("hello"))
+                with trio.fail_after(SECONDS):
+                    while not log:
+                        await trio.sleep(0.001)
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            assert await names(stream, 1) == ["hello"]
+    assert "No connection can be accepted" in log[0]["event"]
+
+
+async def test_a_bug_ends_one_connection_only(capfd: pytest.CaptureFixture[str]) -> None:
+    """A handler that raises ends its connection; the listener goes on."""
+    async with listening() as server:
+        stream = await server.connect()
+        await stream.send_all(frame("break"))
+        assert await names(stream) == []
+        assert await names(await _after(server, frame("hello")), 1) == ["hello"]
+
+
+def test_one_port_for_all_addresses() -> None:
+    """Port 0 is one free port; an address that is no loopback's cannot be had twice, and the error names it."""
+    listeners = open_listeners(["127.0.0.1", "::1"], 0)
+    ports = {address_of(ear)[1] for ear in listeners}
+    assert len(ports) == 1
+    (port,) = ports
+    with pytest.raises(OSError, match=f"cannot listen on 127.0.0.1 port {port}"):
+        open_listeners(["127.0.0.1"], port)
+    for ear in listeners:
+        ear.close()
+
+
+def test_nothing_to_listen_on() -> None:
+    """An address that this machine does not have is an error, and so is none at all."""
+    with pytest.raises(OSError, match=r"192\.0\.2\.1"):
+        open_listeners(["192.0.2.1"], 0)
+    with pytest.raises(OSError, match="none of the addresses"):
+        open_listeners(["2001:db8::1"], 0)

@@ -1,0 +1,52 @@
+"""Texts that are made again only when what they are made from has changed."""
+
+from oxd_server.sync.memo import TextMemo
+
+
+class Maker:
+    """Makes a text and counts how often."""
+
+    def __init__(self, text: str = "made") -> None:
+        self.text = text
+        self.times = 0
+
+    def __call__(self) -> str:
+        self.times += 1
+        return self.text
+
+
+def test_a_text_is_made_once() -> None:
+    """The same key and an equal source give the same text without making it again."""
+    memo, make = TextMemo(), Maker()
+    assert [memo.get("a", ("x", [1]), make), memo.get("a", ("x", [1]), make)] == ["made", "made"]
+    assert make.times == 1
+
+
+def test_another_source_makes_another_text() -> None:
+    """A key whose source has changed gets a new text, which then is the one that is kept."""
+    memo, make = TextMemo(), Maker("new")
+    memo.get("a", 1, Maker("old"))
+    assert [memo.get("a", 2, make), memo.get("a", 2, make)] == ["new", "new"]
+    assert make.times == 1
+
+
+def test_keys_are_apart() -> None:
+    """Two keys with equal sources have a text each."""
+    memo = TextMemo()
+    assert memo.get("a", 1, Maker("one")) == "one"
+    assert memo.get("b", 1, Maker("two")) == "two"
+
+
+def test_it_is_bounded() -> None:
+    """There are never more texts than the capacity, whatever is asked for."""
+    memo = TextMemo(capacity=3)
+    for number in range(10):
+        memo.get(str(number), number, Maker())
+        assert len(memo) <= 3
+
+
+def test_long_texts_are_not_kept() -> None:
+    """A very long text is made every time, so that nobody can fill the memory."""
+    memo, make = TextMemo(), Maker("x" * 2001)
+    assert memo.get("a", 1, make) == memo.get("a", 1, make) == "x" * 2001
+    assert (make.times, len(memo)) == (2, 0)

@@ -1,0 +1,81 @@
+"""Looking at a store and moving sites between stores."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from oxd_server.admin import export_sites, import_folder, import_sites, list_sites, remove_site, show_site
+from oxd_server.config import Config
+from oxd_server.store import MemoryStore, StoreError
+
+NODE = {"oxd_id": "a", "op_host": "https://op.example.org", "client_name": "A", "client_secret": "s", "pat": "p"}
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Config:
+    return Config(store_path=tmp_path / "oxd.sqlite")
+
+
+async def test_in_and_out_again(config: Config) -> None:
+    """An imported site with its session is listed, shown without its secrets, exported with them, and removed."""
+    assert await import_sites(config, [NODE, NODE | {"oxd_id": "b"}]) == (2, 0)
+    assert await list_sites(config) == [("a", "A"), ("b", "A")]
+    shown = await show_site(config, "a")
+    assert (shown["client_secret"], shown["pat"], shown["client_name"]) == ("***", "***", "A")
+    assert shown["id_token"] is None
+    exported = await export_sites(config, None)
+    assert [site["oxd_id"] for site in exported] == ["a", "b"]
+    assert {name: exported[0][name] for name in NODE} == NODE
+    assert await export_sites(config, "b") == [exported[1]]
+    assert await import_sites(config, exported) == (0, 2)
+    await remove_site(config, "a")
+    assert await list_sites(config) == [("b", "A")]
+    with pytest.raises(StoreError, match="'a'"):
+        await show_site(config, "a")
+
+
+@pytest.mark.parametrize(
+    "bad", [{"op_host": "no id"}, {"oxd_id": "c", "client_secret_expires_at": {}}, 5, None, [NODE]]
+)
+async def test_all_or_nothing(config: Config, bad: Any) -> None:
+    """If one of several sites cannot be understood, none is added."""
+    with pytest.raises(StoreError):
+        await import_sites(config, [NODE, bad])
+    await import_sites(config, [])
+    assert await list_sites(config) == []
+
+
+async def test_a_store_that_is_not_there(config: Config) -> None:
+    """Looking makes no store."""
+    with pytest.raises(StoreError, match="there is no store"):
+        await list_sites(config)
+    assert not config.store_path.exists()
+
+
+async def test_a_folder(tmp_path: Path) -> None:
+    """One site a file; other files are left alone; a byte order mark does no harm."""
+    (tmp_path / "a.json").write_text(json.dumps(NODE), "utf-8-sig")
+    (tmp_path / "notes.txt").write_text("no JSON", "utf-8")
+    store = MemoryStore()
+    assert await import_folder(store, tmp_path) == (1, 0)
+    assert await import_folder(store, tmp_path) == (0, 1)
+    assert (await store.session("a")).pat == "p"
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "\udcff"])
+async def test_a_folder_with_a_file_that_is_no_site(tmp_path: Path, text: str) -> None:
+    """A file that is no JSON object stops the import before anything is added."""
+    (tmp_path / "a.json").write_text(json.dumps(NODE), "utf-8")
+    (tmp_path / "b.json").write_bytes(text.encode("utf-8", "surrogateescape"))
+    store = MemoryStore()
+    with pytest.raises(StoreError):
+        await import_folder(store, tmp_path)
+    assert await store.list() == []
+
+
+async def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    """A path that is misspelt is an error, not an empty folder."""
+    with pytest.raises(StoreError, match="none"):
+        await import_folder(MemoryStore(), tmp_path / "none")
