@@ -16,11 +16,16 @@ from oxd_server.config import (
     ConfigError,
     DefaultSite,
     HttpsConfig,
+    StorageConfig,
     load_config,
     load_default_site,
 )
+from oxd_server.config.keys import Settings, declared_keys
+from oxd_server.config.kinds import MINUTES, TEXT, mapping
+from oxd_server.config.reference import FILES
 
-CONF = Path(__file__).parents[2] / "conf"
+ROOT = Path(__file__).parents[2]
+CONF = ROOT / "conf"
 NOT_IN_THE_FILE = {"warnings", "default_site_path", "store_path"}
 
 OLD_CONFIG = {
@@ -281,13 +286,43 @@ def sample(name: str) -> dict[str, Any]:
 def test_sample_config_is_complete_and_says_the_defaults() -> None:
     """The sample has every key there is, each with its default, and loads without a warning."""
     node = sample("oxd-conf.json")
-    names = {key.replace("-", "_") for key in node} - {"storage_configuration"}
+    names = {key.replace("-", "_") for key in node}
     assert names == set(KEYS) - NOT_IN_THE_FILE
     assert set(node["https"]) == {field.name for field in msgspec.structs.fields(HttpsConfig)}
     config = load_config(CONF / "oxd-conf.json")
     assert config.warnings == ()
-    assert msgspec.structs.asdict(config) | defaults_of("store_path", "default_site_path") == as_default()
+    placed = defaults_of("store_path", "default_site_path", "storage_configuration")
+    assert msgspec.structs.asdict(config) | placed == as_default()
+    assert config.storage_configuration == StorageConfig(path=CONF / StorageConfig().path)
     assert config.store_path == CONF / Config().store_path
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_what_is_made_from_the_declarations_is_up_to_date(name: str) -> None:
+    """The sample and the reference are those of the declared keys (python -m oxd_server.config.reference)."""
+    assert (ROOT / name).read_text("utf-8") == FILES[name]()
+
+
+@pytest.mark.parametrize("struct", [Config, HttpsConfig, StorageConfig])
+def test_every_field_is_a_declared_key(struct: type[Settings]) -> None:
+    """No setting is without a kind and a sentence that ends in a full stop, and passwords are declared as secret."""
+    keys = declared_keys(struct)
+    assert {key.attribute for key in keys} == set(struct.__struct_fields__) - NOT_IN_THE_FILE
+    assert len({key.name for key in keys}) == len(keys)
+    assert [key.name for key in keys if not key.key.sentence.endswith(".")] == []
+    assert [key.name for key in keys if key.name.endswith(("password", "secret")) and not key.is_secret] == []
+
+
+def test_a_setting_for_each_op() -> None:
+    """A mapping reads all its values as one kind, and refuses what is no object or holds another kind."""
+    kind = mapping(MINUTES, of="the URL of an OP")
+    assert kind.expected == "an object: for the URL of an OP, a whole number from 1 to 525600"
+    assert kind.read({" https://op ": "5"}) == {"https://op": 5}
+    with pytest.raises(ValueError):
+        kind.read([])
+    with pytest.raises(ValueError):
+        kind.read({"https://op": 0})
+    assert mapping(TEXT, of="x").read({}) == {}
 
 
 def test_sample_config_explains_every_key() -> None:

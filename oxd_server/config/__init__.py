@@ -1,0 +1,21 @@
+"""The configuration: read once at the start, checked in full, and frozen.
+
+`oxd-conf.json` of the legacy server loads unchanged. Keys keep their spelling in the file; attributes are the
+same names with underscores. null and "" mean the default. Lines that hold nothing but a `//` comment are
+skipped. An unknown key is a warning; a wrong value is a `ConfigError`, which stops the start.
+"""
+
+from oxd_server.config.default_site import DefaultSite, load_default_site
+from oxd_server.config.file import ConfigError
+from oxd_server.config.keys import Config, HttpsConfig, StorageConfig
+from oxd_server.config.loading import load_config
+
+__all__ = [
+    "Config",
+    "ConfigError",
+    "DefaultSite",
+    "HttpsConfig",
+    "StorageConfig",
+    "load_config",
+    "load_default_site",
+]

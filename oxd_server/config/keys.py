@@ -1,0 +1,343 @@
+"""Every key of the configuration, declared once: name, type, kind, default and a sentence.
+
+The loader, its errors, the sample file and the reference table are all made from this table. To add a key, add a
+field with a ``Key`` and run ``python -m oxd_server.config.reference``.
+"""
+
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, Final, NamedTuple, get_args, get_type_hints
+
+import msgspec
+
+from oxd_server.config.kinds import (
+    ADDRESSES,
+    FLAG,
+    MINUTES,
+    PATH,
+    SECRET,
+    TEXT,
+    TEXTS,
+    WORKERS,
+    Kind,
+    one_of,
+    seconds,
+    whole,
+)
+
+__all__ = [
+    "DEFAULT_SITE_NAME",
+    "Config",
+    "Declared",
+    "HttpsConfig",
+    "Key",
+    "Settings",
+    "StorageConfig",
+    "declared_keys",
+]
+
+DEFAULT_SITE_NAME: Final = "oxd-default-site-config.json"
+
+_PORT: Final = whole(0, 65535)
+_CONNECTIONS: Final = whole(1, 1_000_000)
+
+
+class Key(NamedTuple):
+    """What is declared of a key beside its name, type and default.
+
+    ``kind`` is a struct for an object that has keys of its own. ``name`` is the key's spelling in the file where that
+    is not the attribute's. ``heading`` begins a group of keys. A ``legacy`` key is read, but not recommended to
+    anybody: it stands in no sample.
+    """
+
+    kind: Kind | type["Settings"]
+    sentence: str
+    name: str = ""
+    heading: str = ""
+    legacy: bool = False
+
+
+class Declared(NamedTuple):
+    """One key of a struct: its spelling in the file, the attribute, the declaration and the default."""
+
+    name: str
+    attribute: str
+    key: Key
+    default: Any
+
+    @property
+    def is_secret(self) -> bool:
+        """Tell whether the value is hidden."""
+        return isinstance(self.key.kind, Kind) and self.key.kind.secret
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """An object of the configuration. Its repr leaves out what is secret."""
+
+    def __repr__(self) -> str:
+        hidden = {key.attribute for key in declared_keys(type(self)) if key.is_secret}
+        shown = {name: value for name, value in msgspec.structs.asdict(self).items() if name not in hidden}
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
+
+    def __rich_repr__(self) -> list[tuple[str, str]]:  # msgspec's own would show the passwords
+        return [("", repr(self))]
+
+
+class HttpsConfig(Settings, frozen=True, kw_only=True):
+    """The HTTPS front."""
+
+    enabled: Annotated[bool, Key(FLAG, "true: it runs.")] = False
+    port: Annotated[int, Key(_PORT, "Its TCP port.")] = 8443
+    bind_addresses: Annotated[
+        tuple[str, ...],
+        Key(ADDRESSES, "The IP addresses to listen on; empty: all of them, for it is made for other machines."),
+    ] = ()
+    max_connections: Annotated[
+        int,
+        Key(
+            _CONNECTIONS,
+            "How many connections may be open; a new one takes the place of the one that has been idle for longest.",
+        ),
+    ] = 1000
+    cert_path: Annotated[
+        Path | None,
+        Key(
+            PATH,
+            "The certificate with its chain (PEM). Without one, a self-signed one for localhost is made once and kept "
+            "where the sites are.",
+        ),
+    ] = None
+    key_path: Annotated[Path | None, Key(PATH, "The key of the certificate (PEM, without a password).")] = None
+
+
+class StorageConfig(Settings, frozen=True, kw_only=True):
+    """Where the store is."""
+
+    path: Annotated[
+        Path,
+        Key(
+            PATH,
+            "For file: the path of the file (the folder is made if need be, and both are readable by their owner "
+            "only).",
+        ),
+    ] = Path("oxd-data/oxd.sqlite")
+    legacy_path: Annotated[
+        Path | None, Key(PATH, "Of a legacy h2 store: sites are kept beside it.", name="dbFileLocation", legacy=True)
+    ] = None
+
+
+class Config(Settings, frozen=True, kw_only=True):
+    """The server's settings. Names say their unit.
+
+    Three fields are not keys of the file: ``warnings`` are lines for the log, ``default_site_path`` is the file beside
+    this one for ``load_default_site``, and ``store_path`` is where the store's file lies when ``storage`` is "file".
+    """
+
+    port: Annotated[int, Key(_PORT, "The TCP port of the oxd protocol.", heading="Where it listens.")] = 8099
+    localhost_only: Annotated[
+        bool,
+        Key(
+            FLAG,
+            "true: only programs on this machine can connect. false: every machine that can reach this one, and then "
+            "a firewall and protect_commands_with_access_token decide who may use it.",
+        ),
+    ] = True
+    bind_addresses: Annotated[
+        tuple[str, ...],
+        Key(
+            ADDRESSES,
+            "The IP addresses to listen on; empty: 127.0.0.1 and ::1, or all of them if localhost_only is false.",
+        ),
+    ] = ()
+    https: Annotated[HttpsConfig, Key(HttpsConfig, "The HTTPS front: the same commands as POST requests.")] = (
+        HttpsConfig()
+    )
+    protect_commands_with_access_token: Annotated[
+        bool | None,
+        Key(
+            FLAG,
+            "true: commands need a protection_access_token. false: they do not. null: they do over HTTPS and on every "
+            "address that is not loopback.",
+        ),
+    ] = None
+
+    storage: Annotated[
+        str,
+        Key(
+            one_of("file", "memory", "h2", hint=" (redis is to come)"),
+            'file: in a file. memory: nowhere, every start begins empty. "h2" of old configurations means file.',
+            heading="Where sites are kept.",
+        ),
+    ] = "file"
+    storage_configuration: Annotated[StorageConfig, Key(StorageConfig, "What the storage needs to know.")] = (
+        StorageConfig()
+    )
+    migration_source_folder_path: Annotated[
+        Path | None, Key(PATH, "A folder with site files of old versions, to be imported.")
+    ] = None
+
+    allowed_op_hosts: Annotated[
+        tuple[str, ...],
+        Key(TEXTS, "The OPs that may be used; empty: any.", heading="How it talks to OpenID providers (OPs)."),
+    ] = ()
+    allow_http_op_hosts: Annotated[
+        tuple[str, ...],
+        Key(TEXTS, "Hosts, besides those on this machine, that may be spoken to without TLS. Best left empty."),
+    ] = ()
+    trust_all_certs: Annotated[
+        bool,
+        Key(
+            FLAG,
+            "true: certificates of OPs are not checked, and anybody on the way can pose as the OP. For trying things "
+            "out only.",
+        ),
+    ] = False
+    trust_store_path: Annotated[
+        Path | None, Key(PATH, "Certificates to trust besides the system's: a PEM bundle or a PKCS#12 file.")
+    ] = None
+    trust_store_password: Annotated[str | None, Key(SECRET, "The password of the trust store, if it is PKCS#12.")] = (
+        None
+    )
+    op_connect_timeout_in_seconds: Annotated[float, Key(seconds(0.1), "How long connecting to an OP may take.")] = 5
+    op_read_timeout_in_seconds: Annotated[float, Key(seconds(0.1), "How long an OP may be silent.")] = 10
+    op_total_timeout_in_seconds: Annotated[
+        float, Key(seconds(0.1), "How long one request to an OP may take in all.")
+    ] = 20
+    op_max_response_bytes: Annotated[
+        int, Key(whole(1000, 100_000_000), "The longest answer of an OP that is read.")
+    ] = 1_000_000
+    op_max_requests_per_host: Annotated[
+        int,
+        Key(
+            whole(1, 10_000),
+            "How many requests one host of an OP may get at a time; twice as many wait, more are answered with "
+            "server_busy, so that an OP that hangs does not hold up the sites of others.",
+        ),
+    ] = 100
+    op_clock_leeway_in_seconds: Annotated[
+        int, Key(whole(0, 600), "How far the clock of an OP may be off from ours.")
+    ] = 10
+    discovery_cache_expiration_in_minutes: Annotated[
+        int, Key(MINUTES, "How long an OP's metadata is used before it is fetched again, if the OP does not say.")
+    ] = 60
+    public_op_key_cache_expiration_in_minutes: Annotated[
+        int, Key(MINUTES, "How long an OP's keys are used before they are fetched again, if the OP does not say.")
+    ] = 60
+
+    crypt_provider_key_store_path: Annotated[
+        Path | None,
+        Key(
+            PATH,
+            "Private keys: a JWKS, PEM or PKCS#12 file.",
+            heading="The key with which clients authenticate at an OP (private_key_jwt).",
+        ),
+    ] = None
+    crypt_provider_key_store_password: Annotated[
+        str | None, Key(SECRET, "The password of the key store, if it has one.")
+    ] = None
+    crypt_provider_dn_name: Annotated[
+        str | None,
+        Key(TEXT, "The distinguished name in old key stores; kept for old files, not needed any more."),
+    ] = None
+
+    state_expiration_in_minutes: Annotated[
+        int,
+        Key(
+            MINUTES,
+            "How long a login may take, from the authorization URL to the code.",
+            heading="How logins and sites are treated.",
+        ),
+    ] = 5
+    nonce_expiration_in_minutes: Annotated[int, Key(MINUTES, "How long a nonce is good for.")] = 5
+    deregister_client_on_remove: Annotated[bool, Key(FLAG, "true: remove_site also deletes the client at the OP.")] = (
+        False
+    )
+    support_google_logout: Annotated[
+        bool,
+        Key(
+            FLAG,
+            "true: logging out at Google, which has no end_session_endpoint, goes to its own logout page.",
+            name="support-google-logout",
+        ),
+    ] = False
+    use_client_authentication_for_pat: Annotated[
+        bool,
+        Key(FLAG, "true: the client authenticates when it gets a PAT, the access token for UMA's protection API."),
+    ] = True
+    uma2_auto_register_claims_gathering_endpoint_as_redirect_uri_of_client: Annotated[
+        bool, Key(FLAG, "true: the OP's claims-gathering endpoint becomes a redirect URI of UMA clients.")
+    ] = True
+
+    workers: Annotated[
+        int,
+        Key(
+            WORKERS,
+            'How many processes share the socket and the store; "auto": one for each processor. The limits below, and '
+            "https max_connections, hold for each of them.",
+            heading="Limits.",
+        ),
+    ] = 1
+    max_connections: Annotated[int, Key(_CONNECTIONS, "How many connections may be open; more are refused.")] = 2000
+    max_request_bytes: Annotated[int, Key(whole(1000, 999_999), "The longest request, up to 999999.")] = 65536
+    max_commands_in_flight: Annotated[
+        int,
+        Key(
+            whole(1, 100_000),
+            "How many commands may run at once, those of one site half as many; more are answered with server_busy.",
+        ),
+    ] = 500
+    time_out_in_seconds: Annotated[
+        float,
+        Key(
+            seconds(0, zero_is_none=True),
+            "How long a command may take in all; 0: as long as its requests to the OP may.",
+        ),
+    ] = 0
+    frame_timeout_in_seconds: Annotated[
+        float, Key(seconds(0.1), "How long a request that has begun to arrive may take to be complete.")
+    ] = 10
+    idle_timeout_in_seconds: Annotated[
+        float,
+        Key(
+            seconds(0, zero_is_none=True),
+            "How long a connection may be idle; 0: as long as it likes, because some libraries cannot reconnect.",
+        ),
+    ] = 0
+    shutdown_timeout_in_seconds: Annotated[
+        float, Key(seconds(0), "How long commands may still run when the server is stopped.")
+    ] = 10
+
+    log_level: Annotated[
+        str,
+        Key(
+            one_of("debug", "info", "warning", "error", "critical"),
+            "What is logged: debug, info, warning, error or critical, and everything above it.",
+            heading="The log, on stderr.",
+        ),
+    ] = "info"
+    log_format: Annotated[
+        str,
+        Key(
+            one_of("auto", "json", "console"),
+            "json: one JSON object a line. console: for people. auto: console on a terminal, else json.",
+        ),
+    ] = "auto"
+
+    store_path: Path = Path("oxd-data/oxd.sqlite")
+    default_site_path: Path = Path(DEFAULT_SITE_NAME)
+    warnings: tuple[str, ...] = ()
+
+
+@cache
+def declared_keys(struct: type[Settings]) -> tuple[Declared, ...]:
+    """Return the keys of a struct in the order of their declaration."""
+    return tuple(_declared(struct))
+
+
+def _declared(struct: type[Settings]) -> Iterator[Declared]:
+    hints = get_type_hints(struct, include_extras=True)
+    for field in msgspec.structs.fields(struct):
+        for key in get_args(hints[field.name]):
+            if isinstance(key, Key):
+                yield Declared(key.name or field.name, field.name, key, field.default)

@@ -1,0 +1,138 @@
+"""The kinds of values that a key of the configuration takes: what is expected, in words, and how a value is read."""
+
+import ipaddress
+import math
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+__all__ = [
+    "ADDRESSES",
+    "FLAG",
+    "MINUTES",
+    "PATH",
+    "SCOPES",
+    "SECRET",
+    "TEXT",
+    "TEXTS",
+    "WORKERS",
+    "Kind",
+    "mapping",
+    "one_of",
+    "seconds",
+    "whole",
+]
+
+_MAX_WORKERS: Final = 64
+_SECONDS_PER_DAY: Final = 86_400
+
+
+class Kind(NamedTuple):
+    """One kind of value. ``read`` raises ``ValueError``, ``TypeError`` or ``OverflowError`` for anything else.
+
+    A ``secret`` is never shown, neither in an error nor in a repr.
+    """
+
+    expected: str
+    read: Callable[[Any], Any]
+    secret: bool = False
+
+
+def whole(low: int, high: int) -> Kind:
+    """Return the kind of whole numbers within these bounds; a text of digits is one."""
+
+    def read(value: Any) -> int:
+        if isinstance(value, (bool, float)) or not low <= int(value) <= high:
+            raise ValueError
+        return int(value)
+
+    return Kind(f"a whole number from {low} to {high}", read)
+
+
+def seconds(low: float, *, zero_is_none: bool = False) -> Kind:
+    """Return the kind of durations in seconds, from ``low`` to a day."""
+
+    def read(value: Any) -> float:
+        if isinstance(value, bool) or not math.isfinite(float(value)) or not low <= float(value) <= _SECONDS_PER_DAY:
+            raise ValueError
+        return float(value)
+
+    return Kind(f"seconds, from {low:g} to {_SECONDS_PER_DAY}{'; 0 = none' if zero_is_none else ''}", read)
+
+
+def one_of(*names: str, hint: str = "") -> Kind:
+    """Return the kind of these names, in any letter case."""
+
+    def read(value: Any) -> str:
+        if _text(value).lower() not in names:
+            raise ValueError
+        return _text(value).lower()
+
+    return Kind(f"one of {', '.join(names)}{hint}", read)
+
+
+def mapping(kind: Kind, of: str) -> Kind:
+    """Return the kind of objects whose values are all of one kind, such as a setting for each OP.
+
+    Args:
+        kind: of every value.
+        of: what the names stand for, in the words of the expectation.
+    """
+
+    def read(value: Any) -> dict[str, Any]:
+        if not isinstance(value, dict):
+            raise ValueError
+        return {_text(name): kind.read(item) for name, item in value.items()}
+
+    return Kind(f"an object: for {of}, {kind.expected}", read, kind.secret)
+
+
+def _flag(value: Any) -> bool:
+    if isinstance(value, str) and value.lower() in ("true", "false"):
+        return value.lower() == "true"
+    if not isinstance(value, bool):
+        raise ValueError
+    return value
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError
+    return value.strip()
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    items = value if isinstance(value, list) else [value]
+    return tuple(text for text in (_text(item) for item in items if item is not None) if text)
+
+
+def _path(value: Any) -> Path:
+    if "\0" in _text(value):
+        raise ValueError
+    return Path(_text(value))
+
+
+def _scopes(value: Any) -> tuple[str, ...]:
+    return tuple(value.split()) if isinstance(value, str) else _texts(value)
+
+
+def _addresses(value: Any) -> tuple[str, ...]:
+    return tuple(str(ipaddress.ip_address(text)) for text in _texts(value))
+
+
+def _workers(value: Any) -> int:
+    if value == "auto":
+        return min(len(os.sched_getaffinity(0)), _MAX_WORKERS)
+    return int(whole(1, _MAX_WORKERS).read(value))
+
+
+FLAG: Final = Kind("true or false", _flag)
+TEXT: Final = Kind("a text", _text)
+SECRET: Final = Kind("a text", _text, secret=True)
+TEXTS: Final = Kind("a list of texts", _texts)
+SCOPES: Final = Kind("a list of scopes", _scopes)
+PATH: Final = Kind("a path", _path)
+ADDRESSES: Final = Kind("a list of IP addresses", _addresses)
+MINUTES: Final = whole(1, 525_600)
+WORKERS: Final = Kind("a whole number from 1 to 64, or auto: one for each processor", _workers)

@@ -1,0 +1,119 @@
+"""The sample file and the reference table, made from the declared keys.
+
+``python -m oxd_server.config.reference`` writes both, in the root of the project; a test compares them.
+"""
+
+import json
+import textwrap
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from oxd_server.config.keys import Config, Declared, Settings, declared_keys
+from oxd_server.config.kinds import Kind
+
+__all__ = ["FILES", "reference_table", "sample_file"]
+
+_WIDTH: Final = 120
+_SAMPLE_TITLE: Final = (
+    "The configuration of oxd-server. Every key is here with its default, so that any of them can be left out. "
+    'It is JSON; lines that hold nothing but a // comment are skipped. null and "" mean the default. '
+    "Relative paths start at this file's folder. What is wrong stops the start and is named."
+)
+_TABLE_TITLE: Final = """\
+# Configuration
+
+Every key of `oxd-conf.json`. `https.port` is the key `port` in the object `https`. Every key can be left out; null and
+"" mean the default. A wrong value stops the start: the message names the key, the value and what was expected. An
+unknown key is a warning. Relative paths start at the file's folder. `conf/oxd-conf.json` holds the same keys, ready to
+be edited.
+
+This page is made from the declarations in `oxd_server/config/keys.py` by `python -m oxd_server.config.reference`.
+"""
+_TABLE_HEAD: Final = ("| key | value | default | meaning |", "| --- | --- | --- | --- |")
+
+
+def sample_file() -> str:
+    """Return the sample: every key with its default, and above it the sentence that explains it."""
+    return "\n".join([*_comment(_SAMPLE_TITLE, 0), *_object(Config, 0)]) + "\n"
+
+
+def reference_table() -> str:
+    """Return the reference: a table in Markdown for each group of keys."""
+    return "\n".join([_TABLE_TITLE.rstrip(), *_rows(Config, "")]) + "\n"
+
+
+FILES: Final[Mapping[str, Callable[[], str]]] = {
+    "conf/oxd-conf.json": sample_file,
+    "docs/configuration.md": reference_table,
+}
+"""What is made, by its path in the project."""
+
+
+def _object(struct: type[Settings], indent: int) -> Iterator[str]:
+    keys = [key for key in declared_keys(struct) if not key.key.legacy]
+    yield "{"
+    for key in keys:
+        if key.key.heading:
+            yield from ["", *_comment(key.key.heading, indent + 4), ""][1 if key is keys[0] else 0 :]
+        yield from _comment(key.key.sentence, indent + 4)
+        lines = list(_value(key, indent + 4))
+        lines[0] = f'{" " * (indent + 4)}"{key.name}": {lines[0]}'
+        yield from [*lines[:-1], lines[-1] + ("" if key is keys[-1] else ",")]
+    yield f"{' ' * indent}}}"
+
+
+def _value(key: Declared, indent: int) -> Iterator[str]:
+    if isinstance(key.key.kind, Kind):
+        yield _default(key)
+    else:
+        yield from _object(key.key.kind, indent)
+
+
+def _comment(text: str, indent: int) -> list[str]:
+    prefix = f"{' ' * indent}// "
+    return textwrap.wrap(
+        text,
+        _WIDTH,
+        initial_indent=prefix,
+        subsequent_indent=prefix,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def _default(key: Declared) -> str:
+    value: Any = key.default
+    if isinstance(value, tuple):
+        value = list(value)
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return json.dumps(str(value) if isinstance(value, Path) else value)
+
+
+def _rows(struct: type[Settings], prefix: str) -> Iterator[str]:
+    for key in declared_keys(struct):
+        if key.key.heading:
+            yield from [
+                "",
+                f"## {key.key.heading.rstrip('.')}",
+                "",
+                "| key | value | default | meaning |",
+                "| --- | --- | --- | --- |",
+            ]
+        name = f"`{prefix}{key.name}`"
+        if isinstance(key.key.kind, Kind):
+            yield f"| {name} | {key.key.kind.expected} | `{_default(key)}` | {key.key.sentence} |"
+        else:
+            yield f"| {name} | an object | | {key.key.sentence} |"
+            yield from _rows(key.key.kind, f"{prefix}{key.name}.")
+
+
+def main() -> None:
+    """Write the files."""
+    for name, make in FILES.items():
+        Path(name).write_text(make(), "utf-8")
+
+
+if __name__ == "__main__":
+    main()
