@@ -107,6 +107,8 @@ class FrameListener:
             event = connection.next_event(time.monotonic())
             if isinstance(event, bytes):
                 answer = await self._answer(event)
+                if connection.expects_copies:
+                    _receive_waiting(wire, connection, 2 * len(event))
                 sent = wire.write(answer)
                 if sent < len(answer):
                     await wire.send(answer[sent:])
@@ -138,6 +140,16 @@ class FrameListener:
         except CommandError as error:
             return encode_response(error_response(error))
         return encode_response(await self._handle(request.command, request.params))
+
+
+def _receive_waiting(wire: "_Wire", connection: Connection, most: int) -> None:
+    """Pass on what the peer has sent by now, about ``most`` bytes: what was here before an answer counts as a copy."""
+    received = 0
+    while received <= most and (data := wire.read()) is not None:
+        connection.receive_data(data)
+        received += len(data)
+        if not data:
+            return
 
 
 class _Wire:

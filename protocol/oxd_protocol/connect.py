@@ -185,12 +185,14 @@ GET_TOKENS_BY_CODE = Command(
     GetTokensByCodeResult,
     "Turns the code and state of the OP's redirect into tokens, after checking the id_token.",
     recomputable="id_token_claims",
+    changes=True,
 )
 GET_ACCESS_TOKEN_BY_REFRESH_TOKEN = Command(
     "get_access_token_by_refresh_token",
     GetAccessTokenByRefreshTokenParams,
     RefreshedTokenResult,
     "Gets a new access token with a refresh token.",
+    changes=True,
 )
 GET_USER_INFO = Command("get_user_info", GetUserInfoParams, GetUserInfoResult, "Gets the user's claims.")
 GET_LOGOUT_URI = Command(

@@ -1,28 +1,42 @@
 """One connection's state: which frame runs next, and how long to wait for more bytes. Sans-I/O; the clock is passed in.
 
-Frames run one after the other and are answered in order (pipelining). There is one oddity, the duplicate rule: the
-PHP library writes every frame twice and the Perl library three times, and then they read one answer and close.
-Running a copy would register a second client or spend a refresh token twice; answering it would put two answers into
-one read. So, while a connection has carried nothing but copies of its first frame:
+Frames run one after the other and are answered in order (pipelining). There is one oddity, the duplicate rule.
 
-1. a further copy is held for a moment (``DUPLICATE_WAIT``), counted from when it could run;
-2. if the peer closes meanwhile, the copy is dropped: it never ran;
-3. if the peer does not, or sends anything else, the copy runs, and the rule is off for the rest of the connection.
+The PHP library writes every frame twice and the Perl library three times; then they read one answer and close. Running
+a copy would register a second client or use a refresh token twice, which logs the user out. Answering it would put two
+answers into one read, and the library fails. But a client that keeps its connection may repeat a command and mean it.
+Nothing in the bytes tells the two apart. Time does, and the peer's close:
 
-A client that keeps its connection and repeats a command pays the wait once at most.
+* The libraries write their copies before they read. So a copy that was here before the answer to the first frame left
+  is a copy: no library pipelines equal frames. It waits for the close as long as a busy machine may need to get there
+  (``COPY_WAIT``).
+* One that arrives later is most likely a repeated command. It may still be a copy whose writer lost the processor
+  between two writes. So it waits for a moment (``REPEAT_WAIT``), longer where running it by mistake would change
+  something (``CHANGE_WAIT``).
+* If the peer closes meanwhile, the copies never run. If anything else arrives, they were meant, and run at once. If
+  the time is up, they run. In the last two cases the rule is off for the rest of the connection.
+
+The rule holds while a connection has carried nothing but copies of its first frame. A client that keeps its connection
+and repeats a command that changes nothing waits ``REPEAT_WAIT`` at most, once.
 """
 
 import enum
 from dataclasses import dataclass
 from typing import Final
 
-from oxd_protocol.errors import FramingError
+from oxd_protocol.catalog import find_command
+from oxd_protocol.errors import CommandError, FramingError
 from oxd_protocol.framing import FrameReader
+from oxd_protocol.messages import decode_request
 
-__all__ = ["CLOSED", "DUPLICATE_WAIT", "Closed", "Connection", "Wait"]
+__all__ = ["CHANGE_WAIT", "CLOSED", "COPY_WAIT", "REPEAT_WAIT", "Closed", "Connection", "Wait"]
 
-DUPLICATE_WAIT: Final = 0.020
-"""Seconds that a copy of the first frame waits for the peer to close; peers that do close within 0.4 ms."""
+COPY_WAIT: Final = 5.0
+"""Seconds that a copy waits for the peer to close if it was here before the answer to the first frame left."""
+REPEAT_WAIT: Final = 0.25
+"""Seconds that a copy waits that came later, of a command that changes nothing."""
+CHANGE_WAIT: Final = 2.0
+"""Seconds that a copy waits that came later, of a command that changes something."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +75,18 @@ class Connection:
         # The duplicate rule. _first is None before the first frame; _rule_on turns False once, for good.
         self._rule_on = True
         self._first: bytes | None = None
+        self._came_early: bool | None = None  # was a copy here before the answer to the first frame left?
         self._copies = 0
         self._hold_until: float | None = None
         self._following: bytes | None = None
+
+    @property
+    def expects_copies(self) -> bool:
+        """Whether the next answer is the first one.
+
+        Then pass on what has arrived before you send it, so that the copies among it are known for what they are.
+        """
+        return self._first is not None and self._came_early is None
 
     def receive_data(self, data: bytes) -> None:
         """Store bytes from the peer; ``b""`` says that the peer has closed its side."""
@@ -75,7 +98,8 @@ class Connection:
     def next_event(self, now: float) -> bytes | Wait | Closed:
         """Return the body of the next frame to run, or how long to read, or ``CLOSED``.
 
-        Call it again after each answer and after each ``receive_data`` or passed deadline. Raises ``FramingError``
+        Call it again after each answer and after each ``receive_data`` or passed deadline. What the peer sent before
+        an answer left should be received before that call (see ``expects_copies``). Raises ``FramingError``
         when the stream is broken or a frame did not arrive in time: answer with it, then close.
         """
         frame = self._next_under_rule(now) if self._rule_on else self._next()
@@ -98,7 +122,10 @@ class Connection:
         if self._first is None:
             self._first = self._reader.next_frame()
             return self._first
-        if self._collect_copies():
+        something_else = self._collect_copies()
+        if self._came_early is None:
+            self._came_early = self._copies > 0 or self._reader.mid_frame
+        if something_else:
             self._rule_on = False
             return self._next()
         if self._copies == 0:
@@ -106,11 +133,17 @@ class Connection:
         if self._eof:
             return None  # the copies were never meant to run
         if self._hold_until is None:
-            self._hold_until = now + DUPLICATE_WAIT
+            self._hold_until = now + self._copy_wait(self._first)
         if now < self._hold_until:
             return Wait(self._hold_until)
         self._rule_on = False
         return self._next()
+
+    def _copy_wait(self, frame: bytes) -> float:
+        """Return the seconds that copies of this first frame wait for the peer to close."""
+        if self._came_early:
+            return COPY_WAIT
+        return CHANGE_WAIT if _changes_something(frame) else REPEAT_WAIT
 
     def _collect_copies(self) -> bool:
         """Count the copies that have arrived; True if something else has arrived as well."""
@@ -140,3 +173,12 @@ class Connection:
                 "Does its length match the JSON object?"
             )
         return CLOSED
+
+
+def _changes_something(frame: bytes) -> bool:
+    """Return whether the frame holds a command that changes something, here or at the OP."""
+    try:
+        command = find_command(decode_request(frame).command)
+    except (CommandError, FramingError):
+        return False  # it was refused, and will be again
+    return command is not None and command.changes

@@ -73,7 +73,8 @@ class Command:
     """One command of the wire: declared once, here all that anybody needs to know about it.
 
     ``protected`` says whether the command needs a ``protection_access_token`` where commands are protected;
-    ``returns_secrets``, that over HTTPS it needs one even where they are not.
+    ``returns_secrets``, that over HTTPS it needs one even where they are not. ``changes`` says that running the command
+    once more by mistake would change something, here or at the OP.
     ``missing`` maps a required parameter to the error code for its absence (default ``bad_request``);
     ``aliases`` maps other spellings of a parameter to its name. ``unsupported`` is the sentence that says what to
     use instead of a command that is no more. ``recomputable`` names a key of the answer that may be left out when
@@ -86,6 +87,7 @@ class Command:
     summary: str
     protected: bool = True
     returns_secrets: bool = False
+    changes: bool = False
     missing: Mapping[str, str] = field(default_factory=dict)
     aliases: Mapping[str, str] = field(default_factory=dict)
     unsupported: str | None = None

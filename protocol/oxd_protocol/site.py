@@ -228,6 +228,7 @@ SETUP_CLIENT = Command(
     "Registers two clients: one whose tokens protect the commands, and one for everything else.",
     protected=False,
     aliases=SITE_ALIASES,
+    changes=True,
 )
 GET_CLIENT_TOKEN = Command(
     "get_client_token",
@@ -248,6 +249,7 @@ REGISTER_SITE = Command(
     RegisterSiteResult,
     "Registers the application as a client at the OpenID Provider (or takes a client it already has).",
     aliases=SITE_ALIASES,
+    changes=True,
 )
 UPDATE_SITE = Command(
     "update_site",
@@ -255,8 +257,9 @@ UPDATE_SITE = Command(
     OxdIdResult,
     "Changes a site here and at the OpenID Provider; what is not named stays as it is.",
     aliases=SITE_ALIASES,
+    changes=True,
 )
-REMOVE_SITE = Command("remove_site", OxdIdParams, OxdIdResult, "Forgets a site.")
+REMOVE_SITE = Command("remove_site", OxdIdParams, OxdIdResult, "Forgets a site.", changes=True)
 GET_RP = Command(
     "get_rp",
     GetRpParams,

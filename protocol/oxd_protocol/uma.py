@@ -143,6 +143,7 @@ UMA_RS_PROTECT = Command(
     OxdIdResult,
     "Registers the application's protected resources at the authorization server.",
     missing={"resources": "invalid_uma_request"},
+    changes=True,
 )
 UMA_RS_CHECK_ACCESS = Command(
     "uma_rs_check_access",
@@ -165,6 +166,7 @@ UMA_RP_GET_RPT = Command(
     "Gets a requesting party token (RPT) for a ticket.",
     missing={"ticket": "invalid_ticket_parameter"},
     aliases={"access_token": "rpt"},
+    changes=True,
 )
 UMA_RP_GET_CLAIMS_GATHERING_URL = Command(
     "uma_rp_get_claims_gathering_url",

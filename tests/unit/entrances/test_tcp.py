@@ -12,6 +12,7 @@ import pytest
 import structlog
 import trio
 
+from oxd_protocol.connection import REPEAT_WAIT
 from oxd_protocol.messages import Response
 from oxd_server.entrances.sockets import address_of, open_listeners
 from oxd_server.entrances.tcp import CommandHandler, FrameListener, ListenerLimits
@@ -115,14 +116,42 @@ async def _after(server: Listening, data: bytes) -> trio.SocketStream:
 
 
 async def test_copies_of_a_peer_that_stays_run() -> None:
-    """A peer that keeps its connection open gets an answer to every copy, and later ones without a wait."""
+    """A peer that goes on with something else gets an answer to every copy, and later ones without a wait."""
     async with listening() as server:
         stream = await server.connect()
         await stream.send_all(frame("first") * 3)
-        assert await names(stream, 3) == ["first"] * 3
+        assert await names(stream, 1) == ["first"]
+        await stream.send_all(frame("second"))
+        assert await names(stream, 3) == ["first", "first", "second"]
         await stream.send_all(frame("first"))
         assert await names(stream, 1) == ["first"]
         await stream.aclose()
+
+
+async def test_a_repeated_command_runs() -> None:
+    """A peer that keeps its connection and sends its first command again, after the answer, gets one more."""
+    async with listening() as server:
+        stream = await server.connect()
+        for _ in range(3):
+            await stream.send_all(frame("first"))
+            assert await names(stream, 1) == ["first"]
+        await stream.aclose()
+
+
+async def test_what_is_there_before_the_answer_leaves_is_read_first() -> None:
+    """Copies that arrive while the command runs are known for copies, however slow the peer is to close."""
+    async with listening() as server:
+        stream = await server.connect()
+        await stream.send_all(frame("slow"))
+        with trio.fail_after(SECONDS):
+            await server.commands.arrived.wait()
+        await stream.send_all(frame("slow") * 2)
+        server.commands.release.set()
+        assert await names(stream, 1) == ["slow"]
+        await trio.sleep(REPEAT_WAIT * 2)  # longer than a repeated command would wait
+        await stream.aclose()
+        assert await names(await _after(server, frame("second")), 1) == ["second"]
+        assert server.commands.ran == ["slow", "second"]
 
 
 async def test_answers_come_in_order() -> None:

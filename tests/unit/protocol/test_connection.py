@@ -2,7 +2,7 @@
 
 import pytest
 
-from oxd_protocol.connection import CLOSED, DUPLICATE_WAIT, Connection, Wait
+from oxd_protocol.connection import CHANGE_WAIT, CLOSED, COPY_WAIT, REPEAT_WAIT, Connection, Wait
 from oxd_protocol.errors import FramingError
 
 A = b'{"command":"a"}'
@@ -25,9 +25,10 @@ def _connection(*received: bytes, frame_timeout: float | None = None, idle_timeo
 
 
 def _after_first(*received: bytes) -> Connection:
-    """Return a connection whose first frame A has just been answered at time 0."""
+    """Return a connection whose first frame A was answered at time 0; then, and not before, the rest arrived."""
     connection = _connection(FA)
     assert connection.next_event(0.0) == A
+    assert connection.next_event(0.0) == FOREVER
     for data in received:
         connection.receive_data(data)
     return connection
@@ -79,17 +80,17 @@ def test_a_copy_and_close() -> None:
     """A A close (PHP): the copy waits, and is dropped when the peer closes (row 1)."""
     connection = _connection(FA + FA)
     assert connection.next_event(0.0) == A
-    assert connection.next_event(5.0) == Wait(5.0 + DUPLICATE_WAIT)
+    assert connection.next_event(5.0) == Wait(5.0 + COPY_WAIT)
     connection.receive_data(b"")
-    assert connection.next_event(5.0004) is CLOSED
+    assert connection.next_event(9.9) is CLOSED
 
 
 def test_two_copies_and_close() -> None:
     """A A A close (Perl): both copies are dropped, whenever they arrive (row 1)."""
     connection = _after_first(FA)
-    assert connection.next_event(0.0) == Wait(DUPLICATE_WAIT)
+    assert connection.next_event(0.0) == Wait(REPEAT_WAIT)
     connection.receive_data(FA)
-    assert connection.next_event(0.01) == Wait(DUPLICATE_WAIT)
+    assert connection.next_event(0.01) == Wait(REPEAT_WAIT)
     connection.receive_data(b"")
     assert connection.next_event(0.011) is CLOSED
 
@@ -103,24 +104,62 @@ def test_a_copy_and_a_peer_that_closed_before_the_answer() -> None:
 def test_the_close_counts_even_when_it_is_seen_late() -> None:
     """A peer that has closed is gone, though the wait is over by the time that anybody looks."""
     connection = _after_first(FA)
-    assert connection.next_event(0.0) == Wait(DUPLICATE_WAIT)
+    assert connection.next_event(0.0) == Wait(REPEAT_WAIT)
     connection.receive_data(b"")
     assert connection.next_event(9.0) is CLOSED
 
 
 def test_a_copy_and_silence() -> None:
-    """A A and 20 ms of silence: the copy was meant, and runs."""
+    """A, and A a moment after the answer, then silence: the repeated command was meant, and runs."""
     connection = _after_first(FA)
-    assert connection.next_event(0.0) == Wait(0.020)
-    assert connection.next_event(0.0199) == Wait(0.020)
-    assert connection.next_event(0.020) == A
-    assert connection.next_event(0.021) == FOREVER
+    assert connection.next_event(0.0) == Wait(0.25)
+    assert connection.next_event(0.2499) == Wait(0.25)
+    assert connection.next_event(0.25) == A
+    assert connection.next_event(0.251) == FOREVER
+
+
+def test_copies_before_the_answer_and_silence() -> None:
+    """A A A, all of it before the first answer left, and 5 seconds of silence: only then do the copies run."""
+    connection = _connection(FA)
+    assert connection.next_event(0.0) == A
+    before_the_answer = connection.expects_copies
+    connection.receive_data(FA + FA)
+    assert connection.next_event(1.0) == Wait(6.0)
+    assert (before_the_answer, connection.expects_copies) == (True, False)
+    assert [connection.next_event(6.0) for _ in range(3)] == [A, A, FOREVER]
+
+
+def test_a_copy_that_began_before_the_answer() -> None:
+    """A and the first byte of A before the answer, the rest of it after: it is a copy like any other."""
+    connection = _connection(FA + FA[:1])
+    assert connection.next_event(0.0) == A
+    assert connection.next_event(0.0) == FOREVER
+    connection.receive_data(FA[1:])
+    assert connection.next_event(0.1) == Wait(0.1 + COPY_WAIT)
+
+
+CHANGING = _frame(b'{"command":"register_site"}')
+REFUSED = _frame(b'{"params":{}}')
+
+
+@pytest.mark.parametrize(
+    ("frame", "seconds"),
+    [(CHANGING, CHANGE_WAIT), (_frame(b'{"command":"get_rp"}'), REPEAT_WAIT), (REFUSED, REPEAT_WAIT)],
+    ids=["changes something", "changes nothing", "is no command"],
+)
+def test_how_long_a_late_copy_waits(frame: bytes, seconds: float) -> None:
+    """A copy that arrives after the answer waits longer if running it by mistake would change something."""
+    connection = _connection(frame)
+    connection.next_event(0.0)
+    assert connection.next_event(0.0) == FOREVER
+    connection.receive_data(frame)
+    assert connection.next_event(1.0) == Wait(1.0 + seconds)
 
 
 def test_two_copies_and_silence() -> None:
     """A A A and silence: both copies run, one after the other, after one wait."""
     connection = _after_first(FA + FA)
-    assert connection.next_event(0.0) == Wait(DUPLICATE_WAIT)
+    assert connection.next_event(0.0) == Wait(REPEAT_WAIT)
     assert [connection.next_event(1.0) for _ in range(3)] == [A, A, FOREVER]
 
 
@@ -133,7 +172,7 @@ def test_a_copy_and_another_frame() -> None:
 def test_another_frame_during_the_wait() -> None:
     """A A, then B within the wait: the wait ends, the copy runs, then B."""
     connection = _after_first(FA)
-    assert connection.next_event(0.0) == Wait(DUPLICATE_WAIT)
+    assert connection.next_event(0.0) == Wait(REPEAT_WAIT)
     connection.receive_data(FB)
     assert [connection.next_event(0.001) for _ in range(3)] == [A, B, FOREVER]
 
@@ -161,8 +200,8 @@ def test_the_same_command_later() -> None:
     connection = _after_first()
     assert connection.next_event(0.0) == FOREVER
     connection.receive_data(FA)
-    assert connection.next_event(60.0) == Wait(60.0 + DUPLICATE_WAIT)
-    assert connection.next_event(60.020) == A
+    assert connection.next_event(60.0) == Wait(60.0 + REPEAT_WAIT)
+    assert connection.next_event(60.25) == A
     connection.receive_data(FA)
     assert connection.next_event(70.0) == A
 
@@ -170,8 +209,8 @@ def test_the_same_command_later() -> None:
 def test_the_rule_is_off_for_good() -> None:
     """Once a copy was meant, further ones are: they run even if the peer closes right behind them."""
     connection = _after_first(FA)
-    assert connection.next_event(0.0) == Wait(DUPLICATE_WAIT)
-    assert connection.next_event(0.020) == A
+    assert connection.next_event(0.0) == Wait(REPEAT_WAIT)
+    assert connection.next_event(0.25) == A
     connection.receive_data(FA + FA)
     connection.receive_data(b"")
     assert [connection.next_event(1.0) for _ in range(3)] == [A, A, CLOSED]
@@ -181,7 +220,7 @@ def test_the_wait_begins_when_the_copy_could_run() -> None:
     """While the first frame is being run the copy's wait has not begun."""
     connection = _connection(FA + FA)
     assert connection.next_event(0.0) == A
-    assert connection.next_event(30.0) == Wait(30.0 + DUPLICATE_WAIT)
+    assert connection.next_event(30.0) == Wait(30.0 + COPY_WAIT)
 
 
 def test_half_a_copy_and_close() -> None:
@@ -195,11 +234,11 @@ def test_half_a_copy_and_close() -> None:
 def test_half_a_copy_does_not_end_the_wait() -> None:
     """A A and half of A: the wait goes on; when it is over, the first copy runs and the half is waited for."""
     connection = _after_first(FA + FA[:9])
-    assert connection.next_event(0.0) == Wait(DUPLICATE_WAIT)
-    assert connection.next_event(0.020) == A
-    assert connection.next_event(0.020) == FOREVER
+    assert connection.next_event(0.0) == Wait(REPEAT_WAIT)
+    assert connection.next_event(0.25) == A
+    assert connection.next_event(0.25) == FOREVER
     connection.receive_data(FA[9:])
-    assert connection.next_event(0.030) == A
+    assert connection.next_event(0.26) == A
 
 
 def test_a_copy_and_junk() -> None:
@@ -231,7 +270,7 @@ def test_junk_at_once() -> None:
 def test_white_space_does_not_end_the_wait() -> None:
     """Line ends between copies say nothing."""
     connection = _after_first(b"\n" + FA + b"\r\n")
-    assert connection.next_event(0.0) == Wait(DUPLICATE_WAIT)
+    assert connection.next_event(0.0) == Wait(REPEAT_WAIT)
     connection.receive_data(b"")
     assert connection.next_event(0.001) is CLOSED
 
@@ -239,7 +278,7 @@ def test_white_space_does_not_end_the_wait() -> None:
 def test_many_copies_take_no_memory() -> None:
     """Copies are counted, not kept: each of them runs if they were meant."""
     connection = _after_first(FA * 5000)
-    assert connection.next_event(0.0) == Wait(DUPLICATE_WAIT)
+    assert connection.next_event(0.0) == Wait(REPEAT_WAIT)
     assert [connection.next_event(1.0) for _ in range(5001)] == [A] * 5000 + [FOREVER]
 
 
@@ -306,22 +345,22 @@ def test_frame_timeout_after_a_copy() -> None:
     """The rest of half a copy has its own time after the wait."""
     connection = _connection(FA + FA + FA[:5], frame_timeout=5)
     assert connection.next_event(0.0) == A
-    assert connection.next_event(0.0) == Wait(DUPLICATE_WAIT)
-    assert connection.next_event(1.0) == A
-    assert connection.next_event(1.0) == Wait(6)
+    assert connection.next_event(0.0) == Wait(COPY_WAIT)
+    assert connection.next_event(6.0) == A
+    assert connection.next_event(6.0) == Wait(11)
     with pytest.raises(FramingError):
-        connection.next_event(6.0)
+        connection.next_event(11.0)
 
 
 def test_idle_timeout_does_not_shorten_the_wait_for_a_copy() -> None:
-    """A copy that arrives just before the idle timeout waits its 20 ms and then runs."""
+    """A copy that arrives just before the idle timeout has its own wait and then runs."""
     connection = _connection(FA, idle_timeout=10)
     assert connection.next_event(0.0) == A
     assert connection.next_event(0.0) == Wait(10)
     connection.receive_data(FA)
-    assert connection.next_event(9.99) == Wait(9.99 + DUPLICATE_WAIT)
-    assert connection.next_event(10.02) == A
-    assert connection.next_event(10.02) == Wait(20.02)
+    assert connection.next_event(9.99) == Wait(9.99 + REPEAT_WAIT)
+    assert connection.next_event(10.25) == A
+    assert connection.next_event(10.25) == Wait(20.25)
 
 
 def test_the_cap() -> None:
