@@ -3,14 +3,13 @@
 Specifications: RFC 6749 section 4.1.1, OpenID Connect Core 1.0 section 3.1.2.1, RFC 7636 (PKCE), RFC 9207.
 """
 
-import hashlib
 import re
 from collections.abc import Mapping
 from urllib.parse import quote
 
 import msgspec
+from authlib.oauth2.rfc7636 import create_s256_code_challenge
 
-from oxd_server.op.base64url import encode_base64url
 from oxd_server.op.discovery import ProviderMetadata
 from oxd_server.op.errors import IssuerMismatch, ParameterRefused
 
@@ -140,7 +139,7 @@ def pkce_challenge(code_verifier: str) -> str:
     """
     if not _CODE_VERIFIER.fullmatch(code_verifier):
         raise ValueError("a code_verifier has 43 to 128 characters of A-Z a-z 0-9 - . _ ~")
-    return encode_base64url(hashlib.sha256(code_verifier.encode("ascii")).digest())
+    return str(create_s256_code_challenge(code_verifier))
 
 
 def check_authorization_response_iss(iss: str | None, metadata: ProviderMetadata) -> None:

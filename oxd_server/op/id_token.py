@@ -4,13 +4,13 @@ Specification: OpenID Connect Core 1.0 section 3.1.3.7 (code flow), 3.3.2.11 and
 (refreshed id_tokens).
 """
 
-import hashlib
 import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
-from oxd_server.op.base64url import encode_base64url
+from authlib.oidc.core.util import create_half_hash
+
 from oxd_server.op.errors import IdTokenCheck, IdTokenError
 from oxd_server.op.jose import Algorithm, KeySet, verify_token
 
@@ -179,8 +179,8 @@ def check_c_hash(
 
 def half_hash(value: str, algorithm: Algorithm) -> str:
     """Base64url of the left half of the hash that belongs to the id_token's algorithm (Core section 3.3.2.11)."""
-    digest = hashlib.new(algorithm.hash_name, value.encode()).digest()
-    return encode_base64url(digest[: len(digest) // 2])
+    digest: bytes = create_half_hash(value, algorithm.name)
+    return digest.decode("ascii")
 
 
 def same_secret(one: str, other: str) -> bool:

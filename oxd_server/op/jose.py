@@ -28,12 +28,11 @@ MAX_KEYS = 200
 
 @dataclass(frozen=True, slots=True)
 class Algorithm:
-    """A JWS algorithm: its key type, its curve if it has one, and the hash of `at_hash` and `c_hash`."""
+    """A JWS algorithm: its key type, its curve if it has one, and how long an HMAC's secret must be."""
 
     name: str
     key_type: str
     curve: str | None
-    hash_name: str
     min_secret_octets: int = 0
 
     @property
@@ -47,11 +46,11 @@ _CURVES = {"256": "P-256", "384": "P-384", "512": "P-521"}
 
 def _algorithms() -> Iterable[Algorithm]:
     for size in ("256", "384", "512"):
-        yield Algorithm(f"RS{size}", "RSA", None, f"sha{size}")
-        yield Algorithm(f"PS{size}", "RSA", None, f"sha{size}")
-        yield Algorithm(f"ES{size}", "EC", _CURVES[size], f"sha{size}")
-        yield Algorithm(f"HS{size}", "oct", None, f"sha{size}", int(size) // 8)
-    yield Algorithm("EdDSA", "OKP", "Ed25519", "sha512")
+        yield Algorithm(f"RS{size}", "RSA", None)
+        yield Algorithm(f"PS{size}", "RSA", None)
+        yield Algorithm(f"ES{size}", "EC", _CURVES[size])
+        yield Algorithm(f"HS{size}", "oct", None, int(size) // 8)
+    yield Algorithm("EdDSA", "OKP", "Ed25519")
 
 
 ALGORITHMS: Mapping[str, Algorithm] = {algorithm.name: algorithm for algorithm in _algorithms()}

@@ -4,12 +4,11 @@ The server never imports this package; only the command line does, when asked to
 meant for production: users and their passwords are printed on the login page, everything lives in
 memory, and `run_sandbox` refuses any address that is not loopback.
 
-- `server`: settings, binding, running
-- `provider`: discovery and the route table; `authorization`, `token_endpoint`, `registration`, `userinfo`, `logout`
-- `model`: users, clients, grants, sessions in bounded tables; `faults`: misbehaviour to switch on
-- `keys`, `id_token`, `client_auth`: what is signed, and how clients prove who they are
-- `pages`, `web`: HTML and HTTP helpers; `static/`: the stylesheet
-- `demo`, `demo_pages`: the relying party that uses the oxd socket; `browser`: a person who fills in the forms
+- `server`: settings, binding, running; `web`, `table`: what all parts share; `static/`: the stylesheet
+- `provider/`: the OpenID provider, with `faults` to switch on
+- `uma/`: the authorization server: protected resources, tickets, RPTs, policies, claims gathering
+- `demo/`: the relying party that uses the oxd socket
+- `browser`: a person who fills in the forms
 """
 
 from oxd_server.sandbox.server import RunningSandbox, SandboxError, SandboxSettings, run_sandbox

@@ -12,11 +12,11 @@ import trio
 from oxd_server.entrances import http1
 from oxd_server.entrances.http1 import Handler, HttpRequest, HttpResponse, Limits
 from oxd_server.oxd_client import OxdClient
-from oxd_server.sandbox import demo, pages, provider
-from oxd_server.sandbox.client_auth import is_loopback_host
-from oxd_server.sandbox.keys import SigningKeys
-from oxd_server.sandbox.model import ProviderState
-from oxd_server.sandbox.web import html_response
+from oxd_server.sandbox.demo import application
+from oxd_server.sandbox.provider import pages, routes
+from oxd_server.sandbox.provider.keys import SigningKeys
+from oxd_server.sandbox.provider.model import ProviderState
+from oxd_server.sandbox.web import html_response, is_loopback_host
 
 _LIMITS = Limits(max_body_bytes=200_000, max_connections=500)
 
@@ -70,10 +70,10 @@ async def run_sandbox(
     keys = await trio.to_thread.run_sync(SigningKeys.generate)
     state = ProviderState(issuer, keys, now, new_token)
     oxd = OxdClient(settings.oxd_host, settings.oxd_port)
-    demo_state = demo.DemoState(demo_url, issuer, oxd, now, new_token)
+    demo_state = application.DemoState(demo_url, issuer, oxd, now, new_token)
     async with trio.open_nursery() as nursery:
-        await nursery.start(_serve, listeners, partial(provider.handle, state), issuer)
-        await nursery.start(_serve, demo_listeners, partial(demo.handle, demo_state), demo_url)
+        await nursery.start(_serve, listeners, partial(routes.handle, state), issuer)
+        await nursery.start(_serve, demo_listeners, partial(application.handle, demo_state), demo_url)
         structlog.get_logger("oxd_server.sandbox").info("sandbox_listening", op_host=issuer, demo=demo_url)
         task_status.started(RunningSandbox(issuer, demo_url, state))
 

@@ -3,6 +3,7 @@
 import base64
 import binascii
 import hmac
+import ipaddress
 import json
 from collections.abc import Mapping
 from http.cookies import CookieError, SimpleCookie
@@ -172,3 +173,23 @@ def with_query(uri: str, parameters: Mapping[str, str | None]) -> str:
 def with_fragment(uri: str, parameters: Mapping[str, str | None]) -> str:
     """`uri` with parameters as its fragment; None values are left out."""
     return uri + "#" + urlencode({name: value for name, value in parameters.items() if value is not None})
+
+
+def is_loopback_uri(uri: str) -> bool:
+    """Whether `uri` names this machine: localhost or a loopback address, http or https."""
+    try:
+        parts = urlsplit(uri)
+        host = parts.hostname or ""
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and is_loopback_host(host)
+
+
+def is_loopback_host(host: str) -> bool:
+    """Whether a host name or address is loopback, without asking any resolver."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -21,10 +21,11 @@ import trio
 
 from oxd_server.entrances import http1
 from oxd_server.entrances.http1 import HttpRequest, HttpResponse, Limits
-from oxd_server.sandbox import provider
-from oxd_server.sandbox.keys import SigningKeys
-from oxd_server.sandbox.model import CODE_SECONDS, Code, Grant, ProviderState, Table
+from oxd_server.sandbox.provider import routes
+from oxd_server.sandbox.provider.keys import SigningKeys
+from oxd_server.sandbox.provider.model import CODE_SECONDS, Code, Grant, ProviderState
 from oxd_server.sandbox.server import new_token
+from oxd_server.sandbox.table import Table
 
 __all__ = [
     "Broken",
@@ -343,7 +344,7 @@ class Provider:
     async def _handle(self, request: HttpRequest) -> HttpResponse:
         if self.delay:
             await trio.sleep(self.delay)
-        return await provider.handle(self.state, request)
+        return await routes.handle(self.state, request)
 
 
 @asynccontextmanager

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from oxd_server.sandbox import provider
+from oxd_server.sandbox.provider import routes
 from tests.conformance import flows
 from tests.conformance.flows import HYBRID, HYBRID_WITH_TOKEN, Command, Rig
 from tests.integration.logins import LOGOUT_URI, REDIRECT_URI, SCOPES, Rp
@@ -119,7 +119,7 @@ async def _belongs_together(rig: Rig, data: dict[str, Any]) -> None:
 
 
 async def _discovered_endpoint(rig: Rig, data: dict[str, Any]) -> None:
-    endpoint = provider.metadata(rig.op.state)["authorization_endpoint"]
+    endpoint = routes.metadata(rig.op.state)["authorization_endpoint"]
     assert data["authorization_url"].startswith(f"{endpoint}?"), data
 
 

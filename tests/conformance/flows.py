@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 import trio
 
 from oxd_server.sandbox import RunningSandbox
-from oxd_server.sandbox.keys import SigningKeys
+from oxd_server.sandbox.provider.keys import SigningKeys
 from tests.integration.logins import LOGOUT_URI, REDIRECT_URI, SCOPES, Rp, register
 from tests.integration.oxd_process import ServerProcess
 from tests.integration.real_provider import log_in

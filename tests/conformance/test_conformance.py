@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from oxd_server.op.key_store import new_key_store
-from oxd_server.sandbox.faults import FAULTS
+from oxd_server.sandbox.provider.faults import FAULTS
 from tests.conformance.cases import CASES, Case, run_case
 from tests.integration.background import Background, background
 

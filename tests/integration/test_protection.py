@@ -14,7 +14,7 @@ import pytest
 from oxd_protocol.catalog import COMMANDS
 from oxd_server.entrances.reference import example_params
 from oxd_server.sandbox import RunningSandbox
-from oxd_server.sandbox.model import Grant, Token
+from oxd_server.sandbox.provider.model import Grant, Token
 from tests.integration.faulty_op import REGISTRATION, Exchange, faulty_op, silent
 from tests.integration.https_client import Front, running_front
 from tests.integration.logins import data_of, error_of

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from oxd_server.sandbox.model import Client
+from oxd_server.sandbox.provider.model import Client
 from tests.integration.background import Background, background
 from tests.integration.faulty_op import DISCOVERY, REGISTRATION, TOKEN, Exchange, Fault, FaultyOp, altered, faulty_op
 from tests.integration.logins import LOGOUT_URI, REDIRECT_URI, SCOPES, Rp, error_of, register

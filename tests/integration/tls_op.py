@@ -22,9 +22,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 
 from oxd_server.entrances.http1 import HttpRequest, HttpResponse, Limits, serve_connection
-from oxd_server.sandbox import provider
-from oxd_server.sandbox.keys import SigningKeys
-from oxd_server.sandbox.model import USERS, Code, Grant, ProviderState
+from oxd_server.sandbox.provider import routes
+from oxd_server.sandbox.provider.keys import SigningKeys
+from oxd_server.sandbox.provider.model import USERS, Code, Grant, ProviderState
 from oxd_server.sandbox.server import new_token
 
 DAY = timedelta(days=1)
@@ -125,7 +125,7 @@ class TlsOp:
     async def answer(self, place: str, request: HttpRequest) -> HttpResponse:
         """Answer as the provider does, but with the moved endpoints' addresses; note where the request came in."""
         self.requests.append(f"{place} {request.method} {request.path}")
-        answer = await provider.handle(self.state, request)
+        answer = await routes.handle(self.state, request)
         if not answer.body.startswith(b"{"):
             return answer
         members: dict[str, Any] = json.loads(answer.body)

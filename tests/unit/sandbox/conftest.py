@@ -11,9 +11,10 @@ import pytest
 import trio
 
 from oxd_server.entrances import http1
-from oxd_server.sandbox import browser, provider
-from oxd_server.sandbox.keys import SigningKeys
-from oxd_server.sandbox.model import ProviderState
+from oxd_server.sandbox import browser
+from oxd_server.sandbox.provider import routes
+from oxd_server.sandbox.provider.keys import SigningKeys
+from oxd_server.sandbox.provider.model import ProviderState
 from oxd_server.sandbox.server import new_token
 
 REDIRECT_URI = "http://127.0.0.1:9/callback"
@@ -116,7 +117,7 @@ async def op(signing_keys: SigningKeys) -> AsyncIterator[Op]:
     failures: list[Exception] = []
     async with trio.open_nursery() as nursery, running.browser() as http:
         running.http = http
-        handler = partial(provider.handle, running.state)
+        handler = partial(routes.handle, running.state)
         serve = partial(
             http1.serve, listeners, handler, http1.Limits(), on_exception=lambda error, _: failures.append(error)
         )

@@ -4,21 +4,13 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from oxd_server.entrances.http1 import HttpRequest, HttpResponse
-from oxd_server.sandbox import (
-    authorization,
-    faults,
-    logout,
-    pages,
-    registration,
-    token_endpoint,
-    uma,
-    uma_gathering,
-    uma_pages,
-)
-from oxd_server.sandbox.client_auth import AUTH_METHODS, HMAC_ALGS, KEY_ALGS
-from oxd_server.sandbox.keys import SIGNING_ALGS
-from oxd_server.sandbox.model import SCOPES, ProviderState
-from oxd_server.sandbox.userinfo import CLAIMS_BY_SCOPE, userinfo
+from oxd_server.sandbox.provider import authorization, faults, logout, pages, registration, token_endpoint
+from oxd_server.sandbox.provider.client_authentication import AUTH_METHODS, HMAC_ALGS, KEY_ALGS
+from oxd_server.sandbox.provider.keys import SIGNING_ALGS
+from oxd_server.sandbox.provider.model import SCOPES, ProviderState
+from oxd_server.sandbox.provider.userinfo import CLAIMS_BY_SCOPE, userinfo
+from oxd_server.sandbox.uma import gathering, protection_api
+from oxd_server.sandbox.uma import pages as uma_pages
 from oxd_server.sandbox.web import (
     OAuthError,
     PageError,
@@ -84,7 +76,7 @@ async def _style(state: ProviderState, request: HttpRequest) -> HttpResponse:
 
 async def _home(state: ProviderState, request: HttpRequest) -> HttpResponse:
     found = authorization.current_session(state, request)
-    both = {**metadata(state), **uma.metadata(state)}
+    both = {**metadata(state), **protection_api.metadata(state)}
     endpoints = {name: url for name, url in both.items() if name.endswith(("_endpoint", "_uri"))}
     user = found[1].user if found else None
     more = uma_pages.policies_card()
@@ -112,12 +104,16 @@ ROUTES: dict[str, dict[str, Route]] = {
     "/userinfo": {"GET": userinfo, "POST": userinfo},
     "/introspect": {"POST": token_endpoint.introspect},
     "/revoke": {"POST": token_endpoint.revoke},
-    "/.well-known/uma2-configuration": {"GET": uma.discovery},
-    "/uma/resources": {"POST": uma.create, "GET": uma.list_all},
-    "/uma/resources/": {"GET": uma.read, "PUT": uma.update, "DELETE": uma.delete},  # and an id after it
-    "/uma/permissions": {"POST": uma.permission},
-    "/uma/gather": {"GET": uma_gathering.gather},
-    "/uma/claims": {"GET": uma_gathering.ask, "POST": uma_gathering.take},
+    "/.well-known/uma2-configuration": {"GET": protection_api.discovery},
+    "/uma/resources": {"POST": protection_api.create, "GET": protection_api.list_all},
+    "/uma/resources/": {
+        "GET": protection_api.read,
+        "PUT": protection_api.update,
+        "DELETE": protection_api.delete,
+    },  # and an id after it
+    "/uma/permissions": {"POST": protection_api.permission},
+    "/uma/gather": {"GET": gathering.gather},
+    "/uma/claims": {"GET": gathering.ask, "POST": gathering.take},
 }
 _FOR_PEOPLE = {
     "/", "/authorize", "/interaction", "/login", "/consent", "/end_session", "/uma/gather", "/uma/claims",
@@ -126,8 +122,8 @@ _FOR_PEOPLE = {
 
 async def handle(state: ProviderState, request: HttpRequest) -> HttpResponse:
     """Answer one request: the route's answer, or its error as a page or as JSON."""
-    of_a_resource = request.path.startswith(f"{uma.RESOURCES_PATH}/")
-    methods = ROUTES.get(f"{uma.RESOURCES_PATH}/" if of_a_resource else request.path)
+    of_a_resource = request.path.startswith(f"{protection_api.RESOURCES_PATH}/")
+    methods = ROUTES.get(f"{protection_api.RESOURCES_PATH}/" if of_a_resource else request.path)
     if methods is None:
         return html_response(pages.error_page("No such page", f"There is nothing at {request.path}."), 404)
     route = methods.get("GET" if request.method == "HEAD" else request.method)

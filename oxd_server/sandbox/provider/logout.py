@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 
 from oxd_server.entrances.http1 import HttpRequest, HttpResponse
-from oxd_server.sandbox import pages
-from oxd_server.sandbox.authorization import current_session
-from oxd_server.sandbox.client_auth import jwt_payload
-from oxd_server.sandbox.keys import claims_by_secret
-from oxd_server.sandbox.model import Client, ProviderState, Session
+from oxd_server.sandbox.provider import pages
+from oxd_server.sandbox.provider.authorization import current_session
+from oxd_server.sandbox.provider.client_authentication import jwt_payload
+from oxd_server.sandbox.provider.keys import claims_by_secret
+from oxd_server.sandbox.provider.model import Client, ProviderState, Session
 from oxd_server.sandbox.web import PageError, form, html_response, query, redirect, same_secret, with_query
 
 _KEPT = ("id_token_hint", "client_id", "post_logout_redirect_uri", "state")

@@ -7,7 +7,7 @@ import httpx2
 import pytest
 
 from oxd_server.sandbox.browser import LoginFailed, log_in
-from oxd_server.sandbox.keys import half_hash
+from oxd_server.sandbox.provider.keys import half_hash
 from tests.unit.sandbox.conftest import CHALLENGE, PASSWORDS, REDIRECT_URI, Op
 
 

@@ -13,8 +13,9 @@ import trio
 
 from oxd_server.entrances.http1 import HttpRequest, HttpResponse
 from oxd_server.oxd_client import Exchange, OxdClient, OxdUnreachable
-from oxd_server.sandbox import demo_pages
-from oxd_server.sandbox.model import SESSION_SECONDS, Table
+from oxd_server.sandbox.demo import pages
+from oxd_server.sandbox.provider.model import SESSION_SECONDS
+from oxd_server.sandbox.table import Table
 from oxd_server.sandbox.web import (
     OAuthError,
     PageError,
@@ -108,9 +109,9 @@ async def _oxd_id(state: DemoState, session: DemoSession) -> str:
 async def _home(state: DemoState, session: DemoSession, params: Mapping[str, str]) -> HttpResponse:
     del params
     if session.claims:
-        return _page(demo_pages.account_page(session.csrf_token, session.claims, session.tokens, session.frames))
+        return _page(pages.account_page(session.csrf_token, session.claims, session.tokens, session.frames))
     oxd = f"{state.oxd.host}:{state.oxd.port}"
-    return _page(demo_pages.welcome_page(session.csrf_token, state.op_host, oxd, state.oxd_id, session.frames))
+    return _page(pages.welcome_page(session.csrf_token, state.op_host, oxd, state.oxd_id, session.frames))
 
 
 async def _login(state: DemoState, session: DemoSession, params: Mapping[str, str]) -> HttpResponse:
@@ -173,7 +174,7 @@ async def _logged_out(state: DemoState, session: DemoSession, params: Mapping[st
     expected, session.logout_state = session.logout_state, None
     if not same_secret(params.get("state"), expected):
         return redirect("/")
-    return _page(demo_pages.goodbye_page(session.frames))
+    return _page(pages.goodbye_page(session.frames))
 
 
 async def _leave(state: DemoState, session: DemoSession, params: Mapping[str, str]) -> HttpResponse:
@@ -214,7 +215,7 @@ async def handle(state: DemoState, request: HttpRequest) -> HttpResponse:
     click = ROUTES.get((method, request.path))
     if click is None:
         known = any(path == request.path for _, path in ROUTES)
-        return _page(demo_pages.error_page("No such page", "Start again at the first page.", []), 405 if known else 404)
+        return _page(pages.error_page("No such page", "Start again at the first page.", []), 405 if known else 404)
     session_id, session = _session(state, request)
     answer = await _click(state, session, click, request)
     return HttpResponse(answer.status, [*answer.headers, set_cookie(SESSION_COOKIE, session_id)], answer.body)
@@ -238,14 +239,14 @@ async def _click(state: DemoState, session: DemoSession, click: Click, request: 
             raise PageError("This form cannot be accepted", "It did not come from a page of this application.", 403)
         return await click(state, session, params)
     except CommandFailed as error:
-        return _page(demo_pages.command_failed_page(error.exchange, session.frames), 502)
+        return _page(pages.command_failed_page(error.exchange, session.frames), 502)
     except OxdUnreachable as error:
         text = f"{error}. Start it with: oxd-server serve"
-        return _page(demo_pages.error_page("The oxd server cannot be reached", text, session.frames), 502)
+        return _page(pages.error_page("The oxd server cannot be reached", text, session.frames), 502)
     except PageError as error:
-        return _page(demo_pages.error_page(error.title, error.explanation, session.frames), error.status)
+        return _page(pages.error_page(error.title, error.explanation, session.frames), error.status)
     except OAuthError as error:
-        return _page(demo_pages.error_page("This request cannot be read", error.description, []), error.status)
+        return _page(pages.error_page("This request cannot be read", error.description, []), error.status)
 
 
 def _page(page: str, status: int = 200) -> HttpResponse:

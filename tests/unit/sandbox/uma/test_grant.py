@@ -9,9 +9,9 @@ import pytest
 from joserfc import jwt
 from joserfc.jwk import OctKey
 
-from oxd_server.sandbox.uma_policies import MissingClaims, friendly_name, policy_for
+from oxd_server.sandbox.uma.policies import MissingClaims, friendly_name, policy_for
 from tests.unit.sandbox.conftest import PASSWORDS, Op
-from tests.unit.sandbox.uma_roles import (
+from tests.unit.sandbox.uma.roles import (
     CLAIMS_REDIRECT_URI,
     RequestingParty,
     ResourceServer,

@@ -11,7 +11,7 @@ from typing import Any
 
 import trio
 
-from oxd_server.sandbox.model import ProviderState
+from oxd_server.sandbox.provider.model import ProviderState
 from oxd_server.sandbox.web import OAuthError
 
 Claims = dict[str, Any]

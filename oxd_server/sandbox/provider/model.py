@@ -2,64 +2,19 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Any
 
-from oxd_server.sandbox.keys import SigningKeys
-from oxd_server.sandbox.uma_model import Gathering, Permission, PersistedClaims, Resource, Ticket
-
-Value = TypeVar("Value")
+from oxd_server.sandbox.provider.keys import SigningKeys
+from oxd_server.sandbox.table import Table
+from oxd_server.sandbox.uma.model import Gathering, Permission, PersistedClaims, Resource, Ticket
 
 SESSION_SECONDS = 8 * 3600
 INTERACTION_SECONDS = 600
 CODE_SECONDS = 120
 ACCESS_TOKEN_SECONDS = 3600
 REFRESH_TOKEN_SECONDS = 30 * 24 * 3600
-FOREVER = float("inf")
 
 SCOPES = ("openid", "profile", "email", "address", "phone", "offline_access", "oxd", "uma_protection")
-
-
-class Table(Generic[Value]):
-    """A dictionary whose entries expire and whose size is bounded: when full, the oldest entry goes."""
-
-    def __init__(self, limit: int, now: Callable[[], float]) -> None:
-        self._limit = limit
-        self._now = now
-        self._entries: dict[str, tuple[float, Value]] = {}
-
-    def __len__(self) -> int:
-        return len(self._entries)
-
-    def values(self) -> list[Value]:
-        """What is kept and has not expired."""
-        now = self._now()
-        return [value for expires_at, value in self._entries.values() if now < expires_at]
-
-    def put(self, key: str, value: Value, lifetime: float = FOREVER) -> None:
-        """Keep `value` for `lifetime` seconds."""
-        self._entries.pop(key, None)
-        if len(self._entries) >= self._limit:
-            self._make_room()
-        self._entries[key] = (self._now() + lifetime, value)
-
-    def get(self, key: str | None) -> Value | None:
-        """The value, or None if there is none or it has expired."""
-        if key is None or (entry := self._entries.get(key)) is None:
-            return None
-        expires_at, value = entry
-        return value if self._now() < expires_at else None
-
-    def pop(self, key: str) -> Value | None:
-        """Remove and return the value; None if there is none or it has expired."""
-        value = self.get(key)
-        self._entries.pop(key, None)
-        return value
-
-    def _make_room(self) -> None:
-        now = self._now()
-        expired = [key for key, (expires_at, _) in self._entries.items() if expires_at <= now]
-        for key in expired or [next(iter(self._entries))]:
-            del self._entries[key]
 
 
 @dataclass(frozen=True)

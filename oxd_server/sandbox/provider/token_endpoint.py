@@ -7,12 +7,12 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from oxd_server.entrances.http1 import HttpRequest, HttpResponse
-from oxd_server.sandbox.client_auth import authenticate
-from oxd_server.sandbox.faults import misbehave
-from oxd_server.sandbox.id_token import issue_id_token
-from oxd_server.sandbox.model import ACCESS_TOKEN_SECONDS, Client, Code, Grant, ProviderState, Token
-from oxd_server.sandbox.uma_grant import introspected_permissions, uma_ticket
-from oxd_server.sandbox.uma_model import UMA_TICKET
+from oxd_server.sandbox.provider.client_authentication import authenticate
+from oxd_server.sandbox.provider.faults import misbehave
+from oxd_server.sandbox.provider.id_token import issue_id_token
+from oxd_server.sandbox.provider.model import ACCESS_TOKEN_SECONDS, Client, Code, Grant, ProviderState, Token
+from oxd_server.sandbox.uma.grant import introspected_permissions, uma_ticket
+from oxd_server.sandbox.uma.model import UMA_TICKET
 from oxd_server.sandbox.web import OAuthError, bearer_token, form, json_response, same_secret
 
 Answer = dict[str, Any]

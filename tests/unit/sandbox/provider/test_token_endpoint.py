@@ -15,7 +15,7 @@ from joserfc.jwk import ECKey, OctKey
 
 from oxd_server.entrances import http1
 from oxd_server.entrances.http1 import HttpRequest, HttpResponse
-from oxd_server.sandbox.keys import half_hash
+from oxd_server.sandbox.provider.keys import half_hash
 from tests.unit.sandbox.conftest import CHALLENGE, REDIRECT_URI, VERIFIER, Op
 
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"

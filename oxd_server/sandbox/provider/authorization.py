@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from oxd_server.entrances.http1 import HttpRequest, HttpResponse
-from oxd_server.sandbox import pages
-from oxd_server.sandbox.id_token import issue_id_token
-from oxd_server.sandbox.model import (
+from oxd_server.sandbox.provider import pages
+from oxd_server.sandbox.provider.id_token import issue_id_token
+from oxd_server.sandbox.provider.model import (
     ACCESS_TOKEN_SECONDS,
     CODE_SECONDS,
     INTERACTION_SECONDS,
@@ -24,7 +24,7 @@ from oxd_server.sandbox.model import (
     Session,
     User,
 )
-from oxd_server.sandbox.registration import RESPONSE_TYPES
+from oxd_server.sandbox.provider.registration import RESPONSE_TYPES
 from oxd_server.sandbox.web import (
     OAuthError,
     PageError,

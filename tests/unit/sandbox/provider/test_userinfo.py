@@ -4,7 +4,7 @@ import pytest
 from joserfc import jwt
 from joserfc.jwk import KeySet
 
-from oxd_server.sandbox.keys import Algorithms
+from oxd_server.sandbox.provider.keys import Algorithms
 from tests.unit.sandbox.conftest import Op
 
 

@@ -6,10 +6,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from oxd_server.entrances.http1 import HttpRequest, HttpResponse
-from oxd_server.sandbox.client_auth import AUTH_METHODS, HMAC_ALGS, KEY_ALGS
-from oxd_server.sandbox.keys import SIGNING_ALGS
-from oxd_server.sandbox.model import SCOPES, Client, ProviderState
-from oxd_server.sandbox.uma_model import UMA_TICKET
+from oxd_server.sandbox.provider.client_authentication import AUTH_METHODS, HMAC_ALGS, KEY_ALGS
+from oxd_server.sandbox.provider.keys import SIGNING_ALGS
+from oxd_server.sandbox.provider.model import SCOPES, Client, ProviderState
+from oxd_server.sandbox.uma.model import UMA_TICKET
 from oxd_server.sandbox.web import OAuthError, bearer_token, json_body, json_response, query, same_secret
 
 GRANT_TYPES = ("authorization_code", "implicit", "refresh_token", "client_credentials", UMA_TICKET)

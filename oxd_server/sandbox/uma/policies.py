@@ -6,7 +6,7 @@ A policy is a function that looks at what is known about the requesting party. I
 
 from collections.abc import Callable, Iterable
 
-from oxd_server.sandbox.uma_model import Claims
+from oxd_server.sandbox.uma.model import Claims
 
 Policy = Callable[[Claims], bool]
 FRIENDLY_NAMES = {"country": "Country", "city": "City", "email": "E-mail address"}

@@ -10,9 +10,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from oxd_server.sandbox.keys import claims_by_secret
-from oxd_server.sandbox.model import Client, ProviderState
-from oxd_server.sandbox.uma_model import Claims
+from oxd_server.sandbox.provider.keys import claims_by_secret
+from oxd_server.sandbox.provider.model import Client, ProviderState
+from oxd_server.sandbox.uma.model import Claims
 from oxd_server.sandbox.web import OAuthError
 
 ID_TOKEN_FORMAT = "http://openid.net/specs/openid-connect-core-1_0.html#IDToken"

@@ -7,12 +7,12 @@ from dataclasses import replace
 from urllib.parse import urlsplit
 
 from oxd_server.entrances.http1 import HttpRequest, HttpResponse
-from oxd_server.sandbox import uma_pages
-from oxd_server.sandbox.authorization import SESSION_COOKIE, current_session, new_session
-from oxd_server.sandbox.model import Client, ProviderState, Session
-from oxd_server.sandbox.uma_grant import missing_claims
-from oxd_server.sandbox.uma_model import GATHERING_SECONDS, TICKET_SECONDS, Claims, Gathering, Ticket
-from oxd_server.sandbox.uma_policies import friendly_name
+from oxd_server.sandbox.provider.authorization import SESSION_COOKIE, current_session, new_session
+from oxd_server.sandbox.provider.model import Client, ProviderState, Session
+from oxd_server.sandbox.uma import pages
+from oxd_server.sandbox.uma.grant import missing_claims
+from oxd_server.sandbox.uma.model import GATHERING_SECONDS, TICKET_SECONDS, Claims, Gathering, Ticket
+from oxd_server.sandbox.uma.policies import friendly_name
 from oxd_server.sandbox.web import (
     PageError,
     form,
@@ -109,7 +109,7 @@ def _page(gathering_id: str, gathering: Gathering, session: Session, given: Clai
     host = urlsplit(gathering.redirect_uri).netloc or gathering.redirect_uri
     fields = {name: given.get(name, "") for name in gathering.asked}
     hidden = {"gathering": gathering_id, "csrf": session.csrf_token}
-    page = uma_pages.claims_page(gathering.client_name, host, fields, hidden, error)
+    page = pages.claims_page(gathering.client_name, host, fields, hidden, error)
     return html_response(page, 400 if error else 200)
 
 

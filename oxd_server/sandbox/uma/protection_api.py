@@ -8,11 +8,11 @@ from typing import Any
 
 from oxd_server.entrances.http1 import HttpRequest, HttpResponse
 from oxd_server.rp.uma_rules import InvalidScopeExpression, ScopeExpression, parse_scope_expression
-from oxd_server.sandbox.client_auth import AUTH_METHODS, HMAC_ALGS, KEY_ALGS
-from oxd_server.sandbox.faults import misbehave
-from oxd_server.sandbox.model import ProviderState
-from oxd_server.sandbox.uma_claims import CLAIM_TOKEN_FORMATS
-from oxd_server.sandbox.uma_model import TICKET_SECONDS, UMA_TICKET, Resource, Ticket, Wish
+from oxd_server.sandbox.provider.client_authentication import AUTH_METHODS, HMAC_ALGS, KEY_ALGS
+from oxd_server.sandbox.provider.faults import misbehave
+from oxd_server.sandbox.provider.model import ProviderState
+from oxd_server.sandbox.uma.claims import CLAIM_TOKEN_FORMATS
+from oxd_server.sandbox.uma.model import TICKET_SECONDS, UMA_TICKET, Resource, Ticket, Wish
 from oxd_server.sandbox.web import OAuthError, bearer_token, json_response
 
 RESOURCES_PATH = "/uma/resources"

@@ -7,10 +7,10 @@ import httpx2
 import pytest
 import trio
 
-from oxd_server.sandbox.faults import UMA_FAULTS
-from oxd_server.sandbox.uma_policies import POLICIES
+from oxd_server.sandbox.provider.faults import UMA_FAULTS
+from oxd_server.sandbox.uma.policies import POLICIES
 from tests.unit.sandbox.conftest import Op
-from tests.unit.sandbox.uma_roles import ResourceServer, resource_server
+from tests.unit.sandbox.uma.roles import ResourceServer, resource_server
 
 EXPRESSION = {"rule": {"and": [{"var": 0}, {"var": 1}]}, "data": ["read", "internal"]}
 

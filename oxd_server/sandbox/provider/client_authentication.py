@@ -5,12 +5,10 @@ RFC 6749 2.3 (`client_secret_basic`, `client_secret_post`), OpenID Connect Core 
 that the client registered.
 """
 
-import ipaddress
 import json
 from collections.abc import Mapping
 from contextlib import aclosing
 from typing import Any
-from urllib.parse import urlsplit
 
 import httpx2
 from joserfc import jwt
@@ -19,9 +17,9 @@ from joserfc.jwk import KeySet, OctKey
 from joserfc.jws import extract_compact
 
 from oxd_server.entrances.http1 import HttpRequest
-from oxd_server.sandbox.keys import Algorithms
-from oxd_server.sandbox.model import Client, ProviderState
-from oxd_server.sandbox.web import OAuthError, basic_credentials, same_secret
+from oxd_server.sandbox.provider.keys import Algorithms
+from oxd_server.sandbox.provider.model import Client, ProviderState
+from oxd_server.sandbox.web import OAuthError, basic_credentials, is_loopback_uri, same_secret
 
 AUTH_METHODS = ("client_secret_basic", "client_secret_post", "client_secret_jwt", "private_key_jwt", "none")
 HMAC_ALGS = ("HS256", "HS384", "HS512")
@@ -169,26 +167,6 @@ async def _fetch_jwks(uri: str) -> Any:
         return json.loads(body)
     except (httpx2.HTTPError, ValueError, RecursionError) as error:
         raise _refused("the client's key set cannot be fetched") from error
-
-
-def is_loopback_uri(uri: str) -> bool:
-    """Whether `uri` names this machine: localhost or a loopback address, http or https."""
-    try:
-        parts = urlsplit(uri)
-        host = parts.hostname or ""
-    except ValueError:
-        return False
-    return parts.scheme in ("http", "https") and is_loopback_host(host)
-
-
-def is_loopback_host(host: str) -> bool:
-    """Whether a host name or address is loopback, without asking any resolver."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _check_assertion_claims(state: ProviderState, client: Client, claims: Mapping[str, Any]) -> None:

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from html import escape
 
-from oxd_server.sandbox.pages import hidden, layout
-from oxd_server.sandbox.uma_policies import DEFAULT, HINTS, POLICIES, Policy, friendly_name
+from oxd_server.sandbox.provider.pages import hidden, layout
+from oxd_server.sandbox.uma.policies import DEFAULT, HINTS, POLICIES, Policy, friendly_name
 
 
 def claims_page(

@@ -7,7 +7,7 @@ import pytest
 import trio
 
 from oxd_server.sandbox import SandboxError, SandboxSettings, run_sandbox
-from oxd_server.sandbox.model import Table
+from oxd_server.sandbox.table import Table
 from tests.unit.sandbox.conftest import Op
 
 

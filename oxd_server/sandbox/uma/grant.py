@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from oxd_server.sandbox.faults import misbehave
-from oxd_server.sandbox.model import ACCESS_TOKEN_SECONDS, Client, Grant, ProviderState, Token
-from oxd_server.sandbox.uma_claims import CLAIM_TOKEN_FORMATS, pushed_claims
-from oxd_server.sandbox.uma_model import (
+from oxd_server.sandbox.provider.faults import misbehave
+from oxd_server.sandbox.provider.model import ACCESS_TOKEN_SECONDS, Client, Grant, ProviderState, Token
+from oxd_server.sandbox.uma.claims import CLAIM_TOKEN_FORMATS, pushed_claims
+from oxd_server.sandbox.uma.model import (
     PERMISSION_SECONDS,
     PERSISTED_CLAIMS_SECONDS,
     TICKET_SECONDS,
@@ -21,7 +21,7 @@ from oxd_server.sandbox.uma_model import (
     Ticket,
     Wish,
 )
-from oxd_server.sandbox.uma_policies import MissingClaims, friendly_name, policy_for
+from oxd_server.sandbox.uma.policies import MissingClaims, friendly_name, policy_for
 from oxd_server.sandbox.web import OAuthError
 
 

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from oxd_server.sandbox import faults
-from oxd_server.sandbox.keys import half_hash
-from oxd_server.sandbox.model import Client, Grant, ProviderState
+from oxd_server.sandbox.provider import faults
+from oxd_server.sandbox.provider.keys import half_hash
+from oxd_server.sandbox.provider.model import Client, Grant, ProviderState
 
 ID_TOKEN_SECONDS = 3600
 

@@ -7,7 +7,7 @@ from html import escape
 from typing import Any
 
 from oxd_server.oxd_client import Exchange
-from oxd_server.sandbox.pages import hidden, layout
+from oxd_server.sandbox.provider.pages import hidden, layout
 
 _EXPLANATIONS = {
     "register_site": "The application introduces itself; the server registers it at the provider.",

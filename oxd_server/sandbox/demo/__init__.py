@@ -1,0 +1,1 @@
+"""A relying party that uses the oxd socket."""

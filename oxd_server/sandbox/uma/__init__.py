@@ -1,0 +1,1 @@
+"""A UMA authorization server, beside the provider."""
