@@ -19,6 +19,7 @@ from oxd_protocol.errors import FramingError
 from oxd_server import __version__
 from oxd_server.config import Config, ConfigError, load_config, load_default_site
 from oxd_server.log import configure_logging
+from oxd_server.log.plain import plain_json, plain_text
 from oxd_server.op.errors import KeyFileError
 from oxd_server.op.key_store import load_key_store, new_key_store
 from oxd_server.store.base import StoreError
@@ -42,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return run(options)
     except* _EXPECTED_ERRORS as group:
-        print(f"oxd-server: {_first(group)}", file=sys.stderr)
+        print(f"oxd-server: {plain_text(_first(group))}", file=sys.stderr)
     except* KeyboardInterrupt:
         pass
     return 1
@@ -192,7 +193,7 @@ def _check_config(options: argparse.Namespace) -> int:
     config = load_config(options.config)
     load_default_site(config.default_site_path)
     for warning in config.warnings:
-        print(f"warning: {warning}")
+        print(f"warning: {plain_text(warning)}")
     print("The configuration is valid.")
     return 0
 
@@ -203,7 +204,7 @@ def _sites_list(options: argparse.Namespace) -> int:
     sites = trio.run(list_sites, _config_of_sites(options))
     print("oxd_id  client_name")
     for oxd_id, client_name in sites:
-        print(f"{oxd_id}  {client_name}")
+        print(plain_text(f"{oxd_id}  {client_name}"))
     return 0
 
 
@@ -218,7 +219,7 @@ def _sites_remove(options: argparse.Namespace) -> int:
     from oxd_server.admin import remove_site
 
     trio.run(remove_site, _config_of_sites(options), options.oxd_id)
-    print(f"Removed {options.oxd_id}.")
+    print(plain_text(f"Removed {options.oxd_id}."))
     return 0
 
 
@@ -309,7 +310,7 @@ async def _until_terminated(run: Callable[[], Awaitable[None]]) -> None:
 
 
 def _print_json(value: object, stream: TextIO) -> None:
-    text = json.dumps(value, indent=2, ensure_ascii=False)
+    text = plain_json(json.dumps(value, indent=2, ensure_ascii=False))
     print(_coloured(text) if stream.isatty() else text, file=stream)
 
 

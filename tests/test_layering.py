@@ -52,10 +52,11 @@ PURE_STANDARD_LIBRARY = {
 # be known to all of oxd_server.
 ALLOWED: dict[str, set[str]] = {
     "oxd_protocol": set(),
+    "oxd_server.log.known": {"oxd_server.log.names"},
     "oxd_server.log": set(),
     "oxd_server.sync": set(),
     "oxd_server.process": set(),
-    "oxd_server.op": {"oxd_server.sync"},
+    "oxd_server.op": {"oxd_server.log.known", "oxd_server.sync"},
     "oxd_server.store": set(),
     "oxd_server.config": set(),
     "oxd_server.oxd_client": {"oxd_protocol"},
@@ -63,14 +64,16 @@ ALLOWED: dict[str, set[str]] = {
     "oxd_server.rp.uma_rules": {"oxd_server.rp.json_logic"},
     "oxd_server.rp.login_state": {"oxd_server.op.authorization", "oxd_server.op.base64url"},
     "oxd_server.rp": {
-        "oxd_protocol.errors", "oxd_server.config", "oxd_server.op", "oxd_server.store", "oxd_server.sync",
+        "oxd_protocol.errors", "oxd_server.config", "oxd_server.log.known", "oxd_server.op", "oxd_server.store",
+        "oxd_server.sync",
     },
     "oxd_server.handlers": {
         "oxd_protocol", "oxd_server.config", "oxd_server.dispatch.guard", "oxd_server.op", "oxd_server.rp",
         "oxd_server.store",
     },
     "oxd_server.dispatch": {
-        "oxd_protocol", "oxd_server.handlers", "oxd_server.op", "oxd_server.rp", "oxd_server.store", "oxd_server.sync",
+        "oxd_protocol", "oxd_server.handlers", "oxd_server.log.known", "oxd_server.op", "oxd_server.rp",
+        "oxd_server.store", "oxd_server.sync",
     },
     "oxd_server.entrances.http1_head": set(),
     "oxd_server.entrances.http1": {"oxd_server.entrances.http1_head"},

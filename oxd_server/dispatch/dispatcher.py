@@ -19,7 +19,8 @@ from oxd_protocol.messages import Response, error_response
 from oxd_protocol.params import Command, Params, decode_params
 from oxd_server.dispatch.guard import Entrance, Guard, without_token
 from oxd_server.dispatch.wire_errors import command_error
-from oxd_server.op.errors import OpError, OpErrorResponse
+from oxd_server.log.known import begin_command, end_command
+from oxd_server.op.errors import IdTokenError, IssuerMismatch, OpError, OpErrorResponse
 from oxd_server.rp.services import Services
 from oxd_server.store.base import StoreError
 from oxd_server.sync.busy import TooBusy
@@ -69,6 +70,7 @@ class Dispatcher:
             return error_response(CommandError("server_busy"))
         self._in_flight += 1
         self._in_flight_of[site] = of_site + 1
+        noted = begin_command(raw_params)
         try:
             command, handler = self._find(name)
             params = decode_params(command, raw_params)
@@ -84,6 +86,7 @@ class Dispatcher:
         except Exception as error:
             return self._fail(name, error, ERROR_CODES["internal_error"])
         finally:
+            end_command(noted)
             self._in_flight -= 1
             self._in_flight_of[site] -= 1
             if not self._in_flight_of[site]:
@@ -126,9 +129,8 @@ class Dispatcher:
         return Response("ok", result, command.recomputable)
 
     def _refuse(self, name: str, error: CommandError) -> Response:
-        # What an OP says of its errors is for the application. It may repeat what it was sent, secrets included.
-        said_by_op = isinstance(error.__cause__, OpErrorResponse)
-        description = str(error.__cause__) if said_by_op else error.description
+        # What an OP says is for the application. It may repeat what it was sent, secrets included.
+        description = _said_by_us(error.__cause__) or error.description
         self._log.info("command refused", command=name[:100], error=error.code, description=description)
         return error_response(error)
 
@@ -137,3 +139,15 @@ class Dispatcher:
         error_id = secrets.token_hex(_ERROR_ID_BYTES)
         self._log.error("command failed", command=name[:100], error_id=error_id, exc_info=error)
         return error_response(CommandError("internal_error", description, {"error_id": error_id}))
+
+
+def _said_by_us(error: BaseException | None) -> str | None:
+    """Return what may be logged of an error that shows texts of an OP; None for any other error."""
+    match error:
+        case OpErrorResponse():
+            return str(error)
+        case IdTokenError():
+            return f"The id_token was refused: {error.check}."
+        case IssuerMismatch():
+            return f"The iss parameter of the OP's redirect is not {error.expected}."
+    return None

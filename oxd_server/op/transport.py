@@ -21,6 +21,7 @@ import msgspec
 import trio
 
 from oxd_server import __version__
+from oxd_server.log.known import note_secrets
 from oxd_server.op.answer import Answer
 from oxd_server.op.errors import OpBusy, OpHostRefused, OpInvalidResponse, OpUnreachable
 from oxd_server.sync.busy import TooBusy
@@ -166,10 +167,15 @@ class Transport:
         elif json is not None:
             content = msgspec.json.encode(json)
             head["content-type"] = "application/json"
+        note_secrets(head.get("authorization"))
+        note_secrets(form)
         with trio.move_on_after(self._settings.total_timeout):
             try:
                 async with nullcontext() if shared else self._slots.hold(target.host):
-                    return await exchange.run(self._http, method, head, content)
+                    answer = await exchange.run(self._http, method, head, content)
+                    if not shared:  # what is shared by many is public
+                        note_secrets(answer.body)
+                    return answer
             except TooBusy as busy:
                 raise OpBusy(str(busy)) from None
         raise OpUnreachable(target.host, step, "no complete answer in time")

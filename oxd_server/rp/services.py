@@ -9,6 +9,7 @@ import structlog
 
 from oxd_protocol.errors import CommandError
 from oxd_server.config import Config, DefaultSite
+from oxd_server.log.known import note_secrets
 from oxd_server.op.client_auth import ClientCredentials, secret_expires_within
 from oxd_server.op.context import OpContext
 from oxd_server.op.discovery import ProviderMetadata, normalize_op_host
@@ -87,12 +88,14 @@ class Services:
         site = await self.store.get(oxd_id)
         if site is None:
             raise CommandError("invalid_oxd_id")
+        note_secrets(site)
         return site
 
     async def open_state(self, state: str, oxd_id: str, purpose: Purpose = Purpose.LOGIN) -> LoginState | None:
         """Return what was issued with ``state``, None if it was not issued for this site or has expired."""
         opened = self.states.open(state, oxd_id, self.now(), purpose)
         if opened is not None:
+            note_secrets(opened)
             return opened
         key = await self.store.secret(KEY_NAME, partial(self.random, KEY_BYTES))
         if self.states.uses(key):

@@ -1,10 +1,15 @@
 """The log keeps secrets to itself, and everything else on one line."""
 
+import base64
 import io
 import json
 import logging
+import resource
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 import structlog
@@ -12,6 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from oxd_server.log import REDACTED, configure_logging, is_secret_name, redact, redact_text
+from oxd_server.log.known import begin_command, end_command, known_secrets, note_secrets
+from oxd_server.log.plain import plain_json, plain_text
 from oxd_server.store import Site
 
 SECRET = "Zq9-vN_xt7.K2~w+/Q="
@@ -221,6 +228,141 @@ def test_ordinary_text_stays(text: str) -> None:
 def test_long_text_is_cut_off(text: str) -> None:
     """However long a text is, its line is not."""
     assert len(redact_text(text)) < 25_000
+
+
+HOSTILE = (
+    *("eyJ", "eyJa", "a", "token", "=%26", "token=[", "token={", "token=\\'", '"d\\', 'kty:"', "://:", "a="),
+    "bearer ",
+    *("bearer+", "cookie: ", 'cookie:"', 'token="\\', "a.", "eyJ.", "-----BEGIN PRIVATE KEY-----", "%3Ftoken%3D"),
+    "'",
+    *("password ", "kty\\", "token\\", "token : ", ".token", "secret-", "%26", '\\\\"', "\n", "code,"),
+)
+MAKE_LONG = """
+import sys
+from oxd_server.log import redaction
+redaction._LONGEST_TEXT = 10**9
+for line in sys.stdin:
+    piece, beginning = eval(line)
+    redaction.redact_text(beginning + piece * (50_000 // len(piece)))
+print("done")
+"""
+
+
+def test_redaction_takes_linear_time() -> None:
+    """Texts of 50,000 characters, made to start over and over in every pattern, are redacted within 30 s in all.
+
+    Linear work takes about three seconds; one quadratic pattern takes half a minute for a single text. What counts
+    is processor time, which the kernel measures and bounds.
+    """
+    lines = [repr((piece, beginning)) for piece in HOSTILE for beginning in ("", "eyJ", "kty=", "token=", "token='")]
+    done = subprocess.run(
+        [sys.executable, "-c", MAKE_LONG],
+        input="\n".join(lines),
+        text=True,
+        capture_output=True,
+        check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_CPU, (30, 30)),
+    )
+    assert done.stdout == "done\n", done.stderr
+
+
+@given(data=buried(st.text(max_size=50) | st.integers() | st.binary(max_size=20)), size=st.integers(1, 2000))
+def test_an_event_is_bounded(data: Any, size: int) -> None:
+    """However much one event holds, its line is not longer than a bound."""
+    shown = redact(None, "info", {"event": "x", "values": [data] * size, "text": "word " * size * 100})
+    assert len(json.dumps(shown)) < 600_000
+    assert shown["event"] == "x"
+
+
+def test_a_number_that_cannot_be_written_out_is_described() -> None:
+    """A number with more digits than Python writes does not stop the line."""
+    log, stream = logged()
+    log.info("x", number=10**5000, negative=-(10**5000))
+    assert json.loads(stream.getvalue())["number"] == "a number of 16610 bits"
+
+
+def spelled(secret: str) -> Iterator[str]:
+    """Yield the usual ways to write a secret, with something before and after it."""
+    yield from (secret, quote(secret, safe=""), secret.encode().hex(), repr(secret), json.dumps(secret))
+    for before in ("", "a", "ab"):
+        encoded = base64.b64encode(f"{before}:{secret}:after".encode()).decode()
+        yield from (encoded, encoded.translate(str.maketrans("+/", "-_")))
+
+
+@given(secret=secrets, before=st.text(max_size=30), after=st.text(max_size=30), console=st.booleans())
+def test_a_known_secret_never_shows(secret: str, before: str, after: str, console: bool) -> None:
+    """What the command deals with is hidden wherever it turns up, under any name, whatever stands around it."""
+    log, stream = logged("console" if console else "json")
+    token = begin_command({"oxd_id": "one", "code": secret})
+    for text in spelled(secret):
+        log.info("refused", description=f"{before}{text}{after}", kid=[text], told={text: 1})
+    end_command(token)
+    assert secret not in stream.getvalue()
+    assert json.dumps(secret)[1:-1] not in stream.getvalue()
+    assert quote(secret, safe="") not in stream.getvalue()
+    assert secret.encode().hex() not in stream.getvalue()
+    assert base64.b64encode(secret.encode())[:-4].decode() not in stream.getvalue()
+    assert known_secrets() == ()
+
+
+def test_secrets_are_found_in_what_was_noted() -> None:
+    """Params, a site, fields of a form, a header and the JSON of an answer are looked through for secrets."""
+    token = begin_command({"oxd_id": "not-a-secret", "params": {"access_token": "given-as-a-param"}, "state": None})
+    note_secrets(Site(oxd_id="x", op_host="https://op", client_secret="secret-of-the-site"))
+    note_secrets([("grant_type", "authorization_code"), ("code_verifier", "verifier-in-a-form")])
+    note_secrets(f"Basic {base64.b64encode(b'client:secret-in-a-header').decode()}")
+    note_secrets("Bearer token-in-a-header")
+    note_secrets(b'{"refresh_token": "token-in-an-answer", "inner": [{"client_secret": "secret-in-an-answer"}]}')
+    note_secrets(b"no JSON")
+    note_secrets(None)
+    known = known_secrets()
+    end_command(token)
+    for secret in (
+        *("given-as-a-param", "secret-of-the-site", "verifier-in-a-form", "secret-in-a-header", "token-in-a-header"),
+        *("token-in-an-answer", "secret-in-an-answer"),
+    ):
+        assert secret in known
+    assert "not-a-secret" not in known
+    assert "authorization_code" not in known
+
+
+def test_the_beginning_of_a_known_secret_does_not_show() -> None:
+    """Where a text was cut off in the middle of a secret, its beginning is hidden as well."""
+    for shown_of_it in range(4, len(SECRET)):
+        assert SECRET[:4] not in redact_text(f"the kid is {SECRET[:shown_of_it]}...", (SECRET,))
+    assert SECRET[:4] not in redact_text("x" * 19_995 + SECRET, (SECRET,))
+
+
+def test_noting_is_bounded() -> None:
+    """A command that handles very many secrets is not slowed down by them; its params always count."""
+    token = begin_command({"code": SECRET})
+    for number in range(10_000):
+        note_secrets(f"secret-number-{number}")
+    known = known_secrets()
+    end_command(token)
+    assert SECRET in known
+    assert len(known) < 2000
+
+
+def test_text_for_people_obeys_nobody() -> None:
+    """Control characters, marks that turn the direction of writing and lone surrogates are written out."""
+    assert plain_text("Zoë \x1b[31m\u202e\x9b\ud800") == "Zoë \\x1b[31m\\u202e\\x9b\\ud800"
+    value = {"name": "Zoë \u202e\x7f\x9b\U000e0001 \ud800", "n": [1]}
+    text = plain_json(json.dumps(value, indent=2, ensure_ascii=False))
+    assert json.loads(text) == value
+    assert all(line.isprintable() for line in text.split("\n"))
+
+
+def test_a_traceback_cannot_pass_for_an_event() -> None:
+    """On the console the lines of an exception's text are indented, and none of them moves the cursor."""
+    log, stream = logged("console")
+    try:
+        raise ValueError("one\n2026-01-01T00:00:00Z [info] all is well\x1b[2J\r")
+    except ValueError:
+        log.exception("trouble")
+    lines = stream.getvalue().splitlines()
+    assert [line for line in lines[1:] if not line.startswith("    ")] == []
+    assert not set("\r\x1b") & set(stream.getvalue())
 
 
 def test_event_is_not_changed() -> None:

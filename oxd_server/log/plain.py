@@ -1,0 +1,23 @@
+"""Text for people's eyes: nothing in it moves the cursor, changes colours or makes up lines. Pure."""
+
+__all__ = ["plain_json", "plain_text"]
+
+
+def plain_text(text: str) -> str:
+    """Return the text with every character that a terminal might obey, or that cannot be seen, written out."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
+def plain_json(text: str) -> str:
+    """Return the same for a JSON text of many lines, which stays the same JSON."""
+    return "\n".join(line if line.isprintable() else "".join(map(_json_escaped, line)) for line in text.split("\n"))
+
+
+def _json_escaped(char: str) -> str:
+    # RFC 8259, section 7: a character beyond the basic plane is written as its UTF-16 surrogates.
+    if char.isprintable():
+        return char
+    units = char.encode("utf-16-be", "surrogatepass").hex()
+    return "".join(f"\\u{units[start : start + 4]}" for start in range(0, len(units), 4))
