@@ -77,6 +77,9 @@ def command_error(error: OpError) -> CommandError:
             return CommandError("restricted_op_host", f"The OP was not asked. {error}.", {"host": error.host})
         case OpMetadataMissing():
             code = _METADATA_CODES.get(error.field, "op_invalid_response")
+            if error.problem is not None:
+                description = f"The OP's metadata cannot be used here: {error.field} {error.problem}."
+                return CommandError(code, description, {"unusable": error.field})
             return CommandError(code, f"The OP's metadata names no {error.field}.", {"missing": error.field})
         case IssuerMismatch():
             return CommandError(

@@ -34,7 +34,7 @@ from oxd_server.op.id_token import Expectations, IdToken, Unchecked
 from oxd_server.op.id_token_check import check_id_token
 from oxd_server.op.jose import allowed_algorithms
 from oxd_server.op.logout import end_session_url
-from oxd_server.op.tokens import TokenAnswer, exchange_code, refresh_tokens
+from oxd_server.op.tokens import TokenAnswer, exchange_code, refresh_tokens, told_lifetime
 from oxd_server.op.userinfo import get_userinfo, userinfo_expectations
 from oxd_server.rp.login_state import LoginState
 from oxd_server.rp.services import Refresh, Services
@@ -59,7 +59,7 @@ async def get_authorization_url(services: Services, params: GetAuthorizationUrlP
     """Make the URL where the user logs in. Nothing is remembered: the state carries what is needed later."""
     site = await services.site(params.oxd_id)
     metadata = await services.metadata_of(site)
-    endpoint = required(metadata.authorization_endpoint, "authorization_endpoint")
+    endpoint = required(metadata, "authorization_endpoint")
     # RFC 9700, section 2.1.1: "public clients MUST use PKCE"; an OP that does not know it ignores the parameters.
     pkce = supports_s256(metadata) or site.token_endpoint_auth_method == ClientAuthMethod.NONE
     login = services.states.issue(site.oxd_id, services.now(), pkce=pkce)
@@ -145,7 +145,7 @@ async def _accept_tokens(
     await services.store.change_session(site.oxd_id, session)
     return GetTokensByCodeResult(
         access_token=tokens.access_token,
-        expires_in=tokens.expires_in or 0,
+        expires_in=told_lifetime(tokens),
         id_token=tokens.id_token,
         refresh_token=tokens.refresh_token,
         id_token_claims=claims_as_lists(id_token.claims),
@@ -206,7 +206,7 @@ async def get_access_token_by_refresh_token(
         raise CommandError("no_access_token")
     return RefreshedTokenResult(
         access_token=tokens.access_token,
-        expires_in=tokens.expires_in or 0,
+        expires_in=told_lifetime(tokens),
         refresh_token=tokens.refresh_token,
         scope=tokens.scope,
     )
@@ -271,7 +271,7 @@ async def get_logout_uri(services: Services, params: GetLogoutUriParams) -> GetL
         return GetLogoutUriResult(uri=f"{_GOOGLE_LOGOUT}?continue={redirect_uri}" if redirect_uri else _GOOGLE_LOGOUT)
     session = await services.store.session(site.oxd_id)
     uri = end_session_url(
-        required(metadata.end_session_endpoint, "end_session_endpoint"),
+        required(metadata, "end_session_endpoint"),
         id_token_hint=params.id_token_hint or session.id_token,
         post_logout_redirect_uri=redirect_uri,
         state=params.state,

@@ -19,7 +19,7 @@ from oxd_server.handlers.undo import keep, new_oxd_id, with_client
 from oxd_server.op.client_auth import ClientAuthMethod, ClientCredentials
 from oxd_server.op.introspection import introspect_token, scopes_of
 from oxd_server.op.jose import ALGORITHMS
-from oxd_server.op.tokens import request_client_token
+from oxd_server.op.tokens import request_client_token, told_lifetime
 from oxd_server.rp.services import Services
 from oxd_server.store.base import Site
 
@@ -99,7 +99,9 @@ async def get_client_token(services: Services, params: GetClientTokenParams) -> 
     """
     known = await services.setup_clients(params.op_host, params.op_discovery_path)
     setup = next((site for site in known if site.client_id == params.client_id), None)
-    scope = params.scope if setup is None else _with(params.scope, SCOPE)
+    scope = params.scope or ("openid",)
+    if setup is not None:
+        scope = _with(scope, SCOPE)
     credentials = _credentials(services, params, setup)
     path = params.op_discovery_path or services.default_site.current.op_discovery_path
     metadata = await services.op.discovery.get(params.op_host, path)
@@ -108,7 +110,7 @@ async def get_client_token(services: Services, params: GetClientTokenParams) -> 
         raise CommandError("no_access_token")
     return ClientTokenResult(
         access_token=tokens.access_token,
-        expires_in=tokens.expires_in or 0,
+        expires_in=told_lifetime(tokens),
         refresh_token=tokens.refresh_token,
         scope=tokens.scope,
     )
@@ -116,8 +118,8 @@ async def get_client_token(services: Services, params: GetClientTokenParams) -> 
 
 def _credentials(services: Services, params: GetClientTokenParams, setup: Site | None) -> ClientCredentials:
     registered = setup.token_endpoint_auth_method if setup is not None else None
-    method = params.authentication_method or registered or ClientAuthMethod.CLIENT_SECRET_BASIC
-    if method not in tuple(ClientAuthMethod):
+    method = params.authentication_method or registered
+    if method is not None and method not in tuple(ClientAuthMethod):
         raise CommandError("invalid_request", f"authentication_method must be one of {', '.join(ClientAuthMethod)}.")
     _check_algorithm(method, params)
     return ClientCredentials(
@@ -130,7 +132,7 @@ def _credentials(services: Services, params: GetClientTokenParams, setup: Site |
     )
 
 
-def _check_algorithm(method: str, params: GetClientTokenParams) -> None:
+def _check_algorithm(method: str | None, params: GetClientTokenParams) -> None:
     if method not in (ClientAuthMethod.PRIVATE_KEY_JWT, ClientAuthMethod.CLIENT_SECRET_JWT):
         return
     if params.algorithm is None and params.authentication_method != ClientAuthMethod.PRIVATE_KEY_JWT:

@@ -225,7 +225,7 @@ async def uma_rp_get_claims_gathering_url(
         )
     site = await services.site(params.oxd_id)
     metadata = await services.uma_metadata_of(site)
-    endpoint = required(metadata.claims_interaction_endpoint, "claims_interaction_endpoint")
+    endpoint = required(metadata, "claims_interaction_endpoint")
     state = services.states.issue(site.oxd_id, services.now(), pkce=False, purpose=Purpose.CLAIMS_GATHERING).state
     url = claims_gathering_url(
         endpoint,

@@ -3,12 +3,14 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from urllib.parse import parse_qsl
 
 import msgspec
 
+from oxd_server.op import members
 from oxd_server.op.errors import OpErrorResponse, OpInvalidResponse
 
-MAX_SECONDS = 10**12
+_MAX_FORM_FIELDS = 100
 
 _CHALLENGE_ERROR = re.compile(r'(?i)\berror\s*=\s*"?([!#-\[\]-~]{1,100})"?')
 
@@ -57,6 +59,26 @@ class Answer:
         """The error that says why this answer cannot be used, and which check it failed, where that has a name."""
         return OpInvalidResponse(self.host, self.step, reason, check=check)
 
+    def form_or_json(self) -> dict[str, object]:
+        """The body as a JSON object, or as a form, as GitHub and old OAuth servers send it.
+
+        Raises:
+            OpInvalidResponse: it is anything else.
+        """
+        return decode_json_object(self.body) or self._form() or self.json_object()
+
+    def refuse_error(self, body: Mapping[str, object]) -> None:
+        """Pass if `body` is no error.
+
+        RFC 6749 section 5.2: "The authorization server responds with an HTTP 400 (Bad Request) status code". Some
+        respond with 200, and their words are worth as much.
+
+        Raises:
+            OpErrorResponse: it is one.
+        """
+        if body.get("error"):
+            raise self.error_response()
+
     def error_response(self) -> OpErrorResponse:
         """This answer as the OP's error."""
         challenge = _CHALLENGE_ERROR.search(self.headers.get("www-authenticate", ""))
@@ -65,9 +87,17 @@ class Answer:
             self.step,
             self.status,
             self.body.decode("utf-8", "replace"),
-            decode_json_object(self.body),
+            decode_json_object(self.body) or self._form(),
             challenge_error=challenge.group(1) if challenge else None,
         )
+
+    def _form(self) -> dict[str, object] | None:
+        if self.content_type != "application/x-www-form-urlencoded":
+            return None
+        try:
+            return dict(parse_qsl(self.body.decode("ascii"), max_num_fields=_MAX_FORM_FIELDS))
+        except ValueError:
+            return None
 
 
 def decode_json_object(data: bytes) -> dict[str, object] | None:
@@ -80,28 +110,25 @@ def decode_json_object(data: bytes) -> dict[str, object] | None:
 
 
 def text_member(answer: Answer, body: Mapping[str, object], name: str) -> str | None:
-    """A member that is a text; None if it is absent or empty.
+    """A member that the step needs as a text; None if it is absent or empty.
 
     Raises:
         OpInvalidResponse: it is of another type.
     """
     value = body.get(name)
     if value is not None and not isinstance(value, str):
-        raise answer.invalid(f"{name} is not a text")
+        raise answer.invalid(f"{name} is not a text but {type_name(value)}")
     return value or None
 
 
 def seconds_member(answer: Answer, body: Mapping[str, object], name: str) -> int | None:
-    """A member that is a number of seconds; digits in a text count as well, since some OPs send them so.
+    """A member that is a date in seconds since 1970; None if it is absent or no such date."""
+    return members.date(body.get(name))
 
-    Raises:
-        OpInvalidResponse: it is anything else.
-    """
-    value = body.get(name)
-    if isinstance(value, str) and re.fullmatch(r"[0-9]{1,12}", value):
-        value = int(value)
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MAX_SECONDS:
-        raise answer.invalid(f"{name} is not a number of seconds")
-    return int(value)
+
+def type_name(value: object) -> str:
+    """What JSON calls a value of this type, for a person."""
+    if isinstance(value, bool):
+        return "true or false"
+    names = {dict: "an object", list: "a list", str: "a text", int: "a number", float: "a number"}
+    return names.get(type(value), "null")

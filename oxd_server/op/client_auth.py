@@ -6,14 +6,16 @@ Specifications: RFC 6749 section 2.3, OpenID Connect Core 1.0 section 9, RFC 752
 import base64
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from urllib.parse import quote_plus
+from urllib.parse import quote_plus, urlsplit
 
 from oxd_server.op.base64url import encode_base64url
+from oxd_server.op.discovery import ProviderMetadata
 from oxd_server.op.errors import ClientAuthenticationError, ClientSecretExpired, IdTokenError, MalformedToken
 from oxd_server.op.jose import ALGORITHMS, AnyKey, secret_signing_key, sign_token
 from oxd_server.op.key_store import KeyStore
+from oxd_server.op.settings import ISSUER, TOKEN_ENDPOINT
 
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 ASSERTION_LIFETIME = 120
@@ -36,7 +38,7 @@ class ClientCredentials:
     """Who the client is and how it is registered to authenticate.
 
     Attributes:
-        method: a `ClientAuthMethod`; another text is refused when it is used.
+        method: the registered `ClientAuthMethod`, another text is refused when it is used; None: see `usual_method`.
         signing_alg: of the assertion; default HS256, or what suits the key.
         key_store: where the key for `private_key_jwt` is found.
         key_id: which key there; default: the first that fits.
@@ -45,7 +47,7 @@ class ClientCredentials:
 
     client_id: str
     client_secret: str | None = field(default=None, repr=False)
-    method: str = ClientAuthMethod.CLIENT_SECRET_BASIC
+    method: str | None = None
     signing_alg: str | None = None
     key_store: KeyStore | None = field(default=None, repr=False)
     key_id: str | None = None
@@ -60,10 +62,50 @@ class ClientAuthentication:
     form: dict[str, str] = field(default_factory=dict, repr=False)
 
 
+_WITH_SECRET = (
+    ClientAuthMethod.CLIENT_SECRET_BASIC,
+    ClientAuthMethod.CLIENT_SECRET_POST,
+    ClientAuthMethod.CLIENT_SECRET_JWT,
+)
+
+
+def usual_method(credentials: ClientCredentials, metadata: ProviderMetadata) -> ClientCredentials:
+    """The credentials with their method; where none is registered, one with the secret that the OP lists.
+
+    Core section 9: "If no method is registered, the default method is client_secret_basic." An OP that lists others
+    only does not take it.
+    """
+    if credentials.method is not None:
+        return credentials
+    listed = [method for method in _WITH_SECRET if method in metadata.token_endpoint_auth_methods_supported]
+    return replace(credentials, method=listed[0] if listed else ClientAuthMethod.CLIENT_SECRET_BASIC)
+
+
+def assertion_audience(metadata: ProviderMetadata, url: str) -> str:
+    """The audience of a client assertion that is sent to `url`, as one text.
+
+    Core section 9: "The Audience SHOULD be the URL of the Authorization Server's Token Endpoint", and some servers
+    take nothing else. But the metadata of a hostile OP can name another OP's token endpoint there, and another address
+    of its own for us to send the assertion to. So that URL counts only where it lies on the issuer's own origin or the
+    operator wants it, and never in an assertion that goes to another origin. Otherwise it is the issuer: nobody but
+    who publishes the metadata has that name. The FAPI profile (FAPI 2.0 section 5.3.3) wants the issuer always.
+    """
+    wanted, endpoint = metadata.settings.assertion_audience, metadata.token_endpoint
+    if endpoint is None or metadata.settings.fapi_enabled or wanted == ISSUER or _origin(endpoint) != _origin(url):
+        return metadata.issuer
+    own = wanted == TOKEN_ENDPOINT or _origin(endpoint) == _origin(metadata.issuer)
+    return endpoint if own else metadata.issuer
+
+
+def _origin(url: str) -> tuple[str, str | None, int | None]:
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+
+
 def authenticate(
     credentials: ClientCredentials, audience: str, now: float, random: Callable[[int], bytes]
 ) -> ClientAuthentication:
-    """What proves the client's identity to `audience` (the OP's issuer), now.
+    """What proves the client's identity to `audience`, now.
 
     Args:
         now: seconds since the epoch.
@@ -85,7 +127,7 @@ def authenticate(
             return _by_assertion(client_id, _private_key_assertion(credentials, audience, now, random))
         case ClientAuthMethod.NONE:
             return ClientAuthentication(form={"client_id": client_id})
-    raise ClientAuthenticationError(f"{credentials.method[:50]} is no known authentication method")
+    raise ClientAuthenticationError(f"{(credentials.method or 'nothing')[:50]} is no known authentication method")
 
 
 def bearer_header(token: str) -> dict[str, str]:
@@ -152,9 +194,7 @@ def _private_key_assertion(
 def _assertion_claims(
     credentials: ClientCredentials, audience: str, now: float, random: Callable[[int], bytes]
 ) -> dict[str, object]:
-    """RFC 7523 section 3. The audience is the issuer, as one text: every OP knows itself by that name, and it cannot
-    be passed on to another one.
-    """
+    """RFC 7523 section 3."""
     return {
         "iss": credentials.client_id,
         "sub": credentials.client_id,

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Self
 
 from oxd_server.op.answer import Answer
-from oxd_server.op.client_auth import ClientCredentials, authenticate
+from oxd_server.op.client_auth import ClientCredentials, assertion_audience, authenticate, usual_method
 from oxd_server.op.discovery import DiscoveryCache, ProviderMetadata
 from oxd_server.op.jwks import KeySetCache
 from oxd_server.op.metadata_cache import DEFAULT_LIFETIME
+from oxd_server.op.settings import SettingsOf, nothing_special
 from oxd_server.op.transport import Transport
 from oxd_server.op.uma_discovery import UmaDiscoveryCache
 
@@ -41,12 +42,13 @@ class OpContext:
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
         random: Callable[[int], bytes] = secrets.token_bytes,
+        settings: SettingsOf = nothing_special,
     ) -> Self:
         """A client with fresh caches; lifetimes in seconds, `monotonic` is the clock of the caches."""
         return cls(
             transport,
-            DiscoveryCache(transport, monotonic, lifetime=discovery_lifetime),
-            UmaDiscoveryCache(transport, monotonic, lifetime=discovery_lifetime),
+            DiscoveryCache(transport, monotonic, lifetime=discovery_lifetime, settings=settings),
+            UmaDiscoveryCache(transport, monotonic, lifetime=discovery_lifetime, settings=settings),
             KeySetCache(transport, monotonic, lifetime=key_set_lifetime),
             clock,
             random,
@@ -67,5 +69,6 @@ class OpContext:
             ClientAuthenticationError: the client cannot authenticate (nothing was sent).
             OpHostRefused, OpUnreachable, OpInvalidResponse
         """
-        proof = authenticate(credentials, metadata.issuer, self.clock(), self.random)
+        audience = assertion_audience(metadata, url)
+        proof = authenticate(usual_method(credentials, metadata), audience, self.clock(), self.random)
         return await self.transport.send("POST", url, step=step, headers=proof.headers, form={**form, **proof.form})

@@ -1,22 +1,36 @@
 """Where an OP is and what it offers. Specifications: OpenID Connect Discovery 1.0, RFC 8414."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 import msgspec
 
-from oxd_server.op.answer import Answer
+from oxd_server.op import members
+from oxd_server.op.answer import Answer, text_member, type_name
 from oxd_server.op.errors import InvalidOpHost, OpMetadataMissing
 from oxd_server.op.metadata_cache import DEFAULT_LIFETIME, MetadataCache
+from oxd_server.op.settings import NOTHING_SPECIAL, OpSettings, SettingsOf, nothing_special
 from oxd_server.op.transport import Transport
 
 WELL_KNOWN = "/.well-known/openid-configuration"
 STEP = "discovery"
 
 
+ENDPOINTS = (
+    "authorization_endpoint", "token_endpoint", "userinfo_endpoint", "jwks_uri", "registration_endpoint",
+    "introspection_endpoint", "revocation_endpoint", "end_session_endpoint",
+)  # fmt: skip
+
+
 class ProviderMetadata(msgspec.Struct, frozen=True, kw_only=True):
-    """What an OP says of itself (Discovery 1.0 section 3, RFC 8414 section 2), with the defaults given there."""
+    """What somebody here reads of what an OP says of itself (Discovery 1.0 section 3, RFC 8414 section 2).
+
+    Attributes:
+        unusable: the endpoints that were published but cannot be used, and why; only a step that needs one fails.
+        settings: what the operator says of this OP.
+    """
 
     issuer: str
     authorization_endpoint: str | None = None
@@ -27,35 +41,32 @@ class ProviderMetadata(msgspec.Struct, frozen=True, kw_only=True):
     introspection_endpoint: str | None = None
     revocation_endpoint: str | None = None
     end_session_endpoint: str | None = None
-    scopes_supported: tuple[str, ...] = ()
-    claims_supported: tuple[str, ...] = ()
-    response_types_supported: tuple[str, ...] = ()
-    response_modes_supported: tuple[str, ...] = ("query", "fragment")
-    grant_types_supported: tuple[str, ...] = ("authorization_code", "implicit")
-    acr_values_supported: tuple[str, ...] = ()
-    subject_types_supported: tuple[str, ...] = ()
     id_token_signing_alg_values_supported: tuple[str, ...] = ("RS256",)
     userinfo_signing_alg_values_supported: tuple[str, ...] = ()
     token_endpoint_auth_methods_supported: tuple[str, ...] = ("client_secret_basic",)
-    token_endpoint_auth_signing_alg_values_supported: tuple[str, ...] = ()
     introspection_endpoint_auth_methods_supported: tuple[str, ...] | None = None
     code_challenge_methods_supported: tuple[str, ...] = ()
-    ui_locales_supported: tuple[str, ...] = ()
-    claims_locales_supported: tuple[str, ...] = ()
-    claims_parameter_supported: bool = False
-    authorization_response_iss_parameter_supported: bool = False
-    frontchannel_logout_supported: bool = False
-    frontchannel_logout_session_supported: bool = False
+    unusable: dict[str, str] = {}
+    settings: OpSettings = NOTHING_SPECIAL
 
 
-def required(endpoint: str | None, field: str) -> str:
-    """The endpoint, which the OP calls `field`.
+class Published(Protocol):
+    """The metadata of a server."""
+
+    @property
+    def unusable(self) -> dict[str, str]:
+        """Endpoints that cannot be used, and why."""
+
+
+def required(metadata: Published, field: str) -> str:
+    """The endpoint that the metadata calls `field`.
 
     Raises:
-        OpMetadataMissing: the OP publishes none.
+        OpMetadataMissing: the OP publishes none, or none that can be used.
     """
+    endpoint: str | None = getattr(metadata, field)
     if endpoint is None:
-        raise OpMetadataMissing(field)
+        raise OpMetadataMissing(field, metadata.unusable.get(field))
     return endpoint
 
 
@@ -95,56 +106,84 @@ def discovery_url(op_host: str, op_discovery_path: str | None = None) -> str:
     return url if url.endswith(WELL_KNOWN) else url + WELL_KNOWN
 
 
-def process_discovery(answer: Answer, url: str) -> ProviderMetadata:
+def process_discovery(answer: Answer, url: str, settings: OpSettings = NOTHING_SPECIAL) -> ProviderMetadata:
     """The metadata in the answer to a GET of `url`.
 
     Raises:
         OpErrorResponse: an error status.
-        OpInvalidResponse: no metadata, of another issuer, or with an endpoint that is no URL.
+        OpInvalidResponse: no metadata, or that of another issuer.
     """
     answer.expect(200)
-    document = {name: value for name, value in answer.json_object().items() if value is not None}
-    try:
-        metadata = msgspec.convert(document, ProviderMetadata)
-    except msgspec.ValidationError as error:
-        raise answer.invalid(f"not the metadata of an OP: {error}") from error
-    # Discovery 1.0 section 4.3: "The issuer value returned MUST be identical to the Issuer URL that was used as the
-    # prefix to /.well-known/openid-configuration"; section 4.1 takes a terminating "/" off that prefix first.
-    asked = url.removesuffix(WELL_KNOWN)
-    if metadata.issuer not in (asked, asked + "/"):
-        raise answer.invalid(f"the issuer is {metadata.issuer[:200]}, but {asked} was asked", "issuer")
-    for name, endpoint in _endpoints(metadata).items():
-        check_endpoint(answer, metadata.issuer, name, endpoint)
-    return metadata
+    document = answer.json_object()
+    issuer = _issuer(answer, document, url.removesuffix(WELL_KNOWN), settings)
+    endpoints, unusable = usable_endpoints(document, ENDPOINTS, issuer)
+    return ProviderMetadata(
+        issuer=issuer,
+        **endpoints,
+        **listed(document, "id_token_signing_alg_values_supported", "token_endpoint_auth_methods_supported"),
+        **listed(document, "introspection_endpoint_auth_methods_supported", "code_challenge_methods_supported"),
+        **listed(document, "userinfo_signing_alg_values_supported"),
+        unusable=unusable,
+        settings=settings,
+    )
 
 
-def _endpoints(metadata: ProviderMetadata) -> dict[str, str | None]:
-    return {
-        "authorization_endpoint": metadata.authorization_endpoint,
-        "token_endpoint": metadata.token_endpoint,
-        "userinfo_endpoint": metadata.userinfo_endpoint,
-        "jwks_uri": metadata.jwks_uri,
-        "registration_endpoint": metadata.registration_endpoint,
-        "introspection_endpoint": metadata.introspection_endpoint,
-        "revocation_endpoint": metadata.revocation_endpoint,
-        "end_session_endpoint": metadata.end_session_endpoint,
-    }
+def _issuer(answer: Answer, document: Mapping[str, object], asked: str, settings: OpSettings) -> str:
+    issuer = text_member(answer, document, "issuer")
+    if issuer is None:
+        answer.refuse_error(document)
+        raise answer.invalid("the metadata names no issuer", "issuer")
+    check_metadata_issuer(answer, issuer, asked, settings)
+    return issuer
 
 
-def check_endpoint(answer: Answer, issuer: str, name: str, endpoint: str | None) -> None:
-    """Pass if the endpoint that the OP calls `name` is a URL to be used, or None.
+def check_metadata_issuer(answer: Answer, issuer: str, asked: str, settings: OpSettings) -> None:
+    """Pass if this is the issuer whose metadata lies under the URL `asked`, or the one that the operator names for it.
+
+    Discovery 1.0 section 4.3: "The issuer value returned MUST be identical to the Issuer URL that was used as the
+    prefix to /.well-known/openid-configuration"; section 4.1 takes a terminating "/" off that prefix first.
 
     Raises:
-        OpInvalidResponse: it is no http(s) URL, or leads away from TLS.
+        OpInvalidResponse: it is another one.
     """
-    if endpoint is None:
-        return
+    expected = (asked, asked + "/") if settings.issuer is None else (settings.issuer,)
+    if issuer not in expected:
+        remedy = "if that is right, the configuration can say so in op_issuers"
+        raise answer.invalid(f"the issuer is {issuer[:200]}, but {expected[0]} is expected; {remedy}", "issuer")
+
+
+def usable_endpoints(
+    document: Mapping[str, object], names: Iterable[str], issuer: str
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """The endpoints of the document that can be used, and those that cannot, with what is wrong in words."""
+    usable, unusable = {}, {}
+    for name in names:
+        value = document.get(name)
+        if value in (None, ""):
+            continue
+        problem = endpoint_problem(value, issuer)
+        if problem is None:
+            usable[name] = str(value)
+        else:
+            unusable[name] = problem
+    return usable, unusable
+
+
+def endpoint_problem(endpoint: object, issuer: str) -> str | None:
+    """What keeps this from being an endpoint of the issuer, in words that follow its name; None if nothing does."""
+    if not isinstance(endpoint, str):
+        return f"is not a text but {type_name(endpoint)}"
     problem = _url_problem(endpoint, query_allowed=True)
-    if problem is not None:
-        raise answer.invalid(f"{name} {problem}")
     # An OP that is reached through TLS does not lead us to a place without.
-    if issuer.startswith("https:") and not endpoint.startswith("https:"):
-        raise answer.invalid(f"{name} is not an https URL, though the issuer is")
+    if problem is None and issuer.startswith("https:") and not endpoint.startswith("https:"):
+        problem = "is not an https URL, though the issuer is"
+    return problem and f"{problem}: {endpoint[:100]!r}"
+
+
+def listed(document: Mapping[str, object], *names: str) -> dict[str, Any]:
+    """The members of these names that hold texts."""
+    found = {name: members.texts(document.get(name)) for name in names}
+    return {name: texts for name, texts in found.items() if texts}
 
 
 _UNSAFE = re.compile(r"[^!-~]|\\")
@@ -178,13 +217,14 @@ class DiscoveryCache(MetadataCache[ProviderMetadata]):
         *,
         lifetime: float = DEFAULT_LIFETIME,
         capacity: int = 1000,
+        settings: SettingsOf = nothing_special,
     ) -> None:
         super().__init__(
             transport,
             clock,
             step=STEP,
             url_of=discovery_url,
-            process=process_discovery,
+            process=lambda answer, url: process_discovery(answer, url, settings(url.removesuffix(WELL_KNOWN))),
             lifetime=lifetime,
             capacity=capacity,
         )
@@ -193,9 +233,3 @@ class DiscoveryCache(MetadataCache[ProviderMetadata]):
 def supports_s256(metadata: ProviderMetadata) -> bool:
     """Whether the OP lists PKCE with S256 (RFC 8414 section 2)."""
     return "S256" in metadata.code_challenge_methods_supported
-
-
-def document_of(metadata: ProviderMetadata) -> Mapping[str, object]:
-    """The metadata as a JSON object."""
-    document: dict[str, object] = msgspec.to_builtins(metadata)
-    return document

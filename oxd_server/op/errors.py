@@ -45,11 +45,12 @@ class OpHostRefused(OpError):
 
 
 class OpMetadataMissing(OpError):
-    """The OP publishes no `field`, which the step needs."""
+    """The OP publishes no `field`, which the step needs, or one with this `problem`, in words that follow its name."""
 
-    def __init__(self, field: str) -> None:
-        super().__init__(f"the OP publishes no {field}")
+    def __init__(self, field: str, problem: str | None = None) -> None:
+        super().__init__(f"the OP publishes no {field}" if problem is None else f"the OP's {field} {problem}")
         self.field = field
+        self.problem = problem
 
 
 class OpUnreachable(OpError):

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from oxd_server.op import members
 from oxd_server.op.answer import Answer
 from oxd_server.op.client_auth import ClientCredentials, bearer_header
 from oxd_server.op.context import OpContext
@@ -27,7 +28,7 @@ async def introspect_token(
         OpMetadataMissing: the OP has no introspection endpoint.
         ClientAuthenticationError, OpHostRefused, OpUnreachable, OpErrorResponse, OpInvalidResponse
     """
-    url = required(metadata.introspection_endpoint, "introspection_endpoint")
+    url = required(metadata, "introspection_endpoint")
     form = {"token": token}
     if token_type_hint is not None:
         form["token_type_hint"] = token_type_hint
@@ -38,22 +39,21 @@ async def introspect_token(
 
 
 def process_introspection(answer: Answer) -> dict[str, object]:
-    """The members of the answer; `active` is a boolean (REQUIRED, RFC 7662 section 2.2).
+    """The members of the answer; `active` is a boolean (REQUIRED, RFC 7662 section 2.2), the times are numbers.
 
     Raises:
-        OpErrorResponse: the server refused.
+        OpErrorResponse: the server refused, in an answer with status 200 as well.
         OpInvalidResponse: not an introspection answer.
     """
     answer.expect(200)
     body = answer.json_object()
-    if not isinstance(body.get("active"), bool):
+    active = members.flag(body.get("active"))
+    if active is None:
+        answer.refuse_error(body)
         raise answer.invalid("active is missing or not a boolean")
-    return body
+    return {**members.with_numbers(body, "exp", "iat", "nbf"), "active": active}
 
 
 def scopes_of(introspection: Mapping[str, object]) -> list[str]:
     """The scopes as a list; `scope` is a text with spaces (RFC 7662 section 2.2), from some servers a list."""
-    scope = introspection.get("scope")
-    if isinstance(scope, str):
-        return scope.split()
-    return [name for name in scope if isinstance(name, str)] if isinstance(scope, list) else []
+    return list(members.texts(introspection.get("scope")))

@@ -108,7 +108,7 @@ async def register_client(
         OpMetadataMissing: the OP has no registration endpoint.
         OpHostRefused, OpUnreachable, OpErrorResponse, OpInvalidResponse
     """
-    url = required(metadata.registration_endpoint, "registration_endpoint")
+    url = required(metadata, "registration_endpoint")
     headers = bearer_header(initial_access_token) if initial_access_token else {}
     answer = await op.transport.send("POST", url, step="registration", headers=headers, json=client)
     return process_registration(answer, 201, 200)

@@ -22,7 +22,7 @@ async def revoke_token(
         OpMetadataMissing: the OP has no revocation endpoint.
         ClientAuthenticationError, OpHostRefused, OpUnreachable, OpErrorResponse, OpInvalidResponse
     """
-    url = required(metadata.revocation_endpoint, "revocation_endpoint")
+    url = required(metadata, "revocation_endpoint")
     form = {"token": token}
     if token_type_hint is not None:
         form["token_type_hint"] = token_type_hint

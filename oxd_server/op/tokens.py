@@ -6,10 +6,12 @@ Specification: RFC 6749 sections 4.1.3, 4.4, 5 and 6; OpenID Connect Core 1.0 se
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from oxd_server.op.answer import Answer, seconds_member, text_member
+from oxd_server.op import members
+from oxd_server.op.answer import Answer, text_member
 from oxd_server.op.client_auth import ClientCredentials
 from oxd_server.op.context import OpContext
 from oxd_server.op.discovery import ProviderMetadata, required
+from oxd_server.op.settings import NO_TOKEN_TYPE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +24,14 @@ class TokenAnswer:
     refresh_token: str | None = field(default=None, repr=False)
     id_token: str | None = field(default=None, repr=False)
     scope: str | None = None
+
+
+UNKNOWN_LIFETIME = -1
+
+
+def told_lifetime(tokens: TokenAnswer) -> int:
+    """`expires_in` as applications are told it: -1 where the OP did not say it, for 0 means that it has expired."""
+    return UNKNOWN_LIFETIME if tokens.expires_in is None else tokens.expires_in
 
 
 async def exchange_code(
@@ -41,7 +51,7 @@ async def exchange_code(
     form = {"grant_type": "authorization_code", "code": code, "redirect_uri": redirect_uri}
     if code_verifier is not None:
         form["code_verifier"] = code_verifier
-    return process_token_answer(await request_tokens(op, metadata, credentials, form))
+    return await _tokens(op, metadata, credentials, form)
 
 
 async def refresh_tokens(
@@ -60,7 +70,7 @@ async def refresh_tokens(
     form = {"grant_type": "refresh_token", "refresh_token": refresh_token}
     if scope:
         form["scope"] = scope
-    return process_token_answer(await request_tokens(op, metadata, credentials, form))
+    return await _tokens(op, metadata, credentials, form)
 
 
 async def request_client_token(
@@ -74,7 +84,14 @@ async def request_client_token(
     form = {"grant_type": "client_credentials"}
     if scope:
         form["scope"] = scope
-    return process_token_answer(await request_tokens(op, metadata, credentials, form))
+    return await _tokens(op, metadata, credentials, form)
+
+
+async def _tokens(
+    op: OpContext, metadata: ProviderMetadata, credentials: ClientCredentials, form: Mapping[str, str]
+) -> TokenAnswer:
+    answer = await request_tokens(op, metadata, credentials, form)
+    return process_token_answer(answer, type_may_be_missing=metadata.settings.allows(NO_TOKEN_TYPE))
 
 
 async def request_tokens(
@@ -92,29 +109,45 @@ async def request_tokens(
         ClientAuthenticationError: the client cannot authenticate (nothing was sent).
         OpHostRefused, OpUnreachable, OpInvalidResponse
     """
-    url = required(metadata.token_endpoint, "token_endpoint")
+    url = required(metadata, "token_endpoint")
     return await op.post_form(url, metadata, credentials, form, step=step)
 
 
-def process_token_answer(answer: Answer) -> TokenAnswer:
+def process_token_answer(answer: Answer, *, type_may_be_missing: bool = False) -> TokenAnswer:
     """The tokens in an answer (RFC 6749 section 5.1). Whether the ones that the caller needs are there, it decides.
 
+    Args:
+        type_may_be_missing: the operator says that this OP never sends a `token_type`, and means Bearer.
+
     Raises:
-        OpErrorResponse: the OP refused.
-        OpInvalidResponse: an answer that the specification does not allow.
+        OpErrorResponse: the OP refused, in an answer with status 200 as well.
+        OpInvalidResponse: an access token that cannot be used.
     """
     answer.expect(200)
-    body = answer.json_object()
+    body = answer.form_or_json()
     access_token = text_member(answer, body, "access_token")
-    token_type = text_member(answer, body, "token_type")
-    # RFC 6749 section 7.1: "The client MUST NOT use an access token if it does not understand the token type."
-    if access_token is not None and (token_type is None or token_type.lower() != "bearer"):
-        raise answer.invalid("the token_type is not Bearer")
+    if access_token is None:
+        answer.refuse_error(body)
+    token_type = members.text(body.get("token_type"))
+    if token_type is None and type_may_be_missing:
+        token_type = "Bearer"
+    if access_token is not None:
+        _check_type(answer, token_type)
     return TokenAnswer(
         access_token=access_token,
         token_type=token_type,
-        expires_in=seconds_member(answer, body, "expires_in"),
-        refresh_token=text_member(answer, body, "refresh_token"),
-        id_token=text_member(answer, body, "id_token"),
-        scope=text_member(answer, body, "scope"),
+        expires_in=members.lifetime(body.get("expires_in")),
+        refresh_token=members.text(body.get("refresh_token")),
+        id_token=members.text(body.get("id_token")),
+        scope=members.words(body.get("scope")),
     )
+
+
+def _check_type(answer: Answer, token_type: str | None) -> None:
+    # RFC 6749 section 7.1: "The client MUST NOT use an access token if it does not understand the token type."
+    if token_type is None:
+        raise answer.invalid(
+            f"there is no token_type (for an OP that never sends it: {NO_TOKEN_TYPE} in op_exceptions)"
+        )
+    if token_type.strip().lower() != "bearer":
+        raise answer.invalid(f"the token_type is not Bearer but {token_type[:50]}")

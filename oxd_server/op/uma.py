@@ -10,13 +10,15 @@ from urllib.parse import quote, unquote
 
 import msgspec
 
-from oxd_server.op.answer import Answer, text_member
+from oxd_server.op import members
+from oxd_server.op.answer import Answer
 from oxd_server.op.authorization import add_query
 from oxd_server.op.client_auth import ClientCredentials, bearer_header
 from oxd_server.op.context import OpContext
 from oxd_server.op.discovery import ProviderMetadata, required
 from oxd_server.op.errors import MalformedToken
 from oxd_server.op.introspection import introspect_token
+from oxd_server.op.settings import NO_TOKEN_TYPE
 from oxd_server.op.tokens import process_token_answer, request_tokens
 from oxd_server.op.uma_discovery import UmaMetadata
 
@@ -44,17 +46,18 @@ async def request_pat(op: OpContext, metadata: UmaMetadata, credentials: ClientC
         ClientAuthenticationError, OpHostRefused, OpUnreachable, OpErrorResponse, OpInvalidResponse
     """
     form = {"grant_type": "client_credentials", "scope": f"{PAT_SCOPE} openid"}
-    return process_pat(await request_tokens(op, metadata.as_provider, credentials, form, step=PAT_STEP))
+    answer = await request_tokens(op, metadata.as_provider, credentials, form, step=PAT_STEP)
+    return process_pat(answer, type_may_be_missing=metadata.settings.allows(NO_TOKEN_TYPE))
 
 
-def process_pat(answer: Answer) -> Pat:
+def process_pat(answer: Answer, *, type_may_be_missing: bool = False) -> Pat:
     """The PAT in a token answer.
 
     Raises:
         OpErrorResponse: the AS refused.
         OpInvalidResponse: no token that can be used, or one without the scope `uma_protection`.
     """
-    token = process_token_answer(answer)
+    token = process_token_answer(answer, type_may_be_missing=type_may_be_missing)
     if token.access_token is None:
         raise answer.invalid("there is no access_token")
     # FedAuthz section 1.5: "a PAT [...] with at least the scope uma_protection". RFC 6749 section 5.1: `scope` may be
@@ -100,12 +103,20 @@ def process_registered_resource(answer: Answer) -> str:
         OpInvalidResponse: there is no id.
     """
     answer.expect(201, 200)
-    body = answer.json_object()
-    resource_id = text_member(answer, body, "_id") or text_member(answer, body, "id")
+    # FedAuthz section 3.2.1 asks for a body and a Location; either names the resource.
+    body = answer.json_object() if answer.body.strip() else {}
+    resource_id = _resource_id(body.get("_id")) or _resource_id(body.get("id"))
+    if resource_id is None:
+        answer.refuse_error(body)
     resource_id = resource_id or unquote(answer.headers.get("location", "").rstrip("/").rpartition("/")[2])
     if not resource_id:
         raise answer.invalid("the registered resource has no _id")
     return resource_id
+
+
+def _resource_id(value: object) -> str | None:
+    """The id of a resource; a number is one as well, for what counts is how it stands in the resource's URL."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else members.text(value)
 
 
 async def update_resource(
@@ -142,9 +153,15 @@ async def list_resources(op: OpContext, metadata: UmaMetadata, pat: str) -> list
     answer = await op.transport.send("GET", url, step="resource list", headers=headers)
     answer.expect(200)
     try:
-        return msgspec.json.decode(answer.body, type=list[str])
+        found = msgspec.json.decode(answer.body, type=list[object])
     except msgspec.MsgspecError as error:
         raise answer.invalid("the answer is not a list of resource ids") from error
+    return [name for name in map(_listed_id, found) if name is not None]
+
+
+def _listed_id(entry: object) -> str | None:
+    """The id in an entry of a resource list; some servers list whole descriptions."""
+    return _resource_id(entry.get("_id", entry.get("id")) if isinstance(entry, dict) else entry)
 
 
 async def read_resource(op: OpContext, metadata: UmaMetadata, pat: str, resource_id: str) -> dict[str, object]:
@@ -167,7 +184,7 @@ async def request_ticket(
     Raises:
         OpMetadataMissing, OpHostRefused, OpUnreachable, OpErrorResponse, OpInvalidResponse
     """
-    url = required(metadata.permission_endpoint, "permission_endpoint")
+    url = required(metadata, "permission_endpoint")
     body = [{"resource_id": resource_id, "resource_scopes": list(scopes)}]
     answer = await op.transport.send("POST", url, step=TICKET_STEP, headers=bearer_header(pat), json=body)
     return process_ticket(answer)
@@ -181,7 +198,10 @@ def process_ticket(answer: Answer) -> str:
         OpInvalidResponse: there is no ticket, or one that would break out of the header that carries it.
     """
     answer.expect(201, 200)
-    ticket = text_member(answer, answer.json_object(), "ticket")
+    body = answer.json_object()
+    ticket = members.text(body.get("ticket"))
+    if ticket is None:
+        answer.refuse_error(body)
     if ticket is None or not ticket.isascii() or not ticket.isprintable() or set(ticket) & set(' ",\\'):
         raise answer.invalid("there is no ticket that fits into a header")
     return ticket
@@ -253,25 +273,26 @@ async def request_rpt(
         "scope": request.scope,
     }
     form = {"grant_type": UMA_GRANT_TYPE} | {name: value for name, value in shown.items() if value}
-    return process_rpt(await request_tokens(op, metadata.as_provider, credentials, form, step=RPT_STEP))
+    answer = await request_tokens(op, metadata.as_provider, credentials, form, step=RPT_STEP)
+    return process_rpt(answer, type_may_be_missing=metadata.settings.allows(NO_TOKEN_TYPE))
 
 
-def process_rpt(answer: Answer) -> RptAnswer:
+def process_rpt(answer: Answer, *, type_may_be_missing: bool = False) -> RptAnswer:
     """The RPT in a token answer.
 
     Raises:
         OpErrorResponse: the AS refused.
         OpInvalidResponse: there is no RPT.
     """
-    token = process_token_answer(answer)
+    token = process_token_answer(answer, type_may_be_missing=type_may_be_missing)
     if token.access_token is None or token.token_type is None:
         raise answer.invalid("there is no access_token")
-    body = answer.json_object()
+    body = answer.form_or_json()
     return RptAnswer(
         access_token=token.access_token,
         token_type=token.token_type,
-        pct=text_member(answer, body, "pct"),
-        upgraded=body.get("upgraded") in (True, "true"),
+        pct=members.text(body.get("pct")),
+        upgraded=members.flag(body.get("upgraded")) or False,
     )
 
 
@@ -287,7 +308,7 @@ def claims_gathering_url(endpoint: str, *, client_id: str, ticket: str, claims_r
 
 
 def _registration_endpoint(metadata: UmaMetadata) -> str:
-    return required(metadata.resource_registration_endpoint, "resource_registration_endpoint")
+    return required(metadata, "resource_registration_endpoint")
 
 
 def _resource_url(metadata: UmaMetadata, resource_id: str) -> str:

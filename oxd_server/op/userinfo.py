@@ -68,7 +68,7 @@ async def get_userinfo(
     answer = await request_userinfo(op, metadata, access_token)
     if not is_signed(answer) or not needs_key_set(expected.algorithms):
         return process_userinfo(answer, expected, KeySet(), op.clock())
-    jwks_uri = required(metadata.jwks_uri, "jwks_uri")
+    jwks_uri = required(metadata, "jwks_uri")
     now = op.clock()
     try:
         return await op.key_sets.verify(jwks_uri, lambda keys: _signed_claims(answer, expected, keys, now))
@@ -78,7 +78,7 @@ async def get_userinfo(
 
 async def request_userinfo(op: OpContext, metadata: ProviderMetadata, access_token: str) -> Answer:
     """The endpoint's answer, not yet validated (Core section 5.3.1)."""
-    url = required(metadata.userinfo_endpoint, "userinfo_endpoint")
+    url = required(metadata, "userinfo_endpoint")
     headers = {**bearer_header(access_token), "accept": "application/json, application/jwt"}
     return await op.transport.send("GET", url, step=STEP, headers=headers)
 

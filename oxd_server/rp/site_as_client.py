@@ -106,8 +106,7 @@ def credentials_of(site: Site, key_store: KeyStore | None) -> ClientCredentials:
     return ClientCredentials(
         client_id=site.client_id or "",
         client_secret=site.client_secret,
-        # Core 1.0, section 9: "If no method is registered, the default method is client_secret_basic."
-        method=site.token_endpoint_auth_method or ClientAuthMethod.CLIENT_SECRET_BASIC,
+        method=site.token_endpoint_auth_method,
         signing_alg=site.token_endpoint_auth_signing_alg,
         key_store=key_store,
         client_secret_expires_at=site.client_secret_expires_at // _MILLISECONDS,

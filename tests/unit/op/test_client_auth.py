@@ -11,12 +11,16 @@ from oxd_server.op.client_auth import (
     ASSERTION_TYPE,
     ClientAuthMethod,
     ClientCredentials,
+    assertion_audience,
     authenticate,
     bearer_header,
     secret_expires_within,
+    usual_method,
 )
+from oxd_server.op.discovery import ProviderMetadata
 from oxd_server.op.errors import ClientAuthenticationError, ClientSecretExpired, MalformedToken
 from oxd_server.op.key_store import KeyStore, SigningKey
+from oxd_server.op.settings import OpSettings
 
 NOW = 1_800_000_000.0
 AUDIENCE = "https://op.example"
@@ -24,7 +28,7 @@ SECRET = "s p/a:c%e-" * 8
 
 
 def proof(**changes):
-    values = {"client_id": "client", "client_secret": SECRET, **changes}
+    values = {"client_id": "client", "client_secret": SECRET, "method": "client_secret_basic", **changes}
     return authenticate(ClientCredentials(**values), AUDIENCE, NOW, lambda count: b"r" * count)
 
 
@@ -34,7 +38,7 @@ def key_store():
     return KeyStore((SigningKey("r", "RSA", None, None, rsa), SigningKey("e", "EC", "P-256", None, ec)))
 
 
-def test_basic_is_the_default_and_encodes_both_parts():
+def test_basic_encodes_both_parts():
     """client_secret_basic form-urlencodes id and secret before joining them, so that a colon cannot move the border."""
     answer = proof(client_id="a:b c")
     scheme, _, value = answer.headers["authorization"].partition(" ")
@@ -140,6 +144,52 @@ def test_nothing_secret_is_shown(key_store):
     assert SECRET not in shown
     assert not [part for part in private.strip("[]").replace('"', "").split(", ") if part in shown]
     assert "Basic" not in shown
+
+
+@pytest.mark.parametrize(
+    ("listed", "method"),
+    [
+        (("client_secret_basic",), "client_secret_basic"),
+        (("client_secret_post", "client_secret_basic"), "client_secret_basic"),
+        (("client_secret_post",), "client_secret_post"),
+        (("private_key_jwt", "client_secret_jwt"), "client_secret_jwt"),
+        (("tls_client_auth", "none"), "client_secret_basic"),
+        ((), "client_secret_basic"),
+    ],
+)
+def test_the_usual_method(listed, method):
+    """Without a registered method it is client_secret_basic, unless the OP lists others only."""
+    metadata = ProviderMetadata(issuer="https://op", token_endpoint_auth_methods_supported=listed)
+    assert usual_method(ClientCredentials(client_id="c", client_secret=SECRET), metadata).method == method
+    registered = ClientCredentials(client_id="c", method="private_key_jwt")
+    assert usual_method(registered, metadata) is registered
+
+
+OWN, OTHER, PORT = "https://op.example/token", "https://token.example/token", "https://op.example:444/token"
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "url", "settings", "audience"),
+    [
+        (OWN, OWN, {}, OWN),
+        ("https://OP.example:443/token", OWN, {}, "https://OP.example:443/token"),
+        (OWN, "https://op.example/introspect", {}, OWN),
+        (OTHER, OTHER, {}, AUDIENCE),
+        (PORT, PORT, {}, AUDIENCE),
+        (None, OWN, {}, AUDIENCE),
+        (OWN, OWN, {"assertion_audience": "issuer"}, AUDIENCE),
+        (OTHER, OTHER, {"assertion_audience": "token_endpoint"}, OTHER),
+        (OWN, OWN, {"fapi_enabled": True, "assertion_audience": "token_endpoint"}, AUDIENCE),
+        # A hostile OP at op.example names another OP's token endpoint, and an address of its own to send to.
+        (OTHER, "https://op.example/introspect", {}, AUDIENCE),
+        (OTHER, "https://op.example/introspect", {"assertion_audience": "token_endpoint"}, AUDIENCE),
+        (OWN, "https://evil.example/introspect", {}, AUDIENCE),
+    ],
+)
+def test_audience_of_assertions(endpoint, url, settings, audience):
+    """It is the token endpoint where that is the issuer's own and is where the assertion goes; else the issuer."""
+    metadata = ProviderMetadata(issuer=AUDIENCE, token_endpoint=endpoint, settings=OpSettings(**settings))
+    assert assertion_audience(metadata, url) == audience
 
 
 def test_methods_have_their_registered_names():

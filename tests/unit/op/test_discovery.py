@@ -10,12 +10,12 @@ from oxd_server.op.discovery import (
     DiscoveryCache,
     ProviderMetadata,
     discovery_url,
-    document_of,
     normalize_op_host,
     required,
     supports_s256,
 )
 from oxd_server.op.errors import InvalidOpHost, OpErrorResponse, OpInvalidResponse, OpMetadataMissing, OpUnreachable
+from oxd_server.op.settings import OpSettings
 from oxd_server.op.tls import make_ssl_context
 
 TARGET = WELL_KNOWN
@@ -79,9 +79,14 @@ def test_discovery_path_that_is_none(path):
 
 def test_missing_endpoint_is_named():
     """A step that needs an endpoint which the OP does not have says which one."""
-    assert required("https://op/token", "token_endpoint") == "https://op/token"
-    with pytest.raises(OpMetadataMissing, match="token_endpoint"):
-        required(None, "token_endpoint")
+    metadata = ProviderMetadata(
+        issuer="https://op", token_endpoint="https://op/token", unusable={"jwks_uri": "is not an http or https URL"}
+    )
+    assert required(metadata, "token_endpoint") == "https://op/token"
+    with pytest.raises(OpMetadataMissing, match="no userinfo_endpoint"):
+        required(metadata, "userinfo_endpoint")
+    with pytest.raises(OpMetadataMissing, match="jwks_uri is not an http"):
+        required(metadata, "jwks_uri")
 
 
 def test_defaults_of_the_specification():
@@ -90,7 +95,6 @@ def test_defaults_of_the_specification():
     assert metadata.token_endpoint_auth_methods_supported == ("client_secret_basic",)
     assert metadata.id_token_signing_alg_values_supported == ("RS256",)
     assert not supports_s256(metadata)
-    assert document_of(metadata)["issuer"] == "https://op"
 
 
 @pytest.fixture
@@ -137,26 +141,82 @@ async def test_another_issuer_is_refused(op, discovery, issuer):
 
 
 @pytest.mark.parametrize(
-    "document",
+    "document", [{}, {"issuer": 1}, {"issuer": None}, {"token_endpoint": "https://op/t"}, {"issuer": ["https://op"]}]
+)
+async def test_metadata_that_is_none(op, discovery, document):
+    """Metadata without an issuer is refused; the error names it."""
+    op.on("GET", TARGET, document)
+    with pytest.raises(OpInvalidResponse, match="issuer"):
+        await discovery.get(op.base)
+
+
+async def test_an_error_in_place_of_metadata(op, discovery):
+    """An OP that answers an error with status 200 has its words told."""
+    op.on("GET", TARGET, {"error": "no_such_realm"})
+    with pytest.raises(OpErrorResponse) as caught:
+        await discovery.get(op.base)
+    assert caught.value.oauth_error == "no_such_realm"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "problem"),
     [
-        {}, {"issuer": 1}, {"issuer": None}, {"token_endpoint": "https://op/t"},
-        {"issuer": "{base}", "token_endpoint": "/token"},
-        {"issuer": "{base}", "token_endpoint": ""},
-        {"issuer": "{base}", "token_endpoint": ["https://op/t"]},
-        {"issuer": "{base}", "jwks_uri": "file:///etc/passwd"},
-        {"issuer": "{base}", "authorization_endpoint": "javascript:alert(1)"},
-        {"issuer": "{base}", "authorization_endpoint": "https://op/a#fragment"},
-        {"issuer": "{base}", "userinfo_endpoint": "https://user:pw@op/"},
-        {"issuer": "{base}", "scopes_supported": "openid"},
+        ("token_endpoint", "/token", "is not an http or https URL: '/token'"),
+        ("token_endpoint", "op.example/token", "is not an http or https URL: 'op.example/token'"),
+        ("token_endpoint", ["https://op/t"], "is not a text but a list"),
+        ("introspection_endpoint", False, "is not a text but true or false"),
+        ("revocation_endpoint", 7, "is not a text but a number"),
+        ("jwks_uri", "file:///etc/passwd", "is not an http or https URL: 'file:///etc/passwd'"),
+        ("authorization_endpoint", "javascript:alert(1)", "is not an http or https URL: 'javascript:alert(1)'"),
+        ("authorization_endpoint", "https://op/a#b", "holds a query or a fragment: 'https://op/a#b'"),
+        ("userinfo_endpoint", "https://user:pw@op/", "holds a user name"),
+    ],
+)
+async def test_an_endpoint_that_cannot_be_used(op, discovery, name, value, problem):
+    """Only a step that needs the endpoint fails, and its error says which one and why."""
+    other = "token_endpoint" if name != "token_endpoint" else "userinfo_endpoint"
+    op.on("GET", TARGET, {"issuer": op.base, other: op.base + "/x", name: value})
+    metadata = await discovery.get(op.base)
+    assert required(metadata, other) == op.base + "/x"
+    with pytest.raises(OpMetadataMissing) as caught:
+        required(metadata, name)
+    assert str(caught.value).startswith(f"the OP's {name} {problem}")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"scopes_supported": "openid"}, {"claims_parameter_supported": "true"}, {"request_parameter_supported": "yes"},
+        {"userinfo_endpoint": ""}, {"end_session_endpoint": None}, {"token_endpoint_auth_methods_supported": 7},
+        {"token_endpoint_auth_methods_supported": None}, {"token_endpoint_auth_methods_supported": []},
+        {"token_endpoint_auth_methods_supported": "client_secret_basic"}, {"response_types_supported": {"code": True}},
+        {"token_endpoint_auth_methods_supported": ["client_secret_basic", 7, None, ""]}, {"acr_values_supported": [1]},
+        {"id_token_signing_alg_values_supported": "RS256"}, {"id_token_signing_alg_values_supported": [None, "RS256"]},
+        {"code_challenge_methods_supported": False}, {"version": 3.0, "x": [[[]]]},
     ],
 )  # fmt: skip
-async def test_metadata_that_is_none(op, discovery, document):
-    """Metadata without an issuer, of wrong types, or with endpoints that are no URLs is refused."""
-    if document.get("issuer") == "{base}":
-        document = {**document, "issuer": op.base}
-    op.on("GET", TARGET, document)
-    with pytest.raises(OpInvalidResponse):
+async def test_odd_members_fail_nothing(op, discovery, change):
+    """What nobody reads may be anything; a list that is read may be a text, and what is no list is not there."""
+    op.on("GET", TARGET, {"issuer": op.base, "token_endpoint": op.base + "/token", **change})
+    metadata = await discovery.get(op.base)
+    assert metadata == ProviderMetadata(issuer=op.base, token_endpoint=op.base + "/token")
+
+
+async def test_another_issuer_that_the_operator_names(op, transport, clock):
+    """Where the operator says which issuer belongs to the URL, that one and no other is taken."""
+    issuer = "https://login.example/{tenantid}/v2.0"
+    settings = {op.base + "/common": OpSettings(issuer=issuer)}
+    discovery = DiscoveryCache(transport, clock, settings=lambda url: settings.get(url, OpSettings()))
+    op.on("GET", "/common" + TARGET, {"issuer": issuer})
+    assert (await discovery.get(op.base, "common")).issuer == issuer
+    op.on("GET", TARGET, {"issuer": issuer})
+    with pytest.raises(OpInvalidResponse, match="op_issuers"):
         await discovery.get(op.base)
+    op.forget()
+    clock.now += 10000
+    op.on("GET", "/common" + TARGET, {"issuer": op.base + "/common"})
+    with pytest.raises(OpInvalidResponse, match="issuer"):
+        await discovery.get(op.base, "common")
 
 
 async def test_https_issuer_with_http_endpoint_is_refused(tls_op, open_transport, authority, clock):
@@ -164,8 +224,8 @@ async def test_https_issuer_with_http_endpoint_is_refused(tls_op, open_transport
     context = make_ssl_context(authority.own.trust_store())
     async with tls_op(authority.issue()) as op, open_transport(ssl_context=context) as transport:
         op.on("GET", TARGET, {"issuer": op.base, "token_endpoint": "http://127.0.0.1/token"})
-        with pytest.raises(OpInvalidResponse, match="not an https URL"):
-            await DiscoveryCache(transport, clock).get(op.base)
+        with pytest.raises(OpMetadataMissing, match="not an https URL"):
+            required(await DiscoveryCache(transport, clock).get(op.base), "token_endpoint")
 
 
 @pytest.mark.parametrize("status", [404, 500])

@@ -35,12 +35,36 @@ async def test_introspection_with_a_token(op, client):
     assert op.requests[0].headers["authorization"] == "Bearer pat"
 
 
-@pytest.mark.parametrize("body", [{}, {"active": "true"}, {"active": 1}, {"active": None}])
+@pytest.mark.parametrize("body", [{}, {"active": "yes"}, {"active": 1}, {"active": None}])
 async def test_answer_without_active_is_refused(op, client, body):
     """An answer that does not say whether the token is active is no answer."""
     op.on("POST", "/introspect", body)
     with pytest.raises(OpInvalidResponse, match="active"):
         await introspect_token(client, metadata(op), CREDENTIALS, "t")
+
+
+@pytest.mark.parametrize(
+    ("sent", "read"),
+    [
+        ({"active": "true"}, {"active": True}),
+        ({"active": "False"}, {"active": False}),
+        ({"active": True, "exp": "1700000000", "iat": 1.5e9}, {"active": True, "exp": 1700000000, "iat": 1500000000}),
+        ({"active": True, "exp": "2030-01-01T00:00:00Z"}, {"active": True, "exp": "2030-01-01T00:00:00Z"}),
+        ({"active": True, "aud": ["a", 1], "scope": ["x"]}, {"active": True, "aud": ["a", 1], "scope": ["x"]}),
+    ],
+)
+async def test_odd_members_of_an_answer(op, client, sent, read):
+    """Truth and numbers may come as texts; every other member is passed on as it is."""
+    op.on("POST", "/introspect", sent)
+    assert await introspect_token(client, metadata(op), CREDENTIALS, "t") == read
+
+
+async def test_refusal_with_status_200(op, client):
+    """The words of a server that refuses with status 200 are kept."""
+    op.on("POST", "/introspect", {"error": "invalid_client"})
+    with pytest.raises(OpErrorResponse) as caught:
+        await introspect_token(client, metadata(op), CREDENTIALS, "t")
+    assert caught.value.oauth_error == "invalid_client"
 
 
 async def test_refused_introspection(op, client):

@@ -62,7 +62,7 @@ async def test_registration_with_the_least_answer(op, client):
     [
         {"client_id": None}, {"client_id": ""}, {"client_id": 7}, {"client_secret": 7},
         {"registration_access_token": []}, {"registration_client_uri": "/register/x"},
-        {"registration_client_uri": "file:///x"}, {"client_id_issued_at": "now"}, {"client_secret_expires_at": -1},
+        {"registration_client_uri": "file:///x"},
     ],
 )  # fmt: skip
 async def test_answer_that_is_refused(op, client, change):

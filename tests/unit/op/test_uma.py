@@ -58,7 +58,7 @@ def test_pat(scope: str | None) -> None:
         {**TOKEN, "scope": "openid"},
         {**TOKEN, "scope": "uma_protection2"},
         {**TOKEN, "access_token": "a\r\nb"},
-        {**TOKEN, "expires_in": -1},
+        {**TOKEN, "token_type": None},
     ],
 )
 def test_what_is_no_pat(document: object) -> None:
@@ -72,6 +72,9 @@ def test_what_is_no_pat(document: object) -> None:
     [
         ({"_id": "a/b", "id": "c"}, {}, "a/b"),
         ({"id": "c"}, {}, "c"),
+        ({"_id": 7}, {}, "7"),
+        ({"_id": [], "id": "c"}, {}, "c"),
+        ({"_id": "c", "user_access_policy_uri": None}, {}, "c"),
         ({}, {"location": "https://as/resources/a%2Fb/"}, "a/b"),
     ],
 )
@@ -80,7 +83,7 @@ def test_id_of_a_registered_resource(document: object, headers: dict[str, str], 
     assert process_registered_resource(answer(document, 201, **headers)) == resource_id
 
 
-@pytest.mark.parametrize("document", [{}, {"_id": ""}, {"_id": 7}, []])
+@pytest.mark.parametrize("document", [{}, {"_id": ""}, {"_id": True}, {"_id": {}}, []])
 def test_registered_resource_without_an_id(document: object) -> None:
     """A resource without an id cannot be used."""
     with pytest.raises(OpInvalidResponse):
@@ -152,7 +155,29 @@ async def test_a_resource_from_its_registration_to_its_end(op: ScriptedOp, clien
     assert msgspec.json.decode(op.requests[4].body) == [{"resource_id": "a/b", "resource_scopes": ["view"]}]
 
 
-@pytest.mark.parametrize("body", [b"{}", b"[1]", b"<html>"])
+async def test_lists_of_resources(op: ScriptedOp, client: OpContext) -> None:
+    """A list holds ids, some servers' holds descriptions; what names no resource is passed over."""
+    op.on("GET", "/resources/", ["a", 5, {"_id": "b", "name": "x"}, {"id": "c"}, {}, None, []])
+    assert await list_resources(client, metadata(op), "pat") == ["a", "5", "b", "c"]
+
+
+def test_a_created_resource_without_a_body() -> None:
+    """201 with a Location and nothing else is an answer."""
+    headers = {"location": "https://as/resources/r1"}
+    assert process_registered_resource(Answer(201, headers, b"", "as", "registration")) == "r1"
+    with pytest.raises(OpInvalidResponse):
+        process_registered_resource(Answer(201, {}, b" ", "as", "registration"))
+
+
+def test_refusals_with_status_200() -> None:
+    """An error in an answer with status 200 keeps the server's words."""
+    for process in (process_registered_resource, process_ticket, process_pat, process_rpt):
+        with pytest.raises(OpErrorResponse) as caught:
+            process(answer({"error": "invalid_resource_id"}, 200))
+        assert caught.value.oauth_error == "invalid_resource_id"
+
+
+@pytest.mark.parametrize("body", [b"{}", b"1", b"<html>"])
 async def test_what_is_no_list_of_resources(op: ScriptedOp, client: OpContext, body: bytes) -> None:
     """A list of something else is refused."""
     op.on("GET", "/resources/", body=body)

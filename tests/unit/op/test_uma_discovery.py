@@ -4,7 +4,8 @@ import msgspec
 import pytest
 
 from oxd_server.op.answer import Answer
-from oxd_server.op.errors import InvalidOpHost, OpErrorResponse, OpInvalidResponse, OpUnreachable
+from oxd_server.op.discovery import required
+from oxd_server.op.errors import InvalidOpHost, OpErrorResponse, OpInvalidResponse, OpMetadataMissing, OpUnreachable
 from oxd_server.op.transport import Transport
 from oxd_server.op.uma_discovery import UmaDiscoveryCache, UmaMetadata, process_uma_discovery, uma_discovery_url
 from tests.unit.op.conftest import Clock, ScriptedOp
@@ -68,17 +69,46 @@ def test_issuer_may_be_missing() -> None:
         [],
         {**DOCUMENT, "issuer": "https://other.example.com"},
         {**DOCUMENT, "issuer": 7},
-        {**DOCUMENT, "token_endpoint": ["https://as.example.com/token"]},
-        {**DOCUMENT, "permission_endpoint": "/permissions"},
-        {**DOCUMENT, "resource_registration_endpoint": "http://as.example.com/resources"},
-        {**DOCUMENT, "claims_interaction_endpoint": "javascript:alert(1)"},
-        {**DOCUMENT, "introspection_endpoint_auth_methods_supported": "Bearer"},
     ],
 )
 def test_metadata_that_is_not_taken(document: object) -> None:
-    """Metadata of another issuer, or with an endpoint that is no URL or leads away from TLS, is refused."""
+    """Metadata of another issuer is refused."""
     with pytest.raises(OpInvalidResponse):
         process_uma_discovery(answer(document), URL)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "problem"),
+    [
+        ("token_endpoint", ["https://as.example.com/token"], "is not a text but a list"),
+        ("permission_endpoint", "/permissions", "is not an http or https URL: '/permissions'"),
+        ("resource_registration_endpoint", "http://as.example.com/r", "is not an https URL, though the issuer is"),
+        ("claims_interaction_endpoint", "javascript:alert(1)", "is not an http or https URL"),
+        ("introspection_endpoint", "", "the OP publishes no introspection_endpoint"),
+    ],
+)
+def test_an_endpoint_that_cannot_be_used(name: str, value: object, problem: str) -> None:
+    """Only a step that needs it fails, and says which one."""
+    metadata = process_uma_discovery(answer({**DOCUMENT, name: value}), URL)
+    with pytest.raises(OpMetadataMissing, match=problem) as caught:
+        required(metadata, name)
+    assert caught.value.field == name
+    assert [field for field in DOCUMENT if getattr(metadata, field) is None] == [name]
+
+
+def test_odd_members_fail_nothing() -> None:
+    """A text stands for a list, and what is no list is not there."""
+    odd = {"introspection_endpoint_auth_methods_supported": "Bearer", "token_endpoint_auth_methods_supported": 7}
+    metadata = process_uma_discovery(answer({**DOCUMENT, **odd, "issuer": ""}), URL)
+    assert metadata.introspection_endpoint_auth_methods_supported == ("Bearer",)
+    assert metadata.token_endpoint_auth_methods_supported == ("client_secret_basic",)
+    assert metadata.as_provider.token_endpoint_auth_methods_supported == ("client_secret_basic",)
+
+
+def test_an_error_in_place_of_metadata() -> None:
+    """The words of a server that answers an error with status 200 are told."""
+    with pytest.raises(OpErrorResponse):
+        process_uma_discovery(answer({"error": "not_found"}), URL)
 
 
 def test_error_status() -> None:

@@ -126,12 +126,12 @@ def test_an_op_that_answers_nonsense(nonsense: dict[str, object]) -> None:
 
 
 def test_a_bare_site() -> None:
-    """What a site does not know is left out of the registration; its client authenticates with the default method."""
+    """What a site does not know is left out of the registration; how its client authenticates is left open."""
     bare = Site(oxd_id="x", op_host="https://op.example.org")
     assert msgspec.to_builtins(metadata_of(bare)) == {}
     assert known_metadata(bare) == {}
     credentials = credentials_of(bare, None)
-    assert (credentials.client_id, credentials.client_secret, credentials.method) == ("", None, "client_secret_basic")
+    assert (credentials.client_id, credentials.client_secret, credentials.method) == ("", None, None)
 
 
 def test_credentials() -> None:
