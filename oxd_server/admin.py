@@ -1,9 +1,8 @@
 """Looking at the store from the command line, also while a server runs on it."""
 
-import json
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
-from functools import partial
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,18 +10,30 @@ import trio
 
 from oxd_server.config import Config
 from oxd_server.store import (
-    SiteExists,
+    Site,
     SiteNotFound,
     SiteSession,
     Store,
     StoreError,
     export_site,
-    import_site,
     open_file_store,
     open_store,
 )
+from oxd_server.store.importers.old_server import SCHEME, read_old_server
+from oxd_server.store.importers.sources import Source, read_source
 
-__all__ = ["WATCH_INTERVAL", "export_sites", "import_folder", "import_sites", "list_sites", "remove_site", "show_site"]
+__all__ = [
+    "WATCH_INTERVAL",
+    "Import",
+    "export_sites",
+    "import_folder",
+    "import_once",
+    "import_sites",
+    "legacy_database",
+    "list_sites",
+    "remove_site",
+    "show_site",
+]
 
 WATCH_INTERVAL: Final = 0.005
 """Seconds until a server that runs alone notices what is changed here; among workers a change counts at once."""
@@ -62,50 +73,100 @@ async def export_sites(config: Config, oxd_id: str | None) -> list[dict[str, Any
         return [await _export_from(store, name) for name, _ in await store.list()]
 
 
-async def import_sites(config: Config, nodes: Sequence[Mapping[str, Any]]) -> tuple[int, int]:
-    """Add sites in the shape of the old store's files; return how many were added and how many were there already.
+@dataclass(frozen=True, slots=True)
+class Import:
+    """What an import did, or would do: how many sites were added, and which were there already and stayed."""
 
-    Raises ``StoreError`` when a site cannot be understood; then nothing is added.
+    source: Source
+    added: int
+    known: tuple[str, ...]
+
+
+async def import_sites(config: Config, source: str, *, dry_run: bool = False) -> Import:
+    """Add the sites of a source (see ``store.importers.sources``), all or none.
+
+    Args:
+        source: a path, or ``tcp://host:port`` of an old server that runs.
+        dry_run: only find out what would be added.
+
+    Raises:
+        StoreError: the source cannot be read or understood, or the store fails; then nothing was added.
     """
+    found = await _read(source)
+    if dry_run:
+        known = await _known(config, found)
+        return Import(found, len(found.sites) - len(known), known)
     async with open_store(config.store_path) as store:
-        counts = await _import(store, nodes)
+        known = tuple(await store.add_all(_pairs(found)) or ())
     await trio.sleep(WATCH_INTERVAL)  # now a server has seen them
-    return counts
+    return Import(found, len(found.sites) - len(known), known)
 
 
-async def import_folder(store: Store, folder: Path) -> tuple[int, int]:
-    """Add the sites in the folder's ``*.json`` files, one site a file, as ``import_sites`` does.
+async def import_folder(store: Store, folder: Path) -> Import:
+    """Add the sites of a folder of JSON files that are not there yet, all or none.
 
-    Raises ``StoreError`` for a folder or file that cannot be read.
+    Raises:
+        StoreError: as ``import_sites``.
     """
-    return await _import(store, await trio.to_thread.run_sync(_read_folder, folder))
+    found = await trio.to_thread.run_sync(read_source, folder)
+    known = tuple(await store.add_all(_pairs(found)) or ())
+    return Import(found, len(found.sites) - len(known), known)
 
 
-def _read_folder(folder: Path) -> list[Mapping[str, Any]]:
-    try:
-        paths = [path for path in sorted(folder.iterdir()) if path.suffix == ".json"]  # glob() minds no missing folder
-        return [json.loads(path.read_text("utf-8-sig")) for path in paths]
-    except (OSError, ValueError) as error:
-        raise StoreError(f"the sites in {folder} cannot be read: {error}") from None
+async def import_once(store: Store, path: Path) -> Import | None:
+    """Add the sites of an old server's database or folder when the server starts for the first time.
+
+    What was removed since does not come back at the next start: None if it was done before.
+
+    Raises:
+        StoreError: the source cannot be read or understood, or the store fails; then nothing was added.
+    """
+    name = f"imported {path}"
+    with suppress(_NotThere):
+        await store.secret(name, _raise_not_there)
+        return None
+    found = await trio.to_thread.run_sync(read_source, path)
+    known = await store.add_all(_pairs(found), once=name)
+    return None if known is None else Import(found, len(found.sites) - len(known), tuple(known))
 
 
-async def _import(store: Store, nodes: Sequence[Mapping[str, Any]]) -> tuple[int, int]:
-    if not all(isinstance(node, dict) for node in nodes):
-        raise StoreError("a site is a JSON object")
-    sites = [import_site(node) for node in nodes]
-    added = 0
-    for site, session in sites:
-        try:
-            await store.add(site)
-        except SiteExists:
-            continue
-        await store.change_session(site.oxd_id, partial(_replace, session))
-        added += 1
-    return added, len(sites) - added
+def legacy_database(config: Config) -> Path | None:
+    """Return the file of the old server's H2 database that the configuration names, None if there is none.
+
+    A relative ``dbFileLocation`` counts from the working directory, as it did for the old server, or else from the
+    folder above the configuration's.
+    """
+    named = config.storage_configuration.legacy_path
+    if named is None:
+        return None
+    above = config.default_site_path.absolute().parent.parent
+    candidates = (Path(f"{folder / named}.mv.db") for folder in (Path(), above))
+    return next((path.absolute() for path in candidates if path.is_file()), None)
 
 
-def _replace(new: SiteSession, _old: SiteSession) -> SiteSession:
-    return new
+class _NotThere(Exception):
+    """The store has no secret of that name."""
+
+
+def _raise_not_there() -> bytes:
+    raise _NotThere
+
+
+async def _read(source: str) -> Source:
+    if source.startswith(SCHEME):
+        return await read_old_server(source)
+    return await trio.to_thread.run_sync(read_source, Path(source))
+
+
+async def _known(config: Config, found: Source) -> tuple[str, ...]:
+    if not config.store_path.exists():
+        return ()
+    async with open_file_store(config.store_path) as store:
+        return tuple([one.site.oxd_id for one in found.sites if await store.get(one.site.oxd_id) is not None])
+
+
+def _pairs(found: Source) -> list[tuple[Site, SiteSession]]:
+    return [(one.site, one.session) for one in found.sites]
 
 
 async def _export(config: Config, oxd_id: str) -> dict[str, Any]:

@@ -20,7 +20,7 @@ import structlog
 import trio
 
 from oxd_server import __version__
-from oxd_server.admin import WATCH_INTERVAL, import_folder
+from oxd_server.admin import WATCH_INTERVAL, import_folder, import_once, legacy_database
 from oxd_server.config import Config, ConfigError, load_default_site
 from oxd_server.dispatch.dispatcher import Dispatcher
 from oxd_server.dispatch.guard import Entrance, Guard
@@ -158,10 +158,21 @@ def _store_path(config: Config) -> Path | None:
 
 
 async def _migrate(config: Config, store: Store, log: structlog.stdlib.BoundLogger) -> None:
-    """Take over the sites of an old server's folder; those that are here already stay as they are."""
+    """Take over the sites of an old server's folder and database; those that are here already stay as they are."""
     if config.migration_source_folder_path is not None:
-        added, known = await import_folder(store, config.migration_source_folder_path)
-        log.info("Sites were imported", folder=str(config.migration_source_folder_path), added=added, known=known)
+        done = await import_folder(store, config.migration_source_folder_path)
+        folder = str(config.migration_source_folder_path)
+        log.info("Sites were imported", folder=folder, added=done.added, known=len(done.known))
+    database = await trio.to_thread.run_sync(legacy_database, config)
+    if database is not None:
+        imported = await import_once(store, database)
+        if imported is not None:
+            log.info(
+                "The sites of the old server's database were imported; it is not read again.",
+                database=str(database),
+                added=imported.added,
+                known=len(imported.known),
+            )
 
 
 @asynccontextmanager

@@ -27,6 +27,7 @@ from oxd_server.store.base import StoreError
 __all__ = ["main"]
 
 DEFAULT_PORT: Final = 8099
+_SHOWN_SITES: Final = 20
 
 
 class CliError(Exception):
@@ -100,7 +101,7 @@ def _add_sites(commands: _Commands) -> None:
         ("show", _sites_show, "show one site, its secrets masked"),
         ("remove", _sites_remove, "forget one site here; the client at the OP stays"),
         ("export", _sites_export, "write sites as JSON, with their secrets"),
-        ("import", _sites_import, "add sites from a JSON file, as export or the old server wrote it"),
+        ("import", _sites_import, "add the sites of an old server, or of an export"),
     ):
         action = actions.add_parser(name, help=help_text, description=help_text.capitalize() + ".")
         _add_config(action)
@@ -109,7 +110,13 @@ def _add_sites(commands: _Commands) -> None:
         if name == "export":
             action.add_argument("oxd_id", nargs="?", help="only this site")
         if name == "import":
-            action.add_argument("file", type=Path, help="a JSON file with one site or a list of sites")
+            action.add_argument(
+                "source",
+                metavar="SOURCE",
+                help="a JSON file or a folder of them, an H2 database (*.mv.db) or its script, a dump of Redis "
+                "values, or tcp://host:port of an old server that runs; the command finds out which it is",
+            )
+            action.add_argument("--dry-run", action="store_true", help="only say what would be added")
         action.set_defaults(run=run)
 
 
@@ -233,14 +240,20 @@ def _sites_export(options: argparse.Namespace) -> int:
 def _sites_import(options: argparse.Namespace) -> int:
     from oxd_server.admin import import_sites
 
-    try:
-        nodes = json.loads(options.file.read_text("utf-8-sig"))
-    except (ValueError, RecursionError) as error:
-        raise CliError(f"{options.file} is not JSON: {error}") from None
-    sites = nodes if isinstance(nodes, list) else [nodes]
-    added, known = trio.run(import_sites, _config_of_sites(options), sites)
-    print(f"Added {added}; {known} were there already.")
-    return 0
+    run = partial(import_sites, _config_of_sites(options), options.source, dry_run=options.dry_run)
+    done = trio.run(run)
+    print(f"Read {options.source}: {done.source.kind}, {_counted(len(done.source.sites), 'site')}.")
+    print(f"{'Would add' if options.dry_run else 'Added'} {done.added}; {len(done.known)} were there already.")
+    for line in (
+        *(f"{oxd_id}: is there already, and stays as it is" for oxd_id in done.known[:_SHOWN_SITES]),
+        *(f"not taken: {site}" for site in done.source.not_taken),
+    ):
+        print(f"  {line}")
+    return 1 if done.source.not_taken else 0
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _config_of_sites(options: argparse.Namespace) -> Config:

@@ -58,6 +58,7 @@ ALLOWED: dict[str, set[str]] = {
     "oxd_server.process": set(),
     "oxd_server.op": {"oxd_server.log.known", "oxd_server.sync"},
     "oxd_server.store": set(),
+    "oxd_server.store.importers": {"oxd_server.oxd_client", "oxd_server.store.base", "oxd_server.store.exchange"},
     "oxd_server.config": set(),
     "oxd_server.oxd_client": {"oxd_protocol"},
     "oxd_server.rp.json_logic": set(),

@@ -18,8 +18,8 @@ def notes_on(path: Path, config: Config) -> list[str]:
         )
     if config.storage == "h2":
         notes.append(
-            f"{path.name}: storage h2 is a legacy database that is not read: sites are kept in {config.store_path}; "
-            "bring the old ones over with `oxd-server sites import`"
+            f"{path.name}: storage h2 is a legacy database: sites are kept in {config.store_path}, and the first start "
+            "brings over what the database beside it holds"
         )
     notes += [
         f"{path.name}: {file} holds secrets, and others than its owner can read it; chmod 600 keeps them out"

@@ -6,7 +6,7 @@ is a pure function from the newest version to the next one, applied by the store
 can never undo each other.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import msgspec
@@ -41,6 +41,9 @@ class ClockSetBack(StoreError):
     def __init__(self) -> None:
         super().__init__("the clock was set back, and used values have been forgotten meanwhile")
 
+
+DONE = b"done"
+"""What is kept under the name of something that is done once: see `Store.add_all`."""
 
 GRACE_SECONDS = 60.0
 """How long an expired used value is remembered, so that a clock that is set back a little needs no `ClockSetBack`."""
@@ -167,6 +170,13 @@ class Store(Protocol):
 
     async def add(self, site: Site) -> None:
         """Keep a new site. Raises `SiteExists` if its oxd_id is taken."""
+
+    async def add_all(self, sites: Sequence[tuple[Site, SiteSession]], once: str | None = None) -> Sequence[str] | None:
+        """Keep new sites with their sessions, all or none; return the oxd_ids that are taken, whose sites stay.
+
+        With ``once``, a name among the secrets, this is done one time: later calls return None and add nothing.
+        """
+        ...
 
     async def change(self, oxd_id: str, change: ChangeSite) -> Site:
         """Apply `change` to the newest version of the site, and return the result.

@@ -6,13 +6,14 @@ that it does not understand: it raises `StoreError` and leaves the file as it is
 
 import os
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 import msgspec
 
 from oxd_server.store.base import (
+    DONE,
     GRACE_SECONDS,
     ChangeSession,
     ChangeSite,
@@ -181,6 +182,27 @@ def add_site(connection: sqlite3.Connection, site: Site) -> Site:
     return site
 
 
+def add_sites(
+    connection: sqlite3.Connection, sites: Sequence[tuple[Site, SiteSession]], once: str | None
+) -> list[str] | None:
+    """Insert the sites that are new; the oxd_ids of the others. None, and no change, if ``once`` was done before."""
+    if once is not None:
+        marked = connection.execute(
+            "INSERT INTO secret (name, value) VALUES (?, ?) ON CONFLICT DO NOTHING", (once, DONE)
+        )
+        if marked.rowcount == 0:
+            return None
+    taken = []
+    for site, session in sites:
+        try:
+            add_site(connection, site)
+        except SiteExists:
+            taken.append(site.oxd_id)
+        else:
+            write_session(connection, site.oxd_id, session)
+    return taken
+
+
 def change_site(connection: sqlite3.Connection, oxd_id: str, change: ChangeSite) -> Site:
     """Apply the change to the row as it is now. Raises `SiteNotFound`, and whatever the change raises."""
     site = changed_site(_existing(connection, oxd_id), change)
@@ -195,11 +217,16 @@ def change_session(connection: sqlite3.Connection, oxd_id: str, change: ChangeSe
     if connection.execute("SELECT 1 FROM site WHERE oxd_id = ?", (oxd_id,)).fetchone() is None:
         raise SiteNotFound(oxd_id)
     session = change(read_session(connection, oxd_id))
+    write_session(connection, oxd_id, session)
+    return session
+
+
+def write_session(connection: sqlite3.Connection, oxd_id: str, session: SiteSession) -> None:
+    """Put the session in the place of the one that is there."""
     connection.execute(
         "INSERT INTO site_session (oxd_id, json) VALUES (?, ?) ON CONFLICT DO UPDATE SET json = excluded.json",
         (oxd_id, msgspec.json.encode(session).decode()),
     )
-    return session
 
 
 def remove_site(connection: sqlite3.Connection, oxd_id: str) -> Site:

@@ -14,7 +14,7 @@ else: the cache only ever learns of committed versions, reading goes on, and the
 import sqlite3
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -217,6 +217,9 @@ class FileStore:
     async def add(self, site: Site) -> None:
         publish = partial(self._sites.publish, site.oxd_id)
         await self._write(lambda connection: database.add_site(connection, site), publish)
+
+    async def add_all(self, sites: Sequence[tuple[Site, SiteSession]], once: str | None = None) -> Sequence[str] | None:
+        return await self._write(lambda connection: database.add_sites(connection, sites, once))
 
     async def change(self, oxd_id: str, change: ChangeSite) -> Site:
         publish = partial(self._sites.publish, oxd_id)

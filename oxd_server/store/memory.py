@@ -1,11 +1,12 @@
 """A store that lives as long as the process: for trying things out, and for tests."""
 
 import heapq
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import trio
 
 from oxd_server.store.base import (
+    DONE,
     GRACE_SECONDS,
     ChangeSession,
     ChangeSite,
@@ -44,6 +45,18 @@ class MemoryStore:
         if site.oxd_id in self._sites:
             raise SiteExists(site.oxd_id)
         self._sites[site.oxd_id] = site
+
+    async def add_all(self, sites: Sequence[tuple[Site, SiteSession]], once: str | None = None) -> Sequence[str] | None:
+        await trio.lowlevel.checkpoint()
+        if once is not None:
+            if once in self._secrets:
+                return None
+            self._secrets[once] = DONE
+        taken = [site.oxd_id for site, _ in sites if site.oxd_id in self._sites]
+        for site, session in sites:
+            if self._sites.setdefault(site.oxd_id, site) is site:
+                self._sessions[site.oxd_id] = session
+        return taken
 
     async def change(self, oxd_id: str, change: ChangeSite) -> Site:
         await trio.lowlevel.checkpoint()

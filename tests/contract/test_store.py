@@ -397,3 +397,22 @@ async def test_failures_are_store_errors(store: Store) -> None:
     assert issubclass(SiteExists, StoreError)
     with pytest.raises(StoreError, match="nobody"):
         await store.remove("nobody")
+
+
+async def test_many_sites_at_once(store: Store) -> None:
+    """New sites come with their sessions; those whose oxd_id is taken stay as they are, and are named."""
+    await store.add(named(1))
+    pairs = [(renamed("another")(named(1)), SESSION), (named(2), SESSION)]
+    assert await store.add_all(pairs) == ["site-0001"]
+    assert await store.get("site-0001") == named(1)
+    assert await store.session("site-0001") == SiteSession()
+    assert await store.get("site-0002") == named(2)
+    assert await store.session("site-0002") == SESSION
+
+
+async def test_many_sites_once(store: Store) -> None:
+    """What is to be done once is done once, whatever happened to its sites since."""
+    assert await store.add_all([(named(1), SESSION)], once="the import") == []
+    await store.remove("site-0001")
+    assert await store.add_all([(named(1), SESSION)], once="the import") is None
+    assert await store.get("site-0001") is None

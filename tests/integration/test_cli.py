@@ -62,7 +62,8 @@ async def config(tmp_path: Path) -> Path:
     node = {"oxd_id": "site-1", "op_host": SITE["op_host"], "client_name": "First", "id_token": "the.id.token", **OWN}
     source = tmp_path / "first.json"
     source.write_text(json.dumps(node), "utf-8")
-    assert (await oxd("sites", "import", "--config", path, source)).output == "Added 1; 0 were there already.\n"
+    done = await oxd("sites", "import", "--config", path, source)
+    assert done.output == f"Read {source}: JSON file, 1 site.\nAdded 1; 0 were there already.\n"
     return path
 
 
@@ -143,8 +144,12 @@ async def test_sites_export_and_import(config: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.mkdir()
     second = write_config(other)
-    assert (await oxd("sites", "import", "--config", second, file)).output == "Added 1; 0 were there already.\n"
-    assert (await oxd("sites", "import", "--config", second, file)).output == "Added 0; 1 were there already.\n"
+    would = await oxd("sites", "import", "--dry-run", "--config", second, file)
+    assert would.output.endswith("\nWould add 1; 0 were there already.\n")
+    added = await oxd("sites", "import", "--config", second, file)
+    assert added.output.endswith("\nAdded 1; 0 were there already.\n")
+    again = await oxd("sites", "import", "--config", second, file)
+    assert "\nAdded 0; 1 were there already.\n  site-1: is there already" in again.output
     assert (await oxd("sites", "export", "--config", second)).output == exported
     file.write_text('[{"oxd_id": "new"}, {"op_host": "no id"}]', "utf-8")
     assert "oxd_id" in (await oxd("sites", "import", "--config", second, file)).error

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import filecmp
 import json
+import shutil
 import signal
 import socket
 import subprocess
@@ -14,11 +16,14 @@ import pytest
 import trio
 
 from oxd_server.sandbox import RunningSandbox
+from oxd_server.store.importers.errors import SourceError
+from oxd_server.store.importers.old_server import read_old_server
 from tests.integration.conftest import StartServer
 from tests.integration.faulty_op import DISCOVERY, faulty_op, held, silent
 from tests.integration.logins import REDIRECT_URI, SCOPES, data_of, error_of, register
 from tests.integration.oxd_process import READY, START_SECONDS, ServerProcess, write_config
 
+OLD_DATABASE = Path(__file__).parents[1] / "unit" / "store" / "old" / "oxd_db.mv.db"
 OWN = {"client_id": "own-client", "client_secret": "own-secret"}
 SITE = {"op_host": "https://op.example.org", "authorization_redirect_uri": REDIRECT_URI, "scope": SCOPES, **OWN}
 
@@ -235,6 +240,40 @@ async def test_old_sites_are_taken_over(start_server: StartServer, tmp_path: Pat
         await server.wait_for_log(READY)
         lines = [line for line in server.log_lines() if line["event"] == "Sites were imported"]
         assert (lines[-1]["added"], lines[-1]["known"]) == (0, 1)
+
+
+async def test_the_old_database_is_taken_over_once(start_server: StartServer, tmp_path: Path) -> None:
+    """An old configuration with storage h2: every old oxd_id works at once, and what is removed stays removed."""
+    copy = tmp_path / "oxd_db.mv.db"
+    shutil.copy(OLD_DATABASE, copy)
+    config = {"storage": "h2", "storage_configuration": {"dbFileLocation": str(tmp_path / "oxd_db")}}
+    event = "The sites of the old server's database were imported; it is not read again."
+    async with start_server(config) as server:
+        line = await server.wait_for_log(event)
+        assert (line["added"], line["known"]) == (9, 0)
+        listed = data_of(await server.call("get_rp", list=True))["node"]
+        assert len(listed) == 9
+        data_of(await server.call("remove_site", oxd_id=listed[0]["oxd_id"]))
+    async with start_server(config) as server:
+        assert len(data_of(await server.call("get_rp", list=True))["node"]) == 8
+    assert filecmp.cmp(OLD_DATABASE, copy, shallow=False)
+
+
+async def test_sites_of_a_running_server(start_server: StartServer, tmp_path: Path) -> None:
+    """The sites of a server that runs are read over its socket; a site whose answer is too long is named."""
+    uris = [f"https://a.example/{number}" for number in range(600)]
+    nodes = [{"oxd_id": name, "op_host": "https://op.example", "client_name": "S"} for name in ("one", "two", "large")]
+    folder = tmp_path / "old"
+    folder.mkdir()
+    (folder / "sites.json").write_text(json.dumps([*nodes[:2], nodes[2] | {"redirect_uris": uris}]), "utf-8")
+    async with start_server({"migration_source_folder_path": str(folder)}) as server:
+        url = f"tcp://127.0.0.1:{server.port}"
+        source = await read_old_server(url)
+    assert sorted(found.site.oxd_id for found in source.sites) == ["one", "two"]
+    assert [line.partition(":")[0] for line in source.not_taken] == ["large"]
+    for wrong, reason in ((url, "No oxd server answers"), ("tcp://:x", "names no server")):
+        with pytest.raises(SourceError, match=reason):
+            await read_old_server(wrong)
 
 
 # --- the configuration --------------------------------------------------------------------------
