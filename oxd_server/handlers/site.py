@@ -76,8 +76,16 @@ async def _update_client(services: Services, site: Site, changed: Site, expires_
     if uri is None or token is None:
         raise CommandError("invalid_registration_client_url")
     changes = metadata_of(changed, services.key_store)
+    metadata = await services.metadata_of(site)
     update = partial(
-        update_client, services.op, site.client_id or "", uri, token, known=known_metadata(site), changes=changes
+        update_client,
+        services.op,
+        metadata,
+        site.client_id or "",
+        uri,
+        token,
+        known=known_metadata(site),
+        changes=changes,
     )
     try:
         return await update(client_secret_expires_at=expires_at)
@@ -95,7 +103,7 @@ async def remove_site(services: Services, params: OxdIdParams) -> OxdIdResult:
     uri, token = site.client_registration_client_uri, site.client_registration_access_token
     if services.config.deregister_client_on_remove and uri is not None and token is not None:
         try:
-            await delete_client(services.op, uri, token)
+            await delete_client(services.op, await services.metadata_of(site), uri, token)
         except OpErrorResponse as error:
             if error.status not in _ALREADY_GONE:
                 raise

@@ -96,7 +96,7 @@ async def _unregister(services: Services, site: Site) -> None:
     if uri is not None and token is not None:
         with trio.move_on_after(_UNDO_SECONDS, shield=True):
             try:
-                await delete_client(services.op, uri, token)
+                await delete_client(services.op, await services.metadata_of(site), uri, token)
                 deleted = True
             except OpError as error:
                 services.log.info("a client could not be deleted", client_id=site.client_id, reason=str(error))

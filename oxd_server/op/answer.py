@@ -1,5 +1,6 @@
 """An HTTP answer of the OP, and the first things to ask of it."""
 
+import codecs
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,21 +10,31 @@ import msgspec
 
 from oxd_server.op import members
 from oxd_server.op.errors import OpErrorResponse, OpInvalidResponse
+from oxd_server.op.reach import Zone
 
 _MAX_FORM_FIELDS = 100
+
+_OAUTH_ERROR = re.compile(r"[a-z_]{3,60}")
 
 _CHALLENGE_ERROR = re.compile(r'(?i)\berror\s*=\s*"?([!#-\[\]-~]{1,100})"?')
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back: `headers` with lower-case names, `body` within the size limit, `host` and `step` for reports."""
+    """What came back: `headers` with lower-case names, `body` within the size limit, `host` and `step` for reports.
+
+    Attributes:
+        zone: where the server lies that answered.
+        foreign: it is another server than the one that the OP's metadata came from.
+    """
 
     status: int
     headers: Mapping[str, str] = field(repr=False)
     body: bytes = field(repr=False)
     host: str
     step: str
+    zone: Zone = Zone.PUBLIC
+    foreign: bool = False
 
     @property
     def content_type(self) -> str:
@@ -82,14 +93,12 @@ class Answer:
     def error_response(self) -> OpErrorResponse:
         """This answer as the OP's error."""
         challenge = _CHALLENGE_ERROR.search(self.headers.get("www-authenticate", ""))
-        return OpErrorResponse(
-            self.host,
-            self.step,
-            self.status,
-            self.body.decode("utf-8", "replace"),
-            decode_json_object(self.body) or self._form(),
-            challenge_error=challenge.group(1) if challenge else None,
-        )
+        challenge_error = challenge.group(1) if challenge else None
+        text, document = self.body.decode("utf-8", "replace"), decode_json_object(self.body) or self._form()
+        if self.foreign:
+            # An OP can name any server as an endpoint. What that server says is told only in OAuth's own words.
+            text, document = "", _oauth_members(document)
+        return OpErrorResponse(self.host, self.step, self.status, text, document, challenge_error=challenge_error)
 
     def _form(self) -> dict[str, object] | None:
         if self.content_type != "application/x-www-form-urlencoded":
@@ -103,10 +112,18 @@ class Answer:
 def decode_json_object(data: bytes) -> dict[str, object] | None:
     """The JSON object in `data`, or None if there is anything else. The last of equal names wins."""
     try:
-        value = msgspec.json.decode(data)
+        # RFC 8259 section 8.1: a parser may ignore a byte order mark; files that became an OP's documents have one.
+        value = msgspec.json.decode(data.removeprefix(codecs.BOM_UTF8))
     except (msgspec.MsgspecError, ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
+
+
+def _oauth_members(document: Mapping[str, object] | None) -> dict[str, object] | None:
+    """The members of an error answer by RFC 6749 section 5.2; None if it is no such answer."""
+    if document is None or not _OAUTH_ERROR.fullmatch(str(document.get("error"))):
+        return None
+    return {name: document[name] for name in ("error", "error_description", "error_uri") if name in document}
 
 
 def text_member(answer: Answer, body: Mapping[str, object], name: str) -> str | None:

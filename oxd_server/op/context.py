@@ -71,4 +71,6 @@ class OpContext:
         """
         audience = assertion_audience(metadata, url)
         proof = authenticate(usual_method(credentials, metadata), audience, self.clock(), self.random)
-        return await self.transport.send("POST", url, step=step, headers=proof.headers, form={**form, **proof.form})
+        return await self.transport.send(
+            "POST", url, step=step, within=metadata.reach, headers=proof.headers, form={**form, **proof.form}
+        )

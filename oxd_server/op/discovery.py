@@ -11,6 +11,7 @@ from oxd_server.op import members
 from oxd_server.op.answer import Answer, text_member, type_name
 from oxd_server.op.errors import InvalidOpHost, OpMetadataMissing
 from oxd_server.op.metadata_cache import DEFAULT_LIFETIME, MetadataCache
+from oxd_server.op.reach import Reach, origin_of
 from oxd_server.op.settings import NOTHING_SPECIAL, OpSettings, SettingsOf, nothing_special
 from oxd_server.op.transport import Transport
 
@@ -30,6 +31,7 @@ class ProviderMetadata(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         unusable: the endpoints that were published but cannot be used, and why; only a step that needs one fails.
         settings: what the operator says of this OP.
+        reach: how far the OP may lead us, from where its metadata came; None: anywhere, where no server has sent it.
     """
 
     issuer: str
@@ -48,6 +50,7 @@ class ProviderMetadata(msgspec.Struct, frozen=True, kw_only=True):
     code_challenge_methods_supported: tuple[str, ...] = ()
     unusable: dict[str, str] = {}
     settings: OpSettings = NOTHING_SPECIAL
+    reach: Reach | None = None
 
 
 class Published(Protocol):
@@ -71,7 +74,7 @@ def required(metadata: Published, field: str) -> str:
 
 
 def normalize_op_host(op_host: str) -> str:
-    """`op_host` as the beginning of a URL: https if no scheme is given, no slash at the end.
+    """`op_host` as the beginning of a URL: https if it names no scheme, no slash at the end, lower case.
 
     Raises:
         InvalidOpHost: it is no http(s) URL of a host, or has a query, a fragment or a user in it.
@@ -83,7 +86,14 @@ def normalize_op_host(op_host: str) -> str:
     problem = _url_problem(text)
     if problem is not None:
         raise InvalidOpHost(f"op_host {problem}")
-    return text
+    return _in_one_spelling(text)
+
+
+def _in_one_spelling(url: str) -> str:
+    """The URL with scheme and host in lower case and without the default port (RFC 3986 section 6.2.2 and 6.2.3)."""
+    origin = origin_of(url)
+    netloc = urlsplit(url).netloc if origin else "@"
+    return url if "@" in netloc else origin + url[url.index(netloc) + len(netloc) :]
 
 
 def discovery_url(op_host: str, op_discovery_path: str | None = None) -> str:
@@ -125,6 +135,7 @@ def process_discovery(answer: Answer, url: str, settings: OpSettings = NOTHING_S
         **listed(document, "userinfo_signing_alg_values_supported"),
         unusable=unusable,
         settings=settings,
+        reach=Reach(answer.zone, origin_of(url)),
     )
 
 
@@ -147,7 +158,8 @@ def check_metadata_issuer(answer: Answer, issuer: str, asked: str, settings: OpS
         OpInvalidResponse: it is another one.
     """
     expected = (asked, asked + "/") if settings.issuer is None else (settings.issuer,)
-    if issuer not in expected:
+    # Both are compared in one spelling: people type host names as they like.
+    if issuer not in expected and _in_one_spelling(issuer) not in expected:
         remedy = "if that is right, the configuration can say so in op_issuers"
         raise answer.invalid(f"the issuer is {issuer[:200]}, but {expected[0]} is expected; {remedy}", "issuer")
 

@@ -17,4 +17,6 @@ async def check_id_token(op: OpContext, metadata: ProviderMetadata, token: str, 
     if not needs_key_set(expected.algorithms):
         return validate_id_token(token, KeySet(), expected, now)
     jwks_uri = required(metadata, "jwks_uri")
-    return await op.key_sets.verify(jwks_uri, lambda keys: validate_id_token(token, keys, expected, now))
+    return await op.key_sets.verify(
+        jwks_uri, lambda keys: validate_id_token(token, keys, expected, now), metadata.reach
+    )

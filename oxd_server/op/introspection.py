@@ -35,7 +35,8 @@ async def introspect_token(
     if isinstance(authorization, ClientCredentials):
         return process_introspection(await op.post_form(url, metadata, authorization, form, step=STEP))
     headers = bearer_header(authorization)
-    return process_introspection(await op.transport.send("POST", url, step=STEP, headers=headers, form=form))
+    answer = await op.transport.send("POST", url, step=STEP, within=metadata.reach, headers=headers, form=form)
+    return process_introspection(answer)
 
 
 def process_introspection(answer: Answer) -> dict[str, object]:

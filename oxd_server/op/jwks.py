@@ -12,7 +12,8 @@ from oxd_server.op.cache import Fetched, RefreshingCache, lifetime_of
 from oxd_server.op.errors import IdTokenCheck, IdTokenError, OpErrorResponse, OpInvalidResponse, OpUnreachable
 from oxd_server.op.jose import KeySet, parse_key_set
 from oxd_server.op.metadata_cache import DEFAULT_LIFETIME
-from oxd_server.op.transport import Transport
+from oxd_server.op.reach import Reach, Zone
+from oxd_server.op.transport import MAX_REDIRECTS, Transport
 
 T = TypeVar("T")
 
@@ -52,57 +53,59 @@ class KeySetCache:
         self._clock = clock
         self._lifetime = lifetime
         self._capacity = capacity
-        self._cache = RefreshingCache[str, KeySet](clock, capacity=capacity)
+        self._cache = RefreshingCache[tuple[str, Zone | None], KeySet](clock, capacity=capacity)
         self._refetches: dict[str, deque[float]] = {}
 
     def __len__(self) -> int:
         return len(self._cache)
 
-    async def get(self, jwks_uri: str) -> KeySet:
-        """The key set, from the cache or from the OP.
+    async def get(self, jwks_uri: str, within: Reach | None = None) -> KeySet:
+        """The key set, from the cache or from the OP, which may lead as far as `within` says.
 
         Raises:
             OpHostRefused, OpUnreachable, OpErrorResponse, OpInvalidResponse
         """
-        return await self._cache.get(jwks_uri, lambda: self._fetch(jwks_uri))
+        return await self._cache.get(_key(jwks_uri, within), lambda: self._fetch(jwks_uri, within))
 
-    async def newer_than(self, jwks_uri: str, seen: KeySet) -> KeySet:
+    async def newer_than(self, jwks_uri: str, seen: KeySet, within: Reach | None = None) -> KeySet:
         """A key set that was fetched after `seen`, or `seen` itself if none is to be had now.
 
         At most `MAX_REFETCHES` in `REFETCH_WINDOW` seconds are made for one jwks_uri, so that bad tokens cannot make
         us flood an OP.
         """
-        current = self._cache.fresh(jwks_uri)
+        current = self._cache.fresh(_key(jwks_uri, within))
         if current is not None and current is not seen:
             return current
         if not self._may_refetch(jwks_uri):
             return seen
         try:
-            return await self._cache.refresh(jwks_uri, lambda: self._fetch(jwks_uri))
+            return await self._cache.refresh(_key(jwks_uri, within), lambda: self._fetch(jwks_uri, within))
         except (OpUnreachable, OpErrorResponse, OpInvalidResponse):
             return seen
 
-    async def verify(self, jwks_uri: str, verify: Callable[[KeySet], T]) -> T:
+    async def verify(self, jwks_uri: str, verify: Callable[[KeySet], T], within: Reach | None = None) -> T:
         """What `verify` makes of the key set; if it misses a key or doubts a signature, of a newer one as well.
 
         Raises:
             IdTokenError: as `verify` decided last.
             OpError: there is no key set.
         """
-        keys = await self.get(jwks_uri)
+        keys = await self.get(jwks_uri, within)
         try:
             return verify(keys)
         except IdTokenError as error:
             if error.check not in _ASKS_FOR_NEW_KEYS:
                 raise
-            newer = await self.newer_than(jwks_uri, keys)
+            newer = await self.newer_than(jwks_uri, keys, within)
             if newer is keys:
                 raise
         return verify(newer)
 
-    async def _fetch(self, jwks_uri: str) -> Fetched[KeySet]:
+    async def _fetch(self, jwks_uri: str, within: Reach | None) -> Fetched[KeySet]:
         headers = {"accept": "application/jwk-set+json, application/json"}
-        answer = await self._transport.send("GET", jwks_uri, step=STEP, headers=headers, shared=True)
+        answer = await self._transport.send(
+            "GET", jwks_uri, step=STEP, within=within, headers=headers, shared=True, redirects=MAX_REDIRECTS
+        )
         return Fetched(process_key_set(answer), lifetime_of(answer.headers, self._lifetime))
 
     def _may_refetch(self, jwks_uri: str) -> bool:
@@ -114,3 +117,8 @@ class KeySetCache:
             return False
         times.append(now)
         return True
+
+
+def _key(jwks_uri: str, within: Reach | None) -> tuple[str, Zone | None]:
+    """Keys that one OP may lead to are not another's, if that one may not lead there."""
+    return jwks_uri, None if within is None else within.zone

@@ -5,7 +5,7 @@ from typing import Generic, TypeVar
 
 from oxd_server.op.answer import Answer
 from oxd_server.op.cache import Fetched, RefreshingCache, lifetime_of
-from oxd_server.op.transport import Transport
+from oxd_server.op.transport import MAX_REDIRECTS, Transport
 
 V = TypeVar("V")
 
@@ -62,7 +62,7 @@ class MetadataCache(Generic[V]):
         self._remember(op_host, op_discovery_path, url)
 
         async def fetch() -> Fetched[V]:
-            answer = await self._transport.send("GET", url, step=self._step, shared=True)
+            answer = await self._transport.send("GET", url, step=self._step, shared=True, redirects=MAX_REDIRECTS)
             return Fetched(self._process(answer, url), lifetime_of(answer.headers, self._lifetime))
 
         return await self._cache.get(url, fetch)

@@ -12,6 +12,8 @@ from oxd_server.op.answer import Answer, seconds_member, text_member
 from oxd_server.op.client_auth import bearer_header
 from oxd_server.op.context import OpContext
 from oxd_server.op.discovery import ProviderMetadata, required
+from oxd_server.op.errors import OpHostRefused
+from oxd_server.op.reach import origin_of
 
 Texts = tuple[str, ...]
 
@@ -110,25 +112,35 @@ async def register_client(
     """
     url = required(metadata, "registration_endpoint")
     headers = bearer_header(initial_access_token) if initial_access_token else {}
-    answer = await op.transport.send("POST", url, step="registration", headers=headers, json=client)
+    answer = await op.transport.send(
+        "POST", url, step="registration", within=metadata.reach, headers=headers, json=client
+    )
     return process_registration(answer, 201, 200)
 
 
 async def read_client(
-    op: OpContext, client_id: str, registration_client_uri: str, registration_access_token: str
+    op: OpContext,
+    metadata: ProviderMetadata,
+    client_id: str,
+    registration_client_uri: str,
+    registration_access_token: str,
 ) -> RegistrationAnswer:
     """The client as the OP has it (RFC 7592 section 2.1).
 
     Raises:
         OpHostRefused, OpUnreachable, OpErrorResponse, OpInvalidResponse
     """
+    check_registration_uri(metadata, registration_client_uri)
     headers = bearer_header(registration_access_token)
-    answer = await op.transport.send("GET", registration_client_uri, step="client read", headers=headers)
+    answer = await op.transport.send(
+        "GET", registration_client_uri, step="client read", within=metadata.reach, headers=headers
+    )
     return _same_client(answer, process_registration(answer, 200), client_id)
 
 
 async def update_client(
     op: OpContext,
+    metadata: ProviderMetadata,
     client_id: str,
     registration_client_uri: str,
     registration_access_token: str,
@@ -147,23 +159,45 @@ async def update_client(
     Raises:
         OpHostRefused, OpUnreachable, OpErrorResponse, OpInvalidResponse
     """
+    check_registration_uri(metadata, registration_client_uri)
     document = update_document(client_id, known, changes, client_secret_expires_at)
     headers = bearer_header(registration_access_token)
     answer = await op.transport.send(
-        "PUT", registration_client_uri, step="client update", headers=headers, json=document
+        "PUT", registration_client_uri, step="client update", within=metadata.reach, headers=headers, json=document
     )
     return _same_client(answer, process_registration(answer, 200), client_id)
 
 
-async def delete_client(op: OpContext, registration_client_uri: str, registration_access_token: str) -> None:
+async def delete_client(
+    op: OpContext, metadata: ProviderMetadata, registration_client_uri: str, registration_access_token: str
+) -> None:
     """Delete the client at the OP (RFC 7592 section 2.3).
 
     Raises:
         OpHostRefused, OpUnreachable, OpErrorResponse, OpInvalidResponse
     """
+    check_registration_uri(metadata, registration_client_uri)
     headers = bearer_header(registration_access_token)
-    answer = await op.transport.send("DELETE", registration_client_uri, step="client deletion", headers=headers)
+    answer = await op.transport.send(
+        "DELETE", registration_client_uri, step="client deletion", within=metadata.reach, headers=headers
+    )
     process_deletion(answer)
+
+
+def check_registration_uri(metadata: ProviderMetadata, registration_client_uri: str) -> None:
+    """Pass if clients of this OP may be managed at that URL: it lies where the issuer or the registration endpoint is.
+
+    An OP's answer names it, or a caller, and a request with a bearer token and a method of its own goes there.
+
+    Raises:
+        OpHostRefused: it lies elsewhere.
+    """
+    origin = origin_of(registration_client_uri)
+    own = {origin_of(metadata.issuer), origin_of(metadata.registration_endpoint or "")}
+    if metadata.reach is not None:
+        own.add(metadata.reach.origin)
+    if not origin or origin not in own:
+        raise OpHostRefused(origin or "?", "a client is managed at the OP that it is registered at, not there")
 
 
 def update_document(

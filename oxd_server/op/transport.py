@@ -1,21 +1,23 @@
 """The only HTTP caller: every byte to and from an OP goes through `Transport.send`.
 
-TLS is verified; each request has a connect, a read and a total timeout; the answer has a size limit; no redirect is
-followed; no proxy, cookie or other setting is taken from the environment; compressed answers are refused, so that
-a small answer cannot become a large one. A GET is sent once more if the connection broke before an answer; nothing
-else is. One host gets so many requests at a time and no more.
+TLS is verified; each request has a connect, a read and a total timeout; the answer has a size limit, in raw bytes and
+in what comes out of it; nothing is called that the OP may not lead to; no proxy, cookie or other setting is taken from
+the environment. A redirect is followed only where the caller says so: to documents that are public anyway. A GET is
+sent once more if the connection broke before an answer; nothing else is. One host gets so many requests at a time and
+no more.
 """
 
 import ssl
+import sys
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import aclosing, nullcontext
-from dataclasses import dataclass
-from ipaddress import ip_address
+from contextlib import AsyncExitStack, aclosing
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Self
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 import h11
+import httpcore2
 import httpx2
 import msgspec
 import trio
@@ -23,13 +25,26 @@ import trio
 from oxd_server import __version__
 from oxd_server.log.known import note_secrets
 from oxd_server.op.answer import Answer
+from oxd_server.op.body import BodyTooLarge, UnreadableBody, unpacked
 from oxd_server.op.errors import OpBusy, OpHostRefused, OpInvalidResponse, OpUnreachable
+from oxd_server.op.network import CheckedNetwork, CountedStream, Resolve, TooManyBytes, resolve
+from oxd_server.op.reach import Reach, Zone, is_loopback, origin_of
 from oxd_server.sync.busy import TooBusy
 from oxd_server.sync.host_slots import HostSlots
 
 USER_AGENT = f"oxd-server/{__version__}"
 
+MAX_REDIRECTS = 3
+"""Of a document that is public."""
+
 _CHECKED_URLS = 1000
+_MOST_WAITING_SHARED = 200
+_REDIRECTS = (301, 302, 307, 308)
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+# Each piece of a body costs its bytes and this: pieces of a byte each are as dear as they are to us.
+_PIECE_COST = 64
+_PIECES_A_TURN = 64
 
 FormFields = Mapping[str, str] | Iterable[tuple[str, str]]
 
@@ -41,11 +56,12 @@ class TransportSettings:
     Attributes:
         ssl_context: from `tls.make_ssl_context`.
         total_timeout: from the first attempt to connect to the last byte of the answer.
-        allowed_op_hosts: hosts that may be contacted (`host` for any port, `host:port`; a URL is reduced to that);
-            empty: any.
+        allowed_op_hosts: hosts that may be contacted; empty: any. `host` is meant with any port, `host:port` with
+            that port only, a URL with its own port or that of its scheme.
             It holds for every request, so an OP whose endpoints lie on several hosts needs all of them here.
         plain_http_hosts: hosts beside loopback that may be contacted without TLS. Insecure.
-        max_requests_per_host: so many run at a time, twice as many wait, more are refused.
+        max_requests_per_host: so many run at a time, twice as many wait, more are refused; beside them a quarter as
+            many for what is fetched once for all (metadata and keys).
         max_connections: to all hosts together. It is not meant to be reached: whoever waits in the pool waits for
             hosts that are not its own.
     """
@@ -64,10 +80,13 @@ class TransportSettings:
 
 
 class Transport:
-    """Sends requests over a pool of kept connections; use as an async context manager."""
+    """Sends requests over pools of kept connections; use as an async context manager.
 
-    def __init__(self, settings: TransportSettings) -> None:
-        """Prepare the pool.
+    There is a pool for each zone that an OP may live in: a connection is used again only by those who may have it.
+    """
+
+    def __init__(self, settings: TransportSettings, resolve: Resolve = resolve) -> None:
+        """Prepare the pools; `resolve` gives the addresses of a host.
 
         Raises:
             ValueError: a host in the settings is none.
@@ -76,16 +95,20 @@ class Transport:
         self._allowed_hosts = frozenset(_host_entry(entry) for entry in settings.allowed_op_hosts)
         self._plain_http_hosts = frozenset(_host_entry(entry) for entry in settings.plain_http_hosts)
         self._slots = HostSlots(settings.max_requests_per_host)
+        self._shared_slots = HostSlots(-(-settings.max_requests_per_host // 4), most_waiting=_MOST_WAITING_SHARED)
         self._checked: dict[str, _Target] = {}
-        limits = httpx2.Limits(
-            max_connections=settings.max_connections,
-            max_keepalive_connections=settings.max_idle_connections,
-            keepalive_expiry=settings.idle_connection_seconds,
+        self._pools = {zone: self._make_pool(CheckedNetwork(zone, resolve)) for zone in (None, *Zone)}
+
+    def _make_pool(self, network: CheckedNetwork) -> httpcore2.AsyncConnectionPool:
+        return httpcore2.AsyncConnectionPool(
+            ssl_context=self._settings.ssl_context,
+            max_connections=self._settings.max_connections,
+            max_keepalive_connections=self._settings.max_idle_connections,
+            keepalive_expiry=self._settings.idle_connection_seconds,
+            network_backend=network,
         )
-        self._http = httpx2.AsyncHTTPTransport(verify=settings.ssl_context, trust_env=False, limits=limits)
 
     async def __aenter__(self) -> Self:
-        await self._http.__aenter__()
         return self
 
     async def __aexit__(
@@ -94,7 +117,9 @@ class Transport:
         exc_value: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        await self._http.__aexit__(exc_type, exc_value, traceback)
+        async with AsyncExitStack() as stack:
+            for pool in self._pools.values():
+                stack.push_async_callback(pool.aclose)
 
     def check_url(self, url: str) -> httpx2.URL:
         """The parsed URL, if the configuration allows to contact it.
@@ -120,14 +145,14 @@ class Transport:
         except (httpx2.InvalidURL, ValueError) as error:
             raise OpHostRefused("?", "not a valid URL") from error
         host = _host_and_port(parsed)
-        names = {parsed.host, host}
         if parsed.scheme not in ("http", "https") or not _names_a_host(parsed) or parsed.userinfo:
             raise OpHostRefused(host or "?", "not an http or https URL of a host")
+        names = {parsed.host, _with_port(parsed)}
         if self._allowed_hosts and not self._allowed_hosts & names:
             raise OpHostRefused(host, "not among the allowed_op_hosts")
         if parsed.scheme == "http" and not (is_loopback(parsed.host) or self._plain_http_hosts & names):
             raise OpHostRefused(host, "plain http is allowed for loopback hosts only")
-        return _Target(parsed, host)
+        return _Target(parsed, host, origin_of(str(parsed)))
 
     async def send(
         self,
@@ -135,28 +160,32 @@ class Transport:
         url: str,
         *,
         step: str,
+        within: Reach | None = None,
         headers: Mapping[str, str] | None = None,
         form: FormFields | None = None,
         json: object = None,
         shared: bool = False,
+        redirects: int = 0,
+        max_bytes: int = sys.maxsize,
     ) -> Answer:
         """One request, one answer of any status.
 
         Args:
             step: what is being done, in a word or two, for error reports.
+            within: how far the OP may lead that named the URL; None: the operator or a caller named it.
             form: fields of an `application/x-www-form-urlencoded` body.
             json: the value of an `application/json` body.
-            shared: the answer is for many who wait for it, asked for once at a time: it needs no slot of the host,
-                for whoever waits for it in the middle of a login must not be sent away.
+            shared: the answer is for many who wait for it, asked for once at a time: it has slots of its own, for
+                whoever waits for it in the middle of a login must not be sent away for others' requests.
+            redirects: so many are followed. For a GET of what is public.
+            max_bytes: of the answer, where that is less than the settings allow.
 
         Raises:
             OpHostRefused: the URL may not be contacted (nothing was sent).
             OpBusy: too many requests to the host are under way and waiting (nothing was sent).
             OpUnreachable: no connection, or no complete answer in time.
-            OpInvalidResponse: what came back is no HTTP, too large, compressed, or breaks off.
+            OpInvalidResponse: what came back is no HTTP, too large, unreadable, or breaks off.
         """
-        target = self._target(url)
-        exchange = _Exchange(self._settings, target, step)
         head = {"user-agent": USER_AGENT, "accept": "application/json", "accept-encoding": "identity"}
         if headers:
             head.update((name.lower(), value) for name, value in headers.items())
@@ -169,123 +198,194 @@ class Transport:
             head["content-type"] = "application/json"
         note_secrets(head.get("authorization"))
         note_secrets(form)
+        target = self._target(url)
+        request = _Request(method, head, content, step, shared, min(max_bytes, self._settings.max_response_bytes))
         with trio.move_on_after(self._settings.total_timeout):
-            try:
-                async with nullcontext() if shared else self._slots.hold(target.host):
-                    answer = await exchange.run(self._http, method, head, content)
-                    if not shared:  # what is shared by many is public
-                        note_secrets(answer.body)
-                    return answer
-            except TooBusy as busy:
-                raise OpBusy(str(busy)) from None
+            answer = await self._follow(request, target, within, redirects)
+            if not shared:  # what is shared by many is public
+                note_secrets(answer.body)
+            return answer
         raise OpUnreachable(target.host, step, "no complete answer in time")
+
+    async def _follow(self, request: "_Request", target: "_Target", within: Reach | None, redirects: int) -> Answer:
+        answer = await self._exchange(request, target, within)
+        for _ in range(redirects):
+            if answer.status not in _REDIRECTS or "location" not in answer.headers:
+                break
+            # All who had a say in where the answer comes from lead us, so we go where each of them may lead.
+            zone = answer.zone if within is None else max(within.zone, answer.zone)
+            within = Reach(zone, target.origin)
+            target = self._redirected(request, target, answer.headers["location"])
+            answer = await self._exchange(request, target, within)
+            answer = replace(answer, zone=max(zone, answer.zone))
+        return answer
+
+    def _redirected(self, request: "_Request", target: "_Target", location: str) -> "_Target":
+        try:
+            return self._target(str(target.url.join(location)))
+        except (httpx2.InvalidURL, ValueError, OpHostRefused) as error:
+            reason = f"it redirects to what may not be called: {error}"
+            raise OpInvalidResponse(target.host, request.step, reason) from error
+
+    async def _exchange(self, request: "_Request", target: "_Target", within: Reach | None) -> Answer:
+        problem = within.problem(target.origin) if within is not None else None
+        if problem is not None:
+            raise OpHostRefused(target.host, problem)
+        slots = self._shared_slots if request.shared else self._slots
+        exchange = _Exchange(self._settings, target, request, within)
+        try:
+            async with slots.hold(target.host):
+                return await exchange.run(self._pools[within.zone if within is not None else None])
+        except TooBusy as busy:
+            raise OpBusy(str(busy)) from None
 
 
 @dataclass(frozen=True, slots=True)
 class _Target:
-    """A URL that may be contacted, and its host (with the port, if one is named)."""
+    """A URL that may be contacted, its host (with the port, if one is named) and its origin."""
 
     url: httpx2.URL
     host: str
+    origin: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """What is sent, wherever redirects lead to, and how large its answer may be."""
+
+    method: str
+    head: dict[str, str]
+    content: bytes
+    step: str
+    shared: bool
+    max_bytes: int
+
+    def to(self, target: _Target, settings: TransportSettings) -> httpcore2.Request:
+        """The request as it goes to one place."""
+        url = target.url
+        head = {"host": target.host, **self.head}
+        if self.content or self.method not in ("GET", "DELETE"):
+            head["content-length"] = str(len(self.content))
+        return httpcore2.Request(
+            self.method,
+            httpcore2.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path),
+            headers=[(name.encode(), value.encode()) for name, value in head.items()],
+            content=self.content,
+            extensions={
+                "timeout": {
+                    "connect": settings.connect_timeout,
+                    "read": settings.read_timeout,
+                    "write": settings.read_timeout,
+                    "pool": settings.total_timeout,
+                }
+            },
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class _Exchange:
-    """One request and its answer."""
+    """One request to one place, and its answer."""
 
     settings: TransportSettings
     target: _Target
-    step: str
+    request: _Request
+    within: Reach | None
 
-    async def run(self, http: httpx2.AsyncHTTPTransport, method: str, head: dict[str, str], content: bytes) -> Answer:
+    async def run(self, pool: httpcore2.AsyncConnectionPool) -> Answer:
         try:
-            return await self._attempt(http, method, head, content)
+            return await self._attempt(pool)
         except _ConnectionBroke as error:
-            if method != "GET":
+            if self.request.method != "GET":
                 raise self._unreachable("the connection broke before an answer") from error
         try:
-            return await self._attempt(http, method, head, content)
+            return await self._attempt(pool)
         except _ConnectionBroke as error:
             raise self._unreachable("the connection broke before an answer, twice") from error
 
-    async def _attempt(
-        self, http: httpx2.AsyncHTTPTransport, method: str, head: dict[str, str], content: bytes
-    ) -> Answer:
-        request = httpx2.Request(method, self.target.url, headers=head, content=content, extensions=self._extensions())
-        response = await self._answer_head(http, request)
+    async def _attempt(self, pool: httpcore2.AsyncConnectionPool) -> Answer:
+        response = await self._answer_head(pool)
+        stream = response.extensions["network_stream"]
+        zone: Zone = stream.get_extra_info("zone")
         try:
             body = await self._read_body(response)
         finally:
-            if not response.is_closed:
-                with trio.CancelScope(shield=True, deadline=trio.current_time() + 1):
-                    await response.aclose()
-        answer_headers = {name.lower(): value for name, value in response.headers.items()}
-        return Answer(response.status_code, answer_headers, body, self.target.host, self.step)
+            with trio.CancelScope(shield=True, deadline=trio.current_time() + 1):
+                await response.aclose()
+        headers = _joined(response.headers)
+        foreign = self.within is not None and self.within.origin != self.target.origin
+        body = self._unpacked(body, headers)
+        host, step = self.target.host, self.request.step
+        return Answer(response.status, headers, body, host, step, zone=zone, foreign=foreign)
 
-    def _extensions(self) -> dict[str, object]:
-        settings = self.settings
-        timeouts = {
-            "connect": settings.connect_timeout,
-            "read": settings.read_timeout,
-            "write": settings.read_timeout,
-            "pool": settings.total_timeout,
-        }
-        return {"timeout": timeouts}
-
-    async def _answer_head(self, http: httpx2.AsyncHTTPTransport, request: httpx2.Request) -> httpx2.Response:
+    async def _answer_head(self, pool: httpcore2.AsyncConnectionPool) -> httpcore2.Response:
         try:
-            return await http.handle_async_request(request)
-        except httpx2.ConnectError as error:
+            return await pool.handle_async_request(self.request.to(self.target, self.settings))
+        except TooManyBytes:
+            raise self._invalid("the head of the answer is too large") from None
+        except httpcore2.ConnectError as error:
             raise self._unreachable(_connect_reason(error)) from error
-        except httpx2.TimeoutException as error:
+        except httpcore2.TimeoutException as error:
             raise self._unreachable(f"timed out ({type(error).__name__})") from error
-        except (httpx2.NetworkError, httpx2.RemoteProtocolError) as error:
+        except (httpcore2.NetworkError, httpcore2.RemoteProtocolError) as error:
             if _is_malformed(error):
                 raise self._invalid("the answer is not HTTP") from error
             raise _ConnectionBroke from error
 
-    async def _read_body(self, response: httpx2.Response) -> bytes:
-        if response.headers.get("content-encoding", "identity").lower() != "identity":
-            raise self._invalid("a compressed answer was not asked for")
-        limit = self.settings.max_response_bytes
-        body = bytearray()
+    async def _read_body(self, response: httpcore2.Response) -> bytes:
+        limit = self.request.max_bytes
+        most_work = 2 * limit + _PIECE_COST * _PIECES_A_TURN
+        body, pieces = bytearray(), 0
+        stream = response.extensions["network_stream"]
+        if isinstance(stream, CountedStream):
+            stream.allow(2 * limit)
         try:
-            async with aclosing(response.aiter_raw()) as chunks:
+            async with aclosing(response.aiter_stream()) as chunks:
                 async for chunk in chunks:
-                    if len(body) <= limit:
-                        body += chunk
+                    body += chunk
+                    pieces += 1
                     if len(body) > limit:
-                        # Closing makes the next read fail, which ends the iterators below this one in good order;
-                        # leaving the loop would leave them to the garbage collector.
-                        await response.aclose()
-        except httpx2.TimeoutException as error:
+                        raise self._too_large()
+                    if len(body) + pieces * _PIECE_COST > most_work:
+                        raise self._invalid("the answer comes in too many pieces")
+                    if pieces % _PIECES_A_TURN == 0:
+                        await trio.lowlevel.checkpoint()
+        except TooManyBytes:
+            raise self._too_large() from None
+        except httpcore2.TimeoutException as error:
             raise self._unreachable("the answer stalled") from error
-        except (httpx2.NetworkError, httpx2.RemoteProtocolError) as error:
-            if len(body) <= limit:
-                raise self._invalid("the answer breaks off") from error
-        if len(body) > limit:
-            raise self._invalid(f"the answer is larger than {limit} bytes")
+        except (httpcore2.NetworkError, httpcore2.RemoteProtocolError) as error:
+            raise self._invalid("the answer breaks off") from error
         return bytes(body)
 
+    def _unpacked(self, body: bytes, headers: Mapping[str, str]) -> bytes:
+        try:
+            return unpacked(body, headers.get("content-encoding", ""), self.request.max_bytes)
+        except UnreadableBody as error:
+            raise self._invalid(f"the answer cannot be read: {error}") from error
+        except BodyTooLarge:
+            raise self._too_large() from None
+
     def _unreachable(self, reason: str) -> OpUnreachable:
-        return OpUnreachable(self.target.host, self.step, reason)
+        return OpUnreachable(self.target.host, self.request.step, reason)
 
     def _invalid(self, reason: str) -> OpInvalidResponse:
-        return OpInvalidResponse(self.target.host, self.step, reason)
+        return OpInvalidResponse(self.target.host, self.request.step, reason)
+
+    def _too_large(self) -> OpInvalidResponse:
+        return self._invalid(f"the answer is larger than {self.request.max_bytes} bytes")
 
 
 class _ConnectionBroke(Exception):
     """The connection broke before the head of an answer arrived."""
 
 
-def is_loopback(host: str) -> bool:
-    """Whether `host` is this machine by its very name or address."""
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
+def _joined(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+    """The headers by lower-case name; what stands in several lines is joined (RFC 9110 section 5.2)."""
+    joined: dict[str, str] = {}
+    for raw_name, raw_value in headers:
+        name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
+        joined[name] = f"{joined[name]}, {value}" if name in joined else value
+    return joined
 
 
 def _host_and_port(url: httpx2.URL) -> str:
@@ -297,16 +397,22 @@ def _names_a_host(url: httpx2.URL) -> bool:
     return bool(url.host) and "%" not in url.host
 
 
+def _with_port(url: httpx2.URL) -> str:
+    host = f"[{url.host}]" if ":" in url.host else url.host
+    return f"{host}:{url.port or _DEFAULT_PORTS[url.scheme]}"
+
+
 def _host_entry(entry: str) -> str:
-    """A configured host as it is compared: with its port if it names one that is not the scheme's own."""
+    """A configured host as it is compared: with a port where one was written, or a scheme that has one."""
     text = entry.strip().lower()
     try:
         parsed = httpx2.URL(text if "://" in text else f"https://{text}")
-    except httpx2.InvalidURL as error:
+        names_port = "://" in text or urlsplit(f"//{text}").port is not None
+    except (httpx2.InvalidURL, ValueError) as error:
         raise ValueError(f"{entry!r} is no host") from error
-    if not _names_a_host(parsed):
+    if not _names_a_host(parsed) or parsed.scheme not in _DEFAULT_PORTS:
         raise ValueError(f"{entry!r} is no host")
-    return parsed.host if parsed.port is None else _host_and_port(parsed)
+    return _with_port(parsed) if names_port else parsed.host
 
 
 def _is_malformed(error: Exception) -> bool:

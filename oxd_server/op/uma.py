@@ -91,7 +91,9 @@ async def register_resource(op: OpContext, metadata: UmaMetadata, pat: str, reso
     """
     url, headers = _registration_endpoint(metadata), bearer_header(pat)
     return process_registered_resource(
-        await op.transport.send("POST", url, step=REGISTRATION_STEP, headers=headers, json=resource)
+        await op.transport.send(
+            "POST", url, step=REGISTRATION_STEP, within=metadata.reach, headers=headers, json=resource
+        )
     )
 
 
@@ -128,7 +130,9 @@ async def update_resource(
         OpMetadataMissing, OpHostRefused, OpUnreachable, OpErrorResponse, OpInvalidResponse
     """
     url, headers = _resource_url(metadata, resource_id), bearer_header(pat)
-    answer = await op.transport.send("PUT", url, step="resource update", headers=headers, json=resource)
+    answer = await op.transport.send(
+        "PUT", url, step="resource update", within=metadata.reach, headers=headers, json=resource
+    )
     answer.expect(200, 201, 204)
 
 
@@ -139,7 +143,7 @@ async def delete_resource(op: OpContext, metadata: UmaMetadata, pat: str, resour
         OpMetadataMissing, OpHostRefused, OpUnreachable, OpErrorResponse, OpInvalidResponse
     """
     url, headers = _resource_url(metadata, resource_id), bearer_header(pat)
-    answer = await op.transport.send("DELETE", url, step="resource deletion", headers=headers)
+    answer = await op.transport.send("DELETE", url, step="resource deletion", within=metadata.reach, headers=headers)
     answer.expect(204, 200, 404)
 
 
@@ -150,7 +154,7 @@ async def list_resources(op: OpContext, metadata: UmaMetadata, pat: str) -> list
         OpMetadataMissing, OpHostRefused, OpUnreachable, OpErrorResponse, OpInvalidResponse
     """
     url, headers = _registration_endpoint(metadata), bearer_header(pat)
-    answer = await op.transport.send("GET", url, step="resource list", headers=headers)
+    answer = await op.transport.send("GET", url, step="resource list", within=metadata.reach, headers=headers)
     answer.expect(200)
     try:
         found = msgspec.json.decode(answer.body, type=list[object])
@@ -171,7 +175,7 @@ async def read_resource(op: OpContext, metadata: UmaMetadata, pat: str, resource
         OpMetadataMissing, OpHostRefused, OpUnreachable, OpErrorResponse, OpInvalidResponse
     """
     url, headers = _resource_url(metadata, resource_id), bearer_header(pat)
-    answer = await op.transport.send("GET", url, step="resource read", headers=headers)
+    answer = await op.transport.send("GET", url, step="resource read", within=metadata.reach, headers=headers)
     answer.expect(200)
     return answer.json_object()
 
@@ -186,7 +190,9 @@ async def request_ticket(
     """
     url = required(metadata, "permission_endpoint")
     body = [{"resource_id": resource_id, "resource_scopes": list(scopes)}]
-    answer = await op.transport.send("POST", url, step=TICKET_STEP, headers=bearer_header(pat), json=body)
+    answer = await op.transport.send(
+        "POST", url, step=TICKET_STEP, within=metadata.reach, headers=bearer_header(pat), json=body
+    )
     return process_ticket(answer)
 
 

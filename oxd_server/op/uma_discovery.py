@@ -17,6 +17,7 @@ from oxd_server.op.discovery import (
     usable_endpoints,
 )
 from oxd_server.op.metadata_cache import DEFAULT_LIFETIME, MetadataCache
+from oxd_server.op.reach import Reach, origin_of
 from oxd_server.op.settings import NOTHING_SPECIAL, OpSettings, SettingsOf, nothing_special
 from oxd_server.op.transport import Transport
 
@@ -27,7 +28,7 @@ STEP = "UMA discovery"
 class UmaMetadata(msgspec.Struct, frozen=True, kw_only=True):
     """What an AS says of itself. `issuer` is the URL that was asked where the AS does not say it;
     `introspection_endpoint_auth_methods_supported` is None where it does not say that (RFC 8414 section 2).
-    `unusable` and `settings` are as in `ProviderMetadata`.
+    `unusable`, `settings` and `reach` are as in `ProviderMetadata`.
     """
 
     issuer: str
@@ -40,6 +41,7 @@ class UmaMetadata(msgspec.Struct, frozen=True, kw_only=True):
     introspection_endpoint_auth_methods_supported: tuple[str, ...] | None = None
     unusable: dict[str, str] = {}
     settings: OpSettings = NOTHING_SPECIAL
+    reach: Reach | None = None
 
     @property
     def as_provider(self) -> ProviderMetadata:
@@ -51,6 +53,7 @@ class UmaMetadata(msgspec.Struct, frozen=True, kw_only=True):
             token_endpoint_auth_methods_supported=self.token_endpoint_auth_methods_supported,
             unusable=self.unusable,
             settings=self.settings,
+            reach=self.reach,
         )
 
 
@@ -96,6 +99,7 @@ def process_uma_discovery(answer: Answer, url: str, settings: OpSettings = NOTHI
         **listed(document, "token_endpoint_auth_methods_supported", "introspection_endpoint_auth_methods_supported"),
         unusable=unusable,
         settings=settings,
+        reach=Reach(answer.zone, origin_of(url)),
     )
 
 

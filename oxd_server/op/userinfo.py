@@ -71,7 +71,9 @@ async def get_userinfo(
     jwks_uri = required(metadata, "jwks_uri")
     now = op.clock()
     try:
-        return await op.key_sets.verify(jwks_uri, lambda keys: _signed_claims(answer, expected, keys, now))
+        return await op.key_sets.verify(
+            jwks_uri, lambda keys: _signed_claims(answer, expected, keys, now), metadata.reach
+        )
     except IdTokenError as error:
         raise _refused(answer, error) from error
 
@@ -80,7 +82,7 @@ async def request_userinfo(op: OpContext, metadata: ProviderMetadata, access_tok
     """The endpoint's answer, not yet validated (Core section 5.3.1)."""
     url = required(metadata, "userinfo_endpoint")
     headers = {**bearer_header(access_token), "accept": "application/json, application/jwt"}
-    return await op.transport.send("GET", url, step=STEP, headers=headers)
+    return await op.transport.send("GET", url, step=STEP, within=metadata.reach, headers=headers)
 
 
 def is_signed(answer: Answer) -> bool:

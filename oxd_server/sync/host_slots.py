@@ -25,10 +25,10 @@ class _Row:
 class HostSlots:
     """A row of slots per host, kept only as long as somebody holds one or waits for one."""
 
-    def __init__(self, per_host: int) -> None:
-        """`per_host` requests run at a time and twice as many wait; whoever comes then is sent away at once."""
+    def __init__(self, per_host: int, *, most_waiting: int | None = None) -> None:
+        """`per_host` requests run at a time and twice as many (or `most_waiting`) wait; who comes then is sent away."""
         self._per_host = per_host
-        self._most_users = per_host + _WAITING_FOR_ONE * per_host
+        self._most_users = per_host + (_WAITING_FOR_ONE * per_host if most_waiting is None else most_waiting)
         self._rows: dict[str, _Row] = {}
 
     def __len__(self) -> int:

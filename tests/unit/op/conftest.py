@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs
 
 import h11
@@ -23,6 +24,7 @@ from joserfc.jwk import ECKey, OctKey, OKPKey, RSAKey
 
 from oxd_server.op.context import OpContext
 from oxd_server.op.jose import ALGORITHMS, AnyKey, KeySet, parse_key_set, sign_token
+from oxd_server.op.network import Resolve, resolve
 from oxd_server.op.tls import make_ssl_context
 from oxd_server.op.transport import Transport, TransportSettings
 
@@ -199,7 +201,11 @@ def system_context() -> ssl.SSLContext:
 @pytest.fixture
 def open_transport(system_context: ssl.SSLContext) -> Callable[..., Transport]:
     """Makes a transport with settings of the test's own."""
-    return lambda **settings: Transport(TransportSettings(**{"ssl_context": system_context, **settings}))
+
+    def make(resolve: Resolve = resolve, **settings: Any) -> Transport:
+        return Transport(TransportSettings(**{"ssl_context": system_context, **settings}), resolve)
+
+    return make
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from oxd_server.op.discovery import (
     supports_s256,
 )
 from oxd_server.op.errors import InvalidOpHost, OpErrorResponse, OpInvalidResponse, OpMetadataMissing, OpUnreachable
+from oxd_server.op.reach import Reach, Zone
 from oxd_server.op.settings import OpSettings
 from oxd_server.op.tls import make_ssl_context
 
@@ -32,6 +33,9 @@ TARGET = WELL_KNOWN
         ("https://op.example/realms/x/", "https://op.example/realms/x"),
         ("https://op.example/.well-known/openid-configuration", "https://op.example"),
         ("https://[::1]:8443", "https://[::1]:8443"),
+        ("HTTPS://OP.Example:443/Realms/X", "https://op.example/Realms/X"),
+        ("HTTP://LocalHost:8080", "http://localhost:8080"),
+        ("https://op.example/.well-known/openid-configuration/", "https://op.example"),
     ],
 )
 def test_op_host_is_normalized(op_host, expected):
@@ -132,10 +136,30 @@ async def test_issuer_may_end_with_a_slash(op, discovery):
     assert (await discovery.get(op.base)).issuer == op.base + "/"
 
 
-@pytest.mark.parametrize("issuer", ["https://evil.example", "{base}/x", "{base}//", "{upper}", ""])
+async def test_issuer_in_another_spelling(op, discovery):
+    """Letter case of scheme and host make no other issuer; tokens are compared with what the OP wrote."""
+    op.on("GET", TARGET, {"issuer": op.base.upper()})
+    assert (await discovery.get(op.base)).issuer == op.base.upper()
+
+
+async def test_metadata_says_where_it_came_from(op, discovery):
+    """How far the OP may lead is our own finding, whatever a member of that name says."""
+    op.on("GET", TARGET, {"issuer": op.base, "reach": {"zone": 4, "origin": "https://elsewhere"}})
+    metadata = await discovery.get(op.base)
+    assert metadata.reach == Reach(Zone.LOOPBACK, op.base)
+
+
+async def test_redirected_discovery(op, discovery):
+    """A redirect of the metadata is followed; the issuer is the one that was asked for."""
+    op.on("GET", TARGET, {}, status=301, headers={"location": TARGET + "/"})
+    op.on("GET", TARGET + "/", {"issuer": op.base})
+    assert (await discovery.get(op.base)).issuer == op.base
+
+
+@pytest.mark.parametrize("issuer", ["https://evil.example", "{base}/x", "{base}//", ""])
 async def test_another_issuer_is_refused(op, discovery, issuer):
     """An issuer that is not the URL that was asked is refused."""
-    op.on("GET", TARGET, {"issuer": issuer.format(base=op.base, upper=op.base.upper())})
+    op.on("GET", TARGET, {"issuer": issuer.format(base=op.base)})
     with pytest.raises(OpInvalidResponse, match="issuer"):
         await discovery.get(op.base)
 
@@ -199,7 +223,8 @@ async def test_odd_members_fail_nothing(op, discovery, change):
     """What nobody reads may be anything; a list that is read may be a text, and what is no list is not there."""
     op.on("GET", TARGET, {"issuer": op.base, "token_endpoint": op.base + "/token", **change})
     metadata = await discovery.get(op.base)
-    assert metadata == ProviderMetadata(issuer=op.base, token_endpoint=op.base + "/token")
+    reach = Reach(Zone.LOOPBACK, op.base)
+    assert metadata == ProviderMetadata(issuer=op.base, token_endpoint=op.base + "/token", reach=reach)
 
 
 async def test_another_issuer_that_the_operator_names(op, transport, clock):

@@ -7,11 +7,19 @@ from joserfc.jwk import ECKey, OctKey, RSAKey
 from trio.testing import wait_all_tasks_blocked
 
 from oxd_server.op.discovery import ProviderMetadata
-from oxd_server.op.errors import IdTokenCheck, IdTokenError, OpErrorResponse, OpInvalidResponse, OpMetadataMissing
+from oxd_server.op.errors import (
+    IdTokenCheck,
+    IdTokenError,
+    OpErrorResponse,
+    OpHostRefused,
+    OpInvalidResponse,
+    OpMetadataMissing,
+)
 from oxd_server.op.id_token import Expectations
 from oxd_server.op.id_token_check import check_id_token
 from oxd_server.op.jose import MAX_KEYS, parse_key_set
 from oxd_server.op.jwks import MAX_REFETCHES, REFETCH_WINDOW, KeySetCache
+from oxd_server.op.reach import Reach, Zone
 
 CLAIMS = {"iss": "https://op", "aud": "client", "sub": "user", "nonce": "n", "exp": 2e9, "iat": 1.8e9}
 
@@ -90,6 +98,21 @@ async def test_key_set_that_is_none(op, key_sets, body, status, error):
     """What is no key set is reported as such."""
     with pytest.raises(error):
         await key_sets.get(op.on("GET", "/jwks", body=body, status=status))
+
+
+async def test_keys_of_an_op_that_may_lead_further(op, key_sets, signers):
+    """Keys that one OP may lead to are not another's, also when they are kept."""
+    url = op.on("GET", "/jwks", {"keys": [signers["ES256"].jwk]})
+    assert await key_sets.get(url, Reach(Zone.LOOPBACK, op.base)) is not None
+    with pytest.raises(OpHostRefused):
+        await key_sets.get(url, Reach(Zone.PUBLIC, "http://op.example"))
+
+
+async def test_redirected_key_set(op, key_sets, signers):
+    """A redirect of the key set is followed."""
+    url = op.on("GET", "/jwks", {}, status=302, headers={"location": "/keys"})
+    op.on("GET", "/keys", {"keys": [signers["ES256"].jwk]})
+    assert await key_sets.get(url) is not None
 
 
 async def test_stale_key_set_while_the_op_is_down(op, key_sets, clock, signers):

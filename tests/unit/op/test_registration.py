@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from oxd_server.op.discovery import ProviderMetadata
-from oxd_server.op.errors import MalformedToken, OpErrorResponse, OpInvalidResponse, OpMetadataMissing
+from oxd_server.op.errors import MalformedToken, OpErrorResponse, OpHostRefused, OpInvalidResponse, OpMetadataMissing
 from oxd_server.op.registration import (
     ClientMetadata,
     client_metadata,
@@ -89,7 +89,7 @@ async def test_no_registration_endpoint(client):
 async def test_read(op, client):
     """The client is read with its registration access token."""
     url = op.on("GET", "/register/client", {**ANSWER, "registration_access_token": None})
-    registered = await read_client(client, "client", url, "rat")
+    registered = await read_client(client, metadata(op), "client", url, "rat")
     assert op.requests[0].headers["authorization"] == "Bearer rat"
     assert registered.registration_access_token is None
 
@@ -98,7 +98,13 @@ async def test_update_sends_the_whole(op, client):
     """An update sends what the OP knows with the changes applied and the client id, and none of the credentials."""
     url = op.on("PUT", "/register/client", {**ANSWER, "registration_access_token": "rotated"})
     registered = await update_client(
-        client, "client", url, "rat", known=ANSWER, changes=ClientMetadata(client_name="New", contacts=("a@b",))
+        client,
+        metadata(op),
+        "client",
+        url,
+        "rat",
+        known=ANSWER,
+        changes=ClientMetadata(client_name="New", contacts=("a@b",)),
     )
     assert op.requests[0].json == {
         "client_id": "client",
@@ -113,7 +119,9 @@ async def test_update_sends_the_whole(op, client):
 async def test_update_of_the_expiry_of_the_secret(op, client):
     """The expiry of the secret is sent where the caller names it."""
     url = op.on("PUT", "/register/client", ANSWER)
-    await update_client(client, "client", url, "rat", known={}, changes=CLIENT, client_secret_expires_at=1_900_000_000)
+    await update_client(
+        client, metadata(op), "client", url, "rat", known={}, changes=CLIENT, client_secret_expires_at=1_900_000_000
+    )
     assert op.requests[0].json["client_secret_expires_at"] == 1_900_000_000
 
 
@@ -123,16 +131,16 @@ async def test_answer_about_another_client(op, client, method):
     url = op.on(method, "/register/client", {**ANSWER, "client_id": "other"})
     with pytest.raises(OpInvalidResponse, match="another client_id"):
         if method == "GET":
-            await read_client(client, "client", url, "rat")
+            await read_client(client, metadata(op), "client", url, "rat")
         else:
-            await update_client(client, "client", url, "rat", known={}, changes=CLIENT)
+            await update_client(client, metadata(op), "client", url, "rat", known={}, changes=CLIENT)
 
 
 @pytest.mark.parametrize("status", [204, 200])
 async def test_deletion(op, client, status):
     """The client is deleted with its registration access token."""
     url = op.on("DELETE", "/register/client", body=b"", status=status)
-    await delete_client(client, url, "rat")
+    await delete_client(client, metadata(op), url, "rat")
     assert op.requests[0].headers["authorization"] == "Bearer rat"
 
 
@@ -140,9 +148,26 @@ async def test_refused_deletion(op, client):
     """A refusal is the OP's error; a token that is none is not sent."""
     url = op.on("DELETE", "/register/client", {"error": "invalid_token"}, status=401)
     with pytest.raises(OpErrorResponse):
-        await delete_client(client, url, "rat")
+        await delete_client(client, metadata(op), url, "rat")
     with pytest.raises(MalformedToken):
-        await delete_client(client, url, "r\nat")
+        await delete_client(client, metadata(op), url, "r\nat")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://127.0.0.1:1/register/client", "http://127.0.0.2/", "https://elsewhere.example/register", "file:///x",
+        "nonsense", "http://169.254.169.254/latest",
+    ],
+)  # fmt: skip
+async def test_client_is_managed_at_its_op_only(op, client, url):
+    """A registration_client_uri elsewhere than at the issuer or the registration endpoint is never called."""
+    with pytest.raises(OpHostRefused):
+        await delete_client(client, metadata(op), url, "rat")
+    with pytest.raises(OpHostRefused):
+        await read_client(client, metadata(op), "client", url, "rat")
+    with pytest.raises(OpHostRefused):
+        await update_client(client, metadata(op), "client", url, "rat", known={}, changes=CLIENT)
 
 
 def test_metadata_in_typed_form():

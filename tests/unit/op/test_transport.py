@@ -7,7 +7,9 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from oxd_server.op.errors import OpErrorResponse, OpHostRefused, OpInvalidResponse, OpUnreachable
-from oxd_server.op.transport import USER_AGENT, is_loopback
+from oxd_server.op.reach import Reach, Zone, is_loopback
+from oxd_server.op.tls import make_ssl_context
+from oxd_server.op.transport import USER_AGENT
 
 
 def raw_bytes(data, *, then_hang=False):
@@ -17,6 +19,13 @@ def raw_bytes(data, *, then_hang=False):
             await trio.sleep_forever()
 
     return reply
+
+
+def addresses(*found):
+    async def resolve(host, port):
+        return list(found)
+
+    return resolve
 
 
 async def hang_up(stream):
@@ -164,11 +173,217 @@ async def test_answer_in_many_pieces_is_cut_off(op, open_transport):
             await transport.send("GET", op.raw("GET", "/", raw_bytes(pieces, then_hang=True)), step="s")
 
 
-async def test_compressed_answer_is_refused(op, transport):
-    """A compressed answer, which nobody asked for, is not unpacked."""
-    url = op.on("GET", "/", body=gzip.compress(b"{}"), headers={"content-encoding": "gzip"})
-    with pytest.raises(OpInvalidResponse, match="compressed"):
+async def test_compressed_answer_is_read(op, transport):
+    """A compressed answer, which nobody asked for, is unpacked all the same."""
+    url = op.on("GET", "/", body=gzip.compress(b'{"a": 1}'), headers={"content-encoding": "gzip"})
+    assert (await transport.send("GET", url, step="s")).json_object() == {"a": 1}
+
+
+async def test_compressed_answer_that_becomes_too_large(op, open_transport):
+    """The size limit holds for what comes out of a compressed answer."""
+    url = op.on("GET", "/", body=gzip.compress(bytes(1001)), headers={"content-encoding": "gzip"})
+    async with open_transport(max_response_bytes=1000) as transport:
+        with pytest.raises(OpInvalidResponse, match="larger than 1000"):
+            await transport.send("GET", url, step="s")
+
+
+@pytest.mark.parametrize("coding", ["gzip", "br", "compress"])
+async def test_answer_that_cannot_be_unpacked(op, transport, coding):
+    """What is not in its content coding, or in an unknown one, is an invalid response."""
+    url = op.on("GET", "/", body=b"abc", headers={"content-encoding": coding})
+    with pytest.raises(OpInvalidResponse, match="cannot be read"):
         await transport.send("GET", url, step="s")
+
+
+async def test_byte_order_mark_is_ignored(op, transport):
+    """A byte order mark before the JSON changes nothing."""
+    url = op.on("GET", "/", body=b'\xef\xbb\xbf{"a": 1}')
+    assert (await transport.send("GET", url, step="s")).json_object() == {"a": 1}
+
+
+HOSTILE = {
+    "1xx answers": (b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 1000),
+    "header lines": (b"HTTP/1.1 200 OK\r\n", b"X-A: " + b"b" * 1000 + b"\r\n"),
+    "tiny chunks": (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\nA\r\n" * 1000),
+    "chunk extensions": (
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", (b"1;" + b"e" * 200 + b"\r\nA\r\n") * 100,
+    ),
+    "trailers": (
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n", b"T: t\r\n" * 1000,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", HOSTILE)
+async def test_endless_framing_is_cut_off(op, open_transport, what):
+    """Every byte of an answer counts, also those that are not of its body."""
+    start, more = HOSTILE[what]
+    sent = 0
+
+    async def endless(stream):
+        nonlocal sent
+        await stream.send_all(start)
+        while True:
+            await stream.send_all(more)
+            sent += len(more)
+
+    async with open_transport(max_response_bytes=100_000, total_timeout=60) as transport:
+        with pytest.raises(OpInvalidResponse):
+            await transport.send("POST", op.raw("POST", "/", endless), step="s")
+    assert sent < 5_000_000  # most of it lies in the buffers of the sockets
+
+
+async def test_answer_in_very_small_pieces_lets_others_run(op, open_transport):
+    """While an answer of very many pieces is read, other tasks have their turns."""
+    turns = 0
+
+    async def count_turns():
+        nonlocal turns
+        while True:
+            await trio.lowlevel.checkpoint()
+            turns += 1
+
+    pieces = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * 3000 + b"0\r\n\r\n"
+    async with open_transport(max_response_bytes=100_000) as transport, trio.open_nursery() as nursery:
+        nursery.start_soon(count_turns)
+        answer = await transport.send("GET", op.raw("GET", "/", raw_bytes(pieces)), step="s")
+        nursery.cancel_scope.cancel()
+    assert len(answer.body) == 3000
+    assert turns >= 3000 // 64
+
+
+async def test_bytes_are_counted_for_each_answer(op, open_transport):
+    """Answers over one connection have their limit each."""
+    url = op.on("GET", "/", body=b"x" * 90_000)
+    async with open_transport(max_response_bytes=100_000) as transport:
+        for _ in range(5):
+            assert len((await transport.send("GET", url, step="s")).body) == 90_000
+    assert op.connections == 1
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+async def test_redirect_of_a_public_document_is_followed(op, transport, status):
+    """A redirect is followed where the caller says so, also to a relative URL, up to so many times."""
+    for i in range(3):
+        op.on("GET", f"/{i}", {}, status=status, headers={"location": f"/{i + 1}" if i else op.base + "/1"})
+    op.on("GET", "/3", {"a": 1})
+    assert (await transport.send("GET", op.base + "/0", step="s", redirects=3)).json_object() == {"a": 1}
+    with pytest.raises(OpInvalidResponse, match="redirect"):
+        (await transport.send("GET", op.base + "/0", step="s", redirects=2)).expect(200)
+
+
+@pytest.mark.parametrize(
+    "location", ["http://op.example/", "https://other.example/", "ftp://x/", "http://[", "file:///etc/passwd"]
+)
+async def test_redirect_to_what_may_not_be_called(op, open_transport, location):
+    """A redirect leads only to URLs that could be asked at once."""
+    url = op.on("GET", "/", {}, status=301, headers={"location": location})
+    async with open_transport(allowed_op_hosts=frozenset({op.base})) as transport:
+        with pytest.raises((OpInvalidResponse, OpHostRefused)):
+            await transport.send("GET", url, step="s", redirects=3)
+    assert len(op.requests) == 1
+
+
+async def test_redirect_from_https_stays_there(tls_op, authority, op, open_transport):
+    """A redirect from https to plain http is not followed, though the target could be asked by itself."""
+    context = make_ssl_context(authority.own.trust_store())
+    async with tls_op(authority.issue()) as secure, open_transport(ssl_context=context) as transport:
+        url = secure.on("GET", "/", {}, status=301, headers={"location": op.on("GET", "/", {})})
+        with pytest.raises(OpHostRefused, match="TLS"):
+            await transport.send("GET", url, step="s", redirects=3)
+    assert not op.requests
+
+
+PUBLIC_OP = Reach(Zone.PUBLIC, "http://op.example")
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:9/", "https://op.example/", "https://[::ffff:10.0.0.1]/"])
+@pytest.mark.parametrize("address", ["127.0.0.1", "10.1.2.3", "169.254.169.254", "::ffff:127.0.0.1", "64:ff9b::a00:1"])
+async def test_public_op_leads_to_public_addresses_only(open_transport, url, address):
+    """Whatever name an OP at a public address gives, the address that it resolves to decides."""
+    async with open_transport(addresses(address)) as transport:
+        with pytest.raises(OpHostRefused, match="public"):
+            await transport.send("GET", url, step="s", within=PUBLIC_OP)
+
+
+@pytest.mark.parametrize("address", ["169.254.169.254", "fd00:ec2::254", "::ffff:169.254.169.254", "100.100.100.200"])
+async def test_metadata_services_are_never_called(open_transport, address):
+    """No caller can name a cloud's metadata service, by any name."""
+    async with open_transport(addresses(address)) as transport:
+        with pytest.raises(OpHostRefused, match="never called"):
+            await transport.send("GET", "https://harmless.example/", step="s")
+
+
+async def test_name_that_changes_its_address(op, open_transport):
+    """The address that is checked is the one that is called: each connection asks once, and is refused by itself."""
+    answers = [["127.0.0.1"], ["169.254.169.254"]]
+    asked = []
+
+    async def changing(host, port):
+        asked.append(host)
+        return answers.pop(0)
+
+    url = op.on("GET", "/", {}, headers={"connection": "close"}).replace("127.0.0.1", "rebind.example")
+    hosts = frozenset({"rebind.example"})
+    async with open_transport(changing, plain_http_hosts=hosts) as transport:
+        assert (await transport.send("GET", url, step="s")).zone is Zone.LOOPBACK
+        with pytest.raises(OpHostRefused):
+            await transport.send("GET", url, step="s")
+    assert asked == ["rebind.example"] * 2
+
+
+async def test_connection_is_not_shared_with_those_who_may_not_have_it(op, open_transport):
+    """A connection that an OP on loopback has opened is not used for what a public OP names."""
+    url = op.on("GET", "/", {})
+    async with open_transport() as transport:
+        for within in (None, Reach(Zone.LOOPBACK, op.base)):
+            assert (await transport.send("GET", url, step="s", within=within)).status == 200
+        with pytest.raises(OpHostRefused):
+            await transport.send("GET", url, step="s", within=PUBLIC_OP)
+
+
+async def test_addresses_that_may_not_be_called_are_left_out(op, open_transport):
+    """Of a host's addresses only those are tried that may be; a next one where the first does not answer."""
+    url = op.on("GET", "/", {}).replace("127.0.0.1", "op.example")
+    network = addresses("169.254.169.254", "127.0.0.2", "127.0.0.1")
+    async with open_transport(network, plain_http_hosts=frozenset({"op.example"})) as transport:
+        assert (await transport.send("GET", url, step="s")).status == 200
+
+
+async def test_localhost_means_this_machine(open_transport):
+    """Plain http is allowed for localhost by its name, so it is not used when the name leads elsewhere."""
+    async with open_transport(addresses("10.0.0.1")) as transport:
+        with pytest.raises(OpHostRefused):
+            await transport.send("GET", "http://localhost:9/", step="s")
+
+
+@pytest.mark.parametrize("error", [OSError("no such host"), UnicodeError("label too long")])
+async def test_host_without_an_address(open_transport, error):
+    """A host that cannot be resolved is unreachable."""
+
+    async def fail(host, port):
+        raise error
+
+    async with open_transport(fail) as transport:
+        with pytest.raises(OpUnreachable, match="no connection"):
+            await transport.send("GET", "https://nowhere.example/", step="s")
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        ({"error": "invalid_grant", "error_description": "no", "internal": 1}, {"error", "error_description"}),
+        ({"error": {"root_cause": "index"}}, None),
+        ({"error": "nothing at /production"}, None),
+        ({"secret": 1}, None),
+    ],
+)
+async def test_error_of_a_foreign_server(op, transport, body, told):
+    """What another server than the OP's own says is told in the members of an OAuth error only, and never as text."""
+    url = op.on("GET", "/", body, status=403)
+    answer = await transport.send("GET", url, step="s", within=Reach(Zone.LOOPBACK, "http://127.0.0.1:1"))
+    error = answer.error_response()
+    assert (error.body_text, None if error.body_json is None else set(error.body_json)) == ("", told)
 
 
 async def test_truncated_answer_is_invalid(op, transport):
@@ -268,6 +483,15 @@ async def test_host_that_is_not_allowed_is_not_contacted(op, open_transport, all
         with pytest.raises(OpHostRefused, match="allowed_op_hosts"):
             await transport.send("GET", op.on("GET", "/", {}), step="s")
     assert op.connections == 0
+
+
+async def test_allowed_port_is_exact(open_transport):
+    """Where a port is written, or a scheme that has one, no other port is meant."""
+    for entry in ("op.example:443", "https://op.example", "HTTPS://op.example:443/"):
+        async with open_transport(allowed_op_hosts=frozenset({entry})) as transport:
+            assert transport.check_url("https://op.example/").host == "op.example"
+            with pytest.raises(OpHostRefused):
+                transport.check_url("https://op.example:8443/")
 
 
 @pytest.mark.parametrize("form", ["127.0.0.1", "{host}", "http://{host}", "http://{host}/path"])
