@@ -98,3 +98,26 @@ def test_every_pinned_version_is_exact() -> None:
     packages = {"trio", "msgspec", "pytest", "ruff"}
     assert packages <= set(asked)
     assert {name.lower() for name in asked} & pinned >= packages
+
+
+PAGES = sorted([ROOT / name for name in ("README.md", "ARCHITECTURE.md", "SECURITY.md", "CHANGELOG.md")])
+PAGES += sorted([*(ROOT / "docs").glob("*.md"), ROOT / "protocol" / "README.md", ROOT / "scripts/examples/README.md"])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_between_pages_lead_somewhere(page: Path) -> None:
+    """Every relative link names a file of the repository, and every fragment a heading of it."""
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text("utf-8")):
+        if "://" in target:
+            continue
+        name, _, fragment = target.partition("#")
+        linked = (page.parent / name).resolve() if name else page
+        assert linked.is_file(), target
+        if fragment:
+            headings = re.findall(r"^#+ (.+)$", linked.read_text("utf-8"), re.MULTILINE)
+            assert fragment in {re.sub(r"[^\w -]", "", one.lower()).replace(" ", "-") for one in headings}, target
+
+
+def test_the_readme_is_short() -> None:
+    """The first page is read to its end."""
+    assert len((ROOT / "README.md").read_text("utf-8").split()) < 900

@@ -1,4 +1,4 @@
-"""The README's walk with curl, run as it stands."""
+"""The walk with curl of the page on the HTTPS front, run as it stands."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from oxd_server.sandbox import RunningSandbox
 from tests.integration.https_client import CERT, running_front
 from tests.integration.real_provider import log_in
 
-README = Path(__file__).parents[2] / "README.md"
-HEADING = "## Over HTTPS with curl"
+PAGE = Path(__file__).parents[2] / "docs" / "https.md"
+HEADING = "## A login with curl"
 LIMIT_SECONDS = 60
 
 
-def commands_of(readme: Path) -> str:
-    """Return the shell commands of the README's section."""
-    section = readme.read_text("utf-8").partition(f"\n{HEADING}\n")[2].partition("\n## ")[0]
+def commands_of(page: Path) -> str:
+    """Return the shell commands of the page."""
+    section = page.read_text("utf-8").partition(f"\n{HEADING}\n")[2].partition("\n## ")[0]
     blocks = re.findall(r"^```sh\n(.*?)^```$", section, re.DOTALL | re.MULTILINE)
     assert len(blocks) == 1, f"{HEADING} is to have one block of commands"
     return str(blocks[0])
 
 
-async def test_the_readmes_commands_work_as_they_stand(tmp_path: Path, sandbox: RunningSandbox) -> None:
+async def test_the_commands_work_as_they_stand(tmp_path: Path, sandbox: RunningSandbox) -> None:
     """The whole walk, with a person who logs in at the shown address and pastes the one that they end up at."""
     async with running_front(tmp_path) as front:
         environment = {
@@ -37,7 +37,7 @@ async def test_the_readmes_commands_work_as_they_stand(tmp_path: Path, sandbox: 
         }
         with trio.fail_after(LIMIT_SECONDS):
             shell = await trio.lowlevel.open_process(
-                ["bash", "-euo", "pipefail", "-c", commands_of(README)],
+                ["bash", "-euo", "pipefail", "-c", commands_of(PAGE)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 env=environment,
