@@ -34,8 +34,9 @@ from oxd_server.op.tls import make_ssl_context
 from oxd_server.op.transport import Transport, TransportSettings
 from oxd_server.process.figures import raise_open_files, report_on_signal
 from oxd_server.process.workers import Inherited, Supervisor, listeners_of, stop_with_supervisor
-from oxd_server.rp.login_state import KEY_BYTES, KEY_NAME, States
-from oxd_server.rp.services import DefaultSiteHolder, Services
+from oxd_server.rp.default_site import DefaultSiteHolder
+from oxd_server.rp.logins import Logins, open_logins
+from oxd_server.rp.services import Services
 from oxd_server.store import Store, open_store
 from oxd_server.sync.locks import KeyedLocks, ProcessLocks
 
@@ -117,7 +118,7 @@ async def serve(
                 default_site=DefaultSiteHolder(default_site),
                 store=store,
                 op=op,
-                states=await _make_states(config, store),
+                logins=await _open_logins(config, store, now),
                 key_store=await _load_key_store(config),
                 now=now,
                 random=os.urandom,
@@ -209,11 +210,10 @@ async def _load_key_store(config: Config) -> KeyStore | None:
     return None if path is None else await trio.to_thread.run_sync(load_key_store, path, password)
 
 
-async def _make_states(config: Config, store: Store) -> States:
-    key = await store.secret(KEY_NAME, partial(os.urandom, KEY_BYTES))
+async def _open_logins(config: Config, store: Store, now: Callable[[], float]) -> Logins:
     # A nonce lives as long as the state that it is derived from, so the shorter of the two settings counts.
     minutes = min(config.state_expiration_in_minutes, config.nonce_expiration_in_minutes)
-    return States(key, minutes * _SECONDS_PER_MINUTE, os.urandom)
+    return await open_logins(store, minutes * _SECONDS_PER_MINUTE, now, os.urandom)
 
 
 async def _serve(

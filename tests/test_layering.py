@@ -69,7 +69,7 @@ ALLOWED: dict[str, set[str]] = {
         "oxd_server.sync",
     },
     "oxd_server.handlers": {
-        "oxd_protocol", "oxd_server.config", "oxd_server.dispatch.guard", "oxd_server.op", "oxd_server.rp",
+        "oxd_protocol", "oxd_server.config", "oxd_server.op", "oxd_server.rp",
         "oxd_server.store",
     },
     "oxd_server.dispatch": {

@@ -4,11 +4,11 @@ The order is fixed: find the command, decode its params, check the protection to
 request that is refused has changed nothing. This is also the only place where exceptions become wire errors.
 """
 
-import dataclasses
 import logging
 import secrets
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
 
 import structlog
 import trio
@@ -16,22 +16,51 @@ import trio
 from oxd_protocol.catalog import find_command
 from oxd_protocol.errors import ERROR_CODES, CommandError
 from oxd_protocol.messages import Response, error_response
-from oxd_protocol.params import Command, Params, decode_params
+from oxd_protocol.params import AnyCommand, Command, Params, Result, decode_params
+from oxd_protocol.site import AnyResult
 from oxd_server.dispatch.guard import Entrance, Guard, without_token
 from oxd_server.dispatch.wire_errors import command_error
 from oxd_server.log.known import begin_command, end_command
 from oxd_server.op.errors import IdTokenError, IssuerMismatch, OpError, OpErrorResponse
 from oxd_server.rp.services import Services
+from oxd_server.rp.setup_client import SetupClient
 from oxd_server.store.base import StoreError
 from oxd_server.sync.busy import TooBusy
 
-__all__ = ["Dispatcher", "Handler"]
+__all__ = ["Dispatcher", "Route", "on", "on_behalf", "pass_through"]
 
-Handler = Callable[[Services, Any], Awaitable[Any]]
-"""``async def get_user_info(services, params) -> result``: a plain function per command."""
+P = TypeVar("P", bound=Params)
+R = TypeVar("R", bound=Result)
 
 _ERROR_ID_BYTES: Final = 6
 _LONGEST_OXD_ID: Final = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A command and the function behind it. ``on`` and its like make routes, and see that the two fit."""
+
+    command: AnyCommand
+    handler: Callable[..., Awaitable[Any]]
+    wants_caller: bool = False
+
+
+def on(command: Command[P, R], handler: Callable[[Services, P], Awaitable[R]]) -> Route:
+    """Put ``async def get_user_info(services, params) -> result``, a plain function, behind its command."""
+    return Route(command, handler)
+
+
+def on_behalf(command: Command[P, R], handler: Callable[[Services, P, SetupClient | None], Awaitable[R]]) -> Route:
+    """Put a function behind its command that also takes the caller.
+
+    The caller is the setup client whose token admitted the command: None where commands are open.
+    """
+    return Route(command, handler, wants_caller=True)
+
+
+def pass_through(command: Command[P, AnyResult], handler: Callable[[Services, P], Awaitable[dict[str, Any]]]) -> Route:
+    """Put a function behind its command that returns an OP's own members, more of them than the result names."""
+    return Route(command, handler)
 
 
 class Dispatcher:
@@ -40,14 +69,14 @@ class Dispatcher:
     def __init__(
         self,
         services: Services,
-        routes: Mapping[str, Handler],
+        routes: Iterable[Route],
         guard: Guard,
         *,
         max_in_flight: int,
         time_out: float | None,
     ) -> None:
         self._services = services
-        self._routes = routes
+        self._routes = {route.command.name: route for route in routes}
         self._guard = guard
         self._max_in_flight = max_in_flight
         self._in_flight = 0
@@ -72,11 +101,11 @@ class Dispatcher:
         self._in_flight_of[site] = of_site + 1
         noted = begin_command(raw_params)
         try:
-            command, handler = self._find(name)
-            params = decode_params(command, raw_params)
+            route = self._find(name)
+            params = decode_params(route.command, raw_params)
             if self._time_out is None:
-                return await self._run(command, handler, params, entrance)
-            return await self._run_in_time(command, handler, params, entrance, self._time_out)
+                return await self._run(route, params, entrance)
+            return await self._run_in_time(route, params, entrance, self._time_out)
         except CommandError as error:
             return self._refuse(name, error)
         except TooBusy as busy:
@@ -92,36 +121,34 @@ class Dispatcher:
             if not self._in_flight_of[site]:
                 del self._in_flight_of[site]
 
-    def _find(self, name: str) -> tuple[Command, Handler]:
+    def _find(self, name: str) -> Route:
         command = find_command(name)
         if command is None:
             raise CommandError("unsupported_operation", f"There is no command {name[:100]!r}.")
         if command.unsupported is not None:
             raise CommandError("unsupported_operation", f"{command.name} is no longer supported. {command.unsupported}")
-        handler = self._routes.get(command.name)
-        if handler is None:
-            raise CommandError("unsupported_operation", f"This server does not offer {command.name} yet.")
-        return command, handler
+        return self._routes[command.name]
 
-    async def _run_in_time(
-        self, command: Command, handler: Handler, params: Params, entrance: Entrance, seconds: float
-    ) -> Response:
+    async def _run_in_time(self, route: Route, params: Params, entrance: Entrance, seconds: float) -> Response:
         with trio.move_on_after(seconds):
-            return await self._run(command, handler, params, entrance)
+            return await self._run(route, params, entrance)
         raise CommandError(
             "op_unreachable",
             f"The command did not finish within {seconds:g} seconds (time_out_in_seconds).",
             {"step": "command"},
         )
 
-    async def _run(self, command: Command, handler: Handler, params: Params, entrance: Entrance) -> Response:
-        services = self._services
+    async def _run(self, route: Route, params: Params, entrance: Entrance) -> Response:
+        command, caller = route.command, None
         try:
             if self._guard.protects(command, entrance):
-                services = dataclasses.replace(services, setup_client=await self._guard.check(params))
+                caller = await self._guard.check(params)
             else:
                 params = without_token(params)
-            result = await handler(services, params)
+            if route.wants_caller:
+                result = await route.handler(self._services, params, caller)
+            else:
+                result = await route.handler(self._services, params)
         except OpError as error:
             raise command_error(error) from error
         if self._logs_all:

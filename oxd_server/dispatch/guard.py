@@ -1,9 +1,7 @@
 """Which commands need a protection token, and whether the caller's is good.
 
 Both entrances pass this one check before anything else happens to a command, so that nothing has changed when it
-refuses. A token is good if it belongs to the site's setup client. Its OP is asked every time and the answer is not
-kept: a token that is revoked stops working at once. A token is sent to the OP that the site (or the command) names
-and to no other.
+refuses. A token is sent to the OP that the site (or the command) names and to no other.
 """
 
 import enum
@@ -12,17 +10,14 @@ from typing import Final
 import msgspec
 
 from oxd_protocol.errors import CommandError
-from oxd_protocol.params import Command, Params
+from oxd_protocol.params import AnyCommand, Params
 from oxd_protocol.site import GetRpParams, RegisterSiteParams
 from oxd_server.op.errors import ClientAuthenticationError, OpErrorResponse
-from oxd_server.op.introspection import introspect_token, scopes_of
-from oxd_server.rp.services import Services, SetupClient
+from oxd_server.rp.services import Services
+from oxd_server.rp.setup_client import SetupClient, check_token_with, known_setup_clients
 from oxd_server.store.base import Site, Sites
 
-__all__ = ["SCOPE", "Entrance", "Guard", "check_token_with", "is_protected", "without_token"]
-
-SCOPE: Final = "oxd"
-"""The scope that a protection token must have."""
+__all__ = ["Entrance", "Guard", "is_protected", "without_token"]
 
 _MAX_ASKED: Final = 3
 """How many setup clients of one OP are tried as the one that asks about a token."""
@@ -36,7 +31,7 @@ class Entrance(enum.Enum):
     HTTPS = "https"
 
 
-def is_protected(command: Command, setting: bool | None, entrance: Entrance) -> bool:
+def is_protected(command: AnyCommand, setting: bool | None, entrance: Entrance) -> bool:
     """Return whether a command from ``entrance`` needs a token; ``setting`` None means: by entrance."""
     if not command.protected:
         return False
@@ -52,7 +47,7 @@ class Guard:
         self._services = services
         self._setting = setting
 
-    def protects(self, command: Command, entrance: Entrance) -> bool:
+    def protects(self, command: AnyCommand, entrance: Entrance) -> bool:
         """Return whether the command needs a token when it comes from there; then it may run only after ``check``."""
         return is_protected(command, self._setting, entrance)
 
@@ -101,7 +96,7 @@ class Guard:
 
     async def _at_op(self, op_host: str | None, op_discovery_path: str | None, token: str) -> SetupClient | None:
         """Return the known setup client whose token this is; None if none that is known could say or is it."""
-        known = await self._services.setup_clients(op_host, op_discovery_path)
+        known = await known_setup_clients(self._services, op_host, op_discovery_path)
         for site in known[:_MAX_ASKED]:
             found = await self._ask(site, token)
             if found is not None:
@@ -123,23 +118,6 @@ class Guard:
             return await check_token_with(self._services, asking, token)
         except (ClientAuthenticationError, OpErrorResponse):
             return None
-
-
-async def check_token_with(services: Services, asking: Site, token: str) -> SetupClient:
-    """Return the client that the token belongs to, by what its OP tells the client of the site ``asking``.
-
-    Raises ``CommandError`` when the token is not active, has no client_id or lacks the scope, and ``OpError``.
-    """
-    metadata = await services.metadata_of(asking)
-    answer = await introspect_token(services.op, metadata, services.credentials_of(asking), token)
-    if answer["active"] is not True:
-        raise CommandError("inactive_protection_access_token")
-    client_id = answer.get("client_id")
-    if not isinstance(client_id, str) or not client_id:
-        raise CommandError("invalid_introspection_response")
-    if SCOPE not in scopes_of(answer):
-        raise CommandError("protection_access_token_insufficient_scope")
-    return SetupClient(asking.oxd_id, client_id, asking.op_host, asking.op_discovery_path)
 
 
 def without_token(params: Params) -> Params:

@@ -1,44 +1,42 @@
 """The one table from commands to handlers. ``check_routes`` compares it with the catalogue at every start."""
 
-from collections.abc import Mapping
-
+from oxd_protocol import connect as oidc
+from oxd_protocol import site as sites
+from oxd_protocol import uma as uma2
 from oxd_protocol.catalog import COMMANDS
-from oxd_server.dispatch.dispatcher import Handler
+from oxd_server.dispatch.dispatcher import Route, on, on_behalf, pass_through
 from oxd_server.handlers import connect, setup, site, status, uma
 
-__all__ = ["NOT_YET", "ROUTES", "check_routes"]
+__all__ = ["ROUTES", "check_routes"]
 
-ROUTES: Mapping[str, Handler] = {
-    "setup_client": setup.setup_client,
-    "get_client_token": setup.get_client_token,
-    "introspect_access_token": setup.introspect_access_token,
-    "register_site": site.register_site,
-    "update_site": site.update_site,
-    "remove_site": site.remove_site,
-    "get_rp": site.get_rp,
-    "get_authorization_url": connect.get_authorization_url,
-    "get_tokens_by_code": connect.get_tokens_by_code,
-    "get_access_token_by_refresh_token": connect.get_access_token_by_refresh_token,
-    "get_user_info": connect.get_user_info,
-    "get_logout_uri": connect.get_logout_uri,
-    "uma_rs_protect": uma.uma_rs_protect,
-    "uma_rs_check_access": uma.uma_rs_check_access,
-    "introspect_rpt": uma.introspect_rpt,
-    "uma_rp_get_rpt": uma.uma_rp_get_rpt,
-    "uma_rp_get_claims_gathering_url": uma.uma_rp_get_claims_gathering_url,
-    "validate": status.validate,
-    "id_token_status": status.id_token_status,
-    "access_token_status": status.access_token_status,
-}
-
-NOT_YET: frozenset[str] = frozenset()
-"""Commands that the catalogue knows and that answer ``unsupported_operation`` until their handler is there."""
+ROUTES: tuple[Route, ...] = (
+    on(sites.SETUP_CLIENT, setup.setup_client),
+    on(sites.GET_CLIENT_TOKEN, setup.get_client_token),
+    pass_through(sites.INTROSPECT_ACCESS_TOKEN, setup.introspect_access_token),
+    on_behalf(sites.REGISTER_SITE, site.register_site),
+    on(sites.UPDATE_SITE, site.update_site),
+    on(sites.REMOVE_SITE, site.remove_site),
+    on_behalf(sites.GET_RP, site.get_rp),
+    on(oidc.GET_AUTHORIZATION_URL, connect.get_authorization_url),
+    on(oidc.GET_TOKENS_BY_CODE, connect.get_tokens_by_code),
+    on(oidc.GET_ACCESS_TOKEN_BY_REFRESH_TOKEN, connect.get_access_token_by_refresh_token),
+    on(oidc.GET_USER_INFO, connect.get_user_info),
+    on(oidc.GET_LOGOUT_URI, connect.get_logout_uri),
+    on(oidc.VALIDATE, status.validate),
+    on(oidc.ID_TOKEN_STATUS, status.id_token_status),
+    on(oidc.ACCESS_TOKEN_STATUS, status.access_token_status),
+    on(uma2.UMA_RS_PROTECT, uma.uma_rs_protect),
+    on(uma2.UMA_RS_CHECK_ACCESS, uma.uma_rs_check_access),
+    on(uma2.INTROSPECT_RPT, uma.introspect_rpt),
+    on(uma2.UMA_RP_GET_RPT, uma.uma_rp_get_rpt),
+    on(uma2.UMA_RP_GET_CLAIMS_GATHERING_URL, uma.uma_rp_get_claims_gathering_url),
+)
 
 
 def check_routes() -> None:
-    """Raise ``RuntimeError`` unless every command has a handler, is listed as not yet there, or is no more."""
-    supported = {command.name for command in COMMANDS if command.unsupported is None}
-    routed = set(ROUTES)
-    if routed | NOT_YET != supported or routed & NOT_YET:
-        difference = (routed | NOT_YET) ^ supported | (routed & NOT_YET)
-        raise RuntimeError(f"routes and catalogue differ in {sorted(difference)}")
+    """Raise ``RuntimeError`` unless every command that is still supported has exactly one handler."""
+    routed = sorted(route.command.name for route in ROUTES)
+    supported = sorted(command.name for command in COMMANDS if command.unsupported is None)
+    if routed != supported:
+        differing = {name for name in {*routed, *supported} if routed.count(name) != supported.count(name)}
+        raise RuntimeError(f"routes and catalogue differ in {sorted(differing)}")

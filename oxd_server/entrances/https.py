@@ -23,7 +23,7 @@ from oxd_protocol.catalog import COMMANDS, find_command
 from oxd_protocol.errors import HTTP_STATUS_PREFIX, CommandError, FramingError
 from oxd_protocol.json_text import decode_object
 from oxd_protocol.messages import Response, encode_body, error_response
-from oxd_protocol.params import Command
+from oxd_protocol.params import AnyCommand
 from oxd_server import __version__
 from oxd_server.config import Config
 from oxd_server.entrances import http1
@@ -78,12 +78,12 @@ def documents(version: str, port: int) -> dict[str, Document]:
     }
 
 
-def _by_path() -> dict[str, Command]:
+def _by_path() -> dict[str, AnyCommand]:
     paths = {http_path(command): command for command in COMMANDS}
     return paths | {path: command for path, name in HTTP_ALIASES.items() if (command := find_command(name))}
 
 
-_COMMANDS: Final[Mapping[str, Command]] = _by_path()
+_COMMANDS: Final[Mapping[str, AnyCommand]] = _by_path()
 
 
 async def respond(handle: CommandHandler, readable: Mapping[str, Document], request: HttpRequest) -> HttpResponse:
@@ -105,7 +105,7 @@ async def respond(handle: CommandHandler, readable: Mapping[str, Document], requ
     return _answer(await _run(handle, command, token, request.body))
 
 
-async def _run(handle: CommandHandler, command: Command, token: str | None, body: bytes) -> Response:
+async def _run(handle: CommandHandler, command: AnyCommand, token: str | None, body: bytes) -> Response:
     try:
         params = decode_object(body)
     except (FramingError, CommandError) as refused:

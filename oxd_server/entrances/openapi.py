@@ -3,7 +3,7 @@
 from typing import Any, Final
 
 from oxd_protocol.catalog import find_command
-from oxd_protocol.params import Command
+from oxd_protocol.params import AnyCommand
 from oxd_server.entrances.reference import GROUPS, HTTP_ALIASES, SCHEMA_PREFIX, example_params, http_path, schemas
 
 __all__ = ["openapi_document"]
@@ -92,7 +92,7 @@ def _paths() -> dict[str, Any]:
     }
 
 
-def _operation(command: Command, tag: str, operation_id: str) -> dict[str, Any]:
+def _operation(command: AnyCommand, tag: str, operation_id: str) -> dict[str, Any]:
     operation = {
         "operationId": operation_id,
         "summary": command.summary,
@@ -113,7 +113,7 @@ def _operation(command: Command, tag: str, operation_id: str) -> dict[str, Any]:
     return operation | {"deprecated": True} if command.unsupported else operation
 
 
-def _ok_answer(command: Command) -> dict[str, Any]:
+def _ok_answer(command: AnyCommand) -> dict[str, Any]:
     error = {"$ref": f"{SCHEMA_PREFIX}Error"}
     if command.unsupported:
         return _answer("The envelope of an error: the command is no more.", error)

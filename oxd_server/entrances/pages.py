@@ -7,7 +7,7 @@ from string import Template
 from typing import Final
 
 from oxd_protocol.errors import ERROR_CODES
-from oxd_protocol.params import Command
+from oxd_protocol.params import AnyCommand
 from oxd_server.entrances.reference import GROUPS, Parameter, example_params, http_path, parameters
 
 __all__ = ["POLICY", "front_page", "style_sheet"]
@@ -89,24 +89,24 @@ def style_sheet() -> bytes:
     return files("oxd_server.entrances").joinpath("static/front.css").read_bytes()
 
 
-def _contents(title: str, commands: tuple[Command, ...]) -> str:
+def _contents(title: str, commands: tuple[AnyCommand, ...]) -> str:
     links = "".join(f'<li><a href="#{command.name}">{command.name}</a></li>' for command in commands)
     return f"<h2>{escape(title)}</h2><ul>{links}</ul>"
 
 
-def _group(title: str, commands: tuple[Command, ...]) -> str:
+def _group(title: str, commands: tuple[AnyCommand, ...]) -> str:
     articles = "".join(map(_gone if commands[0].unsupported else _article, commands))
     return f"<section><h2>{escape(title)}</h2>{articles}</section>"
 
 
-def _gone(command: Command) -> str:
+def _gone(command: AnyCommand) -> str:
     return (
         f'<article id="{command.name}" class="gone"><h3><code>{command.name}</code></h3>'
         f"<p>{escape(command.unsupported or '')}</p></article>"
     )
 
 
-def _article(command: Command) -> str:
+def _article(command: AnyCommand) -> str:
     badge = "" if command.protected else '<span class="badge">no token needed</span>'
     rows = "".join(map(_row, parameters(command)))
     fields = ", ".join(f"<code>{escape(name)}</code>" for name in command.result.__struct_encode_fields__)
@@ -127,7 +127,7 @@ def _row(row: Parameter) -> str:
     )
 
 
-def _curl(command: Command) -> str:
+def _curl(command: AnyCommand) -> str:
     body = json.dumps(example_params(command))
     header = '-H "Authorization: Bearer $TOKEN" ' if command.protected else ""
     return f"curl \"$OXD{http_path(command)}\" {header}-d '{body}'"

@@ -8,7 +8,7 @@ import msgspec
 
 from oxd_protocol import connect, site, uma
 from oxd_protocol.catalog import COMMANDS
-from oxd_protocol.params import Command
+from oxd_protocol.params import AnyCommand
 
 __all__ = [
     "EXAMPLES",
@@ -76,11 +76,11 @@ class Parameter:
     description: str
 
 
-def _group(module: str) -> tuple[Command, ...]:
+def _group(module: str) -> tuple[AnyCommand, ...]:
     return tuple(each for each in COMMANDS if each.params.__module__ == module and not each.unsupported)
 
 
-GROUPS: Final[tuple[tuple[str, tuple[Command, ...]], ...]] = (
+GROUPS: Final[tuple[tuple[str, tuple[AnyCommand, ...]], ...]] = (
     ("Sites", _group(site.__name__)),
     ("OpenID Connect", _group(connect.__name__)),
     ("UMA 2.0", _group(uma.__name__)),
@@ -89,7 +89,7 @@ GROUPS: Final[tuple[tuple[str, tuple[Command, ...]], ...]] = (
 """Every command once, under a heading."""
 
 
-def http_path(command: Command) -> str:
+def http_path(command: AnyCommand) -> str:
     """Return the command's path on the HTTPS front."""
     return f"/{command.name.replace('_', '-')}"
 
@@ -119,7 +119,7 @@ def _property(schema: dict[str, Any]) -> dict[str, Any]:
     return plain | (arm | {"type": [arm["type"], "null"]} if "type" in arm else {"anyOf": arms})
 
 
-def parameters(command: Command) -> tuple[Parameter, ...]:
+def parameters(command: AnyCommand) -> tuple[Parameter, ...]:
     """Return the command's parameters, the required ones first; the protection token goes into the header."""
     schema = _schemas_of(command.params)[command.params.__name__]
     required = schema.get("required", [])
@@ -142,7 +142,7 @@ def _kind(schema: dict[str, Any]) -> str:
     return _KINDS.get(name, name)
 
 
-def example_params(command: Command) -> dict[str, Any]:
+def example_params(command: AnyCommand) -> dict[str, Any]:
     """Return params that show how the command is used."""
     shown = _SHOWN.get(command.name, ())
     return {row.name: EXAMPLES[row.name] for row in parameters(command) if row.required or row.name in shown}

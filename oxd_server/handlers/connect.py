@@ -37,7 +37,7 @@ from oxd_server.op.logout import end_session_url
 from oxd_server.op.tokens import TokenAnswer, exchange_code, refresh_tokens, told_lifetime
 from oxd_server.op.userinfo import get_userinfo, userinfo_expectations
 from oxd_server.rp.login_state import LoginState
-from oxd_server.rp.services import Refresh, Services
+from oxd_server.rp.services import Services
 from oxd_server.store.base import ChangeSession, Site, SiteSession
 
 __all__ = [
@@ -62,9 +62,9 @@ async def get_authorization_url(services: Services, params: GetAuthorizationUrlP
     endpoint = required(metadata, "authorization_endpoint")
     # RFC 9700, section 2.1.1: "public clients MUST use PKCE"; an OP that does not know it ignores the parameters.
     pkce = supports_s256(metadata) or site.token_endpoint_auth_method == ClientAuthMethod.NONE
-    login = services.states.issue(site.oxd_id, services.now(), pkce=pkce)
+    login = services.logins.issue(site.oxd_id, pkce=pkce)
     asked = (params.scope, params.prompt, params.acr_values, params.hd, params.custom_parameters)
-    url = services.login_urls.get(
+    url = services.logins.urls.get(
         site.oxd_id, (endpoint, site, asked), lambda: authorization_url(endpoint, _authorization_request(site, params))
     )
     return GetAuthorizationUrlResult(authorization_url=add_login(url, login.state, login.nonce, login.code_challenge))
@@ -102,12 +102,12 @@ def _custom_parameters(params: GetAuthorizationUrlParams) -> dict[str, str]:
 async def get_tokens_by_code(services: Services, params: GetTokensByCodeParams) -> GetTokensByCodeResult:
     """Turn code and state into tokens. The state is used up unless the OP never gave tokens for it."""
     site = await services.site(params.oxd_id)
-    login = await services.open_state(params.state, site.oxd_id)
+    login = await services.logins.open(params.state, site.oxd_id)
     if login is None:
         raise _unknown_state()
     metadata = await services.metadata_of(site)
     check_authorization_response_iss(params.iss, metadata)
-    if not await services.spend_state(login):
+    if not await services.logins.consume(login):
         raise _unknown_state()
     try:
         tokens = await exchange_code(
@@ -119,7 +119,7 @@ async def get_tokens_by_code(services: Services, params: GetTokensByCodeParams) 
             code_verifier=login.code_verifier,
         )
     except OpError:
-        await services.store.unspend(login.used_token)
+        await services.logins.give_back(login)
         raise
     return await _accept_tokens(services, site, metadata, login, params.code, tokens)
 
@@ -201,7 +201,8 @@ async def get_access_token_by_refresh_token(
 ) -> RefreshedTokenResult:
     """Get a new access token. Two callers with the same refresh token share one request: it is not spent twice."""
     site = await services.site(params.oxd_id)
-    tokens = await _refresh_once(services, site, params.refresh_token, " ".join(params.scope) or None)
+    token, scope = params.refresh_token, " ".join(params.scope) or None
+    tokens = await services.refreshes.run(site.oxd_id, token, scope, lambda: _refresh(services, site, token, scope))
     if tokens.access_token is None:
         raise CommandError("no_access_token")
     return RefreshedTokenResult(
@@ -212,32 +213,10 @@ async def get_access_token_by_refresh_token(
     )
 
 
-async def _refresh_once(services: Services, site: Site, refresh_token: str, scope: str | None) -> TokenAnswer:
-    key = (site.oxd_id, hash_of(refresh_token))
-    while True:
-        refresh = await services.refreshes.run(key, lambda: _refresh(services, site, refresh_token, scope))
-        if refresh.scope == scope:
-            if isinstance(refresh.outcome, OpError):
-                raise refresh.outcome
-            return refresh.outcome
-        # Another command used it at the same time for other scopes: its answer is of no use here. If the OP rotates
-        # refresh tokens this one is spent, and to send it again would look like a theft (RFC 9700, section 4.14.2).
-        if isinstance(refresh.outcome, TokenAnswer) and refresh.outcome.refresh_token not in (None, refresh_token):
-            raise CommandError(
-                "invalid_request",
-                "Another command used this refresh token at the same time, with another scope, and the OP has replaced "
-                "it. Use the new one.",
-            )
-
-
-async def _refresh(services: Services, site: Site, refresh_token: str, scope: str | None) -> Refresh:
-    try:
-        metadata = await services.metadata_of(site)
-        credentials = services.credentials_of(site)
-        tokens = await refresh_tokens(services.op, metadata, credentials, refresh_token=refresh_token, scope=scope)
-    except OpError as error:
-        return Refresh(scope, error)
-    return Refresh(scope, tokens)
+async def _refresh(services: Services, site: Site, refresh_token: str, scope: str | None) -> TokenAnswer:
+    metadata = await services.metadata_of(site)
+    credentials = services.credentials_of(site)
+    return await refresh_tokens(services.op, metadata, credentials, refresh_token=refresh_token, scope=scope)
 
 
 async def get_user_info(services: Services, params: GetUserInfoParams) -> GetUserInfoResult:

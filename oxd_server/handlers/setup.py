@@ -13,7 +13,6 @@ from oxd_protocol.site import (
     SetupClientParams,
     SetupClientResult,
 )
-from oxd_server.dispatch.guard import SCOPE
 from oxd_server.handlers.site import new_site
 from oxd_server.handlers.undo import keep, new_oxd_id, with_client
 from oxd_server.op.client_auth import ClientAuthMethod, ClientCredentials
@@ -21,6 +20,7 @@ from oxd_server.op.introspection import introspect_token, scopes_of
 from oxd_server.op.jose import ALGORITHMS
 from oxd_server.op.tokens import request_client_token, told_lifetime
 from oxd_server.rp.services import Services
+from oxd_server.rp.setup_client import SCOPE, known_setup_clients
 from oxd_server.store.base import Site
 
 __all__ = ["get_client_token", "introspect_access_token", "setup_client"]
@@ -97,7 +97,7 @@ async def get_client_token(services: Services, params: GetClientTokenParams) -> 
 
     For a setup client of this server the scope that protection needs is always asked for as well.
     """
-    known = await services.setup_clients(params.op_host, params.op_discovery_path)
+    known = await known_setup_clients(services, params.op_host, params.op_discovery_path)
     setup = next((site for site in known if site.client_id == params.client_id), None)
     scope = params.scope or ("openid",)
     if setup is not None:

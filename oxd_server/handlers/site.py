@@ -20,7 +20,6 @@ from oxd_protocol.site import (
     UpdateSiteParams,
 )
 from oxd_server.config import DefaultSite
-from oxd_server.dispatch.guard import check_token_with
 from oxd_server.handlers.undo import check_key, keep, new_oxd_id, with_client
 from oxd_server.op.client_auth import ClientAuthMethod
 from oxd_server.op.discovery import normalize_op_host
@@ -28,6 +27,7 @@ from oxd_server.op.errors import OpErrorResponse
 from oxd_server.op.jose import ALGORITHMS
 from oxd_server.op.registration import RegistrationAnswer, delete_client, update_client
 from oxd_server.rp.services import Services
+from oxd_server.rp.setup_client import SetupClient, check_token_with
 from oxd_server.rp.site_as_client import as_answered, known_metadata, metadata_of
 from oxd_server.store.base import Site, SiteNotFound
 from oxd_server.store.exchange import export_site
@@ -39,20 +39,21 @@ _BAD_REQUEST = 400
 _ALREADY_GONE = (401, 404)  # RFC 7592, section 2: what a client that no longer exists is answered
 
 
-async def register_site(services: Services, params: RegisterSiteParams) -> RegisterSiteResult:
+async def register_site(
+    services: Services, params: RegisterSiteParams, caller: SetupClient | None
+) -> RegisterSiteResult:
     """Register a client at the OP and keep it as a new site; a client that is brought along is only kept."""
     site = new_site(params, services.default_site.current, new_oxd_id(services))
     async with AsyncExitStack() as undo:
         site = await with_client(services, site, undo)
-        site = await _protected(services, site, params.protection_access_token)
+        site = await _protected(services, site, caller, params.protection_access_token)
         await keep(services, site, undo)
         undo.pop_all()
     return RegisterSiteResult(oxd_id=site.oxd_id, op_host=site.op_host)
 
 
-async def _protected(services: Services, site: Site, token: str | None) -> Site:
+async def _protected(services: Services, site: Site, owner: SetupClient | None, token: str | None) -> Site:
     """Return the site as the setup client's that the token belongs to; there is no token where commands are open."""
-    owner = services.setup_client
     if owner is None and token is not None:
         owner = await check_token_with(services, site, token)  # no setup client known here could: the new client asks
     return site if owner is None else replace(site, setup_oxd_id=owner.oxd_id, setup_client_id=owner.client_id)
@@ -114,18 +115,19 @@ async def remove_site(services: Services, params: OxdIdParams) -> OxdIdResult:
     return OxdIdResult(oxd_id=params.oxd_id)
 
 
-async def get_rp(services: Services, params: GetRpParams) -> GetRpResult:
+async def get_rp(services: Services, params: GetRpParams, caller: SetupClient | None) -> GetRpResult:
     """Show one site as it is stored, or list them: all, or under protection those of the token's setup client."""
     if params.list:
-        return GetRpResult(node=[{"oxd_id": oxd_id, "client_name": name} for oxd_id, name in await _names(services)])
+        names = await _names(services, caller)
+        return GetRpResult(node=[{"oxd_id": oxd_id, "client_name": name} for oxd_id, name in names])
     if params.oxd_id is None:
         raise CommandError("bad_request", "'oxd_id' is missing or blank. Send it, or list: true for all sites.")
     site = await services.site(params.oxd_id)
     return GetRpResult(node=export_site(site, await services.store.session(site.oxd_id)))
 
 
-async def _names(services: Services) -> list[tuple[str, str]]:
-    names, owner = await services.store.list(), services.setup_client
+async def _names(services: Services, owner: SetupClient | None) -> list[tuple[str, str]]:
+    names = await services.store.list()
     if owner is None:
         return names
     sites = [(oxd_id, name, await services.store.get(oxd_id)) for oxd_id, name in names]

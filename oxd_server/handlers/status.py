@@ -26,7 +26,7 @@ _MILLISECONDS = 1000
 async def validate(services: Services, params: ValidateParams) -> EmptyResult:
     """Check that code, state, id_token and access token of one authorization response belong together."""
     site = await services.site(params.oxd_id)
-    login = await services.open_state(params.state, site.oxd_id)
+    login = await services.logins.open(params.state, site.oxd_id)
     if login is None:
         raise CommandError("invalid_state", "'state' was not issued for this site, or it has expired.")
     if params.nonce is not None and not hmac.compare_digest(params.nonce.encode(), login.nonce.encode()):

@@ -165,13 +165,13 @@ async def uma_rp_get_rpt(services: Services, params: UmaRpGetRptParams) -> UmaRp
     site = await services.site(params.oxd_id)
     gathering = await _opened(services, site, params.state) if params.state is not None else None
     metadata = await services.uma_metadata_of(site)
-    if gathering is not None and not await services.spend_state(gathering):
+    if gathering is not None and not await services.logins.consume(gathering):
         raise _unknown_state()
     try:
         answer = await _request_rpt(services, site, metadata, params)
     except OpError as error:
         if gathering is not None:
-            await services.store.unspend(gathering.used_token)
+            await services.logins.give_back(gathering)
         raise (rpt_refusal(error) or error) from None
     return UmaRpGetRptResult(
         access_token=answer.access_token, token_type=answer.token_type, pct=answer.pct, updated=answer.upgraded
@@ -201,7 +201,7 @@ def rpt_refusal(error: OpError) -> CommandError | None:
 
 
 async def _opened(services: Services, site: Site, state: str) -> LoginState:
-    opened = await services.open_state(state, site.oxd_id, Purpose.CLAIMS_GATHERING)
+    opened = await services.logins.open(state, site.oxd_id, Purpose.CLAIMS_GATHERING)
     if opened is None:
         raise _unknown_state()
     return opened
@@ -226,7 +226,7 @@ async def uma_rp_get_claims_gathering_url(
     site = await services.site(params.oxd_id)
     metadata = await services.uma_metadata_of(site)
     endpoint = required(metadata, "claims_interaction_endpoint")
-    state = services.states.issue(site.oxd_id, services.now(), pkce=False, purpose=Purpose.CLAIMS_GATHERING).state
+    state = services.logins.issue(site.oxd_id, pkce=False, purpose=Purpose.CLAIMS_GATHERING).state
     url = claims_gathering_url(
         endpoint,
         client_id=site.client_id or "",

@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 
 from oxd_protocol import connect, site, uma
-from oxd_protocol.params import Command
+from oxd_protocol.params import AnyCommand
 
 __all__ = ["ALIASES", "COMMANDS", "find_command"]
 
-COMMANDS: tuple[Command, ...] = (
+COMMANDS: tuple[AnyCommand, ...] = (
     site.SETUP_CLIENT,
     site.GET_CLIENT_TOKEN,
     site.INTROSPECT_ACCESS_TOKEN,
@@ -34,10 +34,10 @@ COMMANDS: tuple[Command, ...] = (
 ALIASES: Mapping[str, str] = {"update_site_registration": "update_site"}
 """Names of older libraries for commands that exist."""
 
-_BY_NAME: Mapping[str, Command] = {command.name: command for command in COMMANDS}
+_BY_NAME: Mapping[str, AnyCommand] = {command.name: command for command in COMMANDS}
 
 
-def find_command(name: str) -> Command | None:
+def find_command(name: str) -> AnyCommand | None:
     """Return the command with this name in any letter case, or None."""
     found = _BY_NAME.get(name)
     if found is None:

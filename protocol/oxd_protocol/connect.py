@@ -215,12 +215,12 @@ ACCESS_TOKEN_STATUS = Command(
 )
 
 
-def _unsupported(name: str, instead: str) -> Command:
+def _unsupported(name: str, instead: str) -> Command[AnyParams, EmptyResult]:
     summary = f"No longer supported: {instead}"
     return Command(name, AnyParams, EmptyResult, summary, protected=False, unsupported=instead)
 
 
-UNSUPPORTED: tuple[Command, ...] = (
+UNSUPPORTED: tuple[Command[AnyParams, EmptyResult], ...] = (
     _unsupported(
         "get_authorization_code",
         "Send the user to the URL from get_authorization_url; the OP redirects with the code.",

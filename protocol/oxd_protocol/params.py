@@ -16,7 +16,7 @@ import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Annotated, Any, Final, TypeVar
+from typing import Annotated, Any, Final, Generic, TypeAlias, TypeVar
 
 import msgspec
 
@@ -24,6 +24,7 @@ from oxd_protocol.errors import CommandError, ParamsError
 from oxd_protocol.json_text import as_text
 
 __all__ = [
+    "AnyCommand",
     "Command",
     "FirstOf",
     "JsonText",
@@ -68,10 +69,17 @@ JsonText = Annotated[Any, _Kind("json")]
 """Any JSON value, kept as it is."""
 
 
+P = TypeVar("P", bound=Params)
+R = TypeVar("R", bound=Result)
+S = TypeVar("S", bound=msgspec.Struct)
+
+
 @dataclass(frozen=True)
-class Command:
+class Command(Generic[P, R]):
     """One command of the wire: declared once, here all that anybody needs to know about it.
 
+    The types of its params and of its result are its own type's parameters, so that a type checker sees whether a
+    handler fits.
     ``protected`` says whether the command needs a ``protection_access_token`` where commands are protected;
     ``returns_secrets``, that over HTTPS it needs one even where they are not. ``changes`` says that running the command
     once more by mistake would change something, here or at the OP.
@@ -82,8 +90,8 @@ class Command:
     """
 
     name: str
-    params: type[Params]
-    result: type[Result]
+    params: type[P]
+    result: type[R]
     summary: str
     protected: bool = True
     returns_secrets: bool = False
@@ -99,10 +107,11 @@ class Command:
         return Fields.of(self.params, self.aliases)
 
 
-P = TypeVar("P", bound=msgspec.Struct)
+AnyCommand: TypeAlias = Command[Any, Any]
+"""A command of which only the name and what is said about it matters."""
 
 
-def decode_params(command: Command, raw: Mapping[str, Any]) -> Params:
+def decode_params(command: Command[P, R], raw: Mapping[str, Any]) -> P:
     """Return ``raw`` as the command's typed params.
 
     Raises ``ParamsError`` for a value of the wrong type and ``CommandError`` for a required one that is absent.
@@ -243,7 +252,7 @@ def _read_json(value: Any, _where: str) -> Any:
     return None if value == {} else value
 
 
-def _read_structs(struct: type[P], value: Any, where: str) -> tuple[P, ...] | None:
+def _read_structs(struct: type[S], value: Any, where: str) -> tuple[S, ...] | None:
     if isinstance(value, dict):
         value = [value]
     if not isinstance(value, list):

@@ -11,7 +11,7 @@ import json
 from oxd_protocol.catalog import COMMANDS
 from oxd_protocol.errors import CommandError, FramingError
 from oxd_protocol.json_text import decode_object
-from oxd_protocol.params import Command, decode_params
+from oxd_protocol.params import AnyCommand, decode_params
 from scripts.hardening.fuzz_input import Source, captured, check_error
 
 __all__ = ["DICTIONARY", "check", "seeds"]
@@ -53,5 +53,5 @@ def check(data: bytes) -> None:
     assert decode_params(command, params) == decoded
 
 
-def _keys(command: Command) -> list[str]:
+def _keys(command: AnyCommand) -> list[str]:
     return [*command.fields.readers, *_INNER]

@@ -216,7 +216,7 @@ async def test_state_is_used_up_by_an_rpt(house: House) -> None:
 async def test_state_expires_and_belongs_to_its_site_and_purpose(house: House) -> None:
     """Neither an old state, nor another site's, nor one that was issued for a login is accepted."""
     state = (await _gathering(house))["state"]
-    login = house.services.states.issue(OXD_ID, house.clock(), pkce=False).state
+    login = house.services.logins.issue(OXD_ID, pkce=False).state
     base = house.authorization_server.base
     await house.store.add(Site(oxd_id="site-2", op_host=base, client_id=CLIENT_ID, client_secret=CLIENT_SECRET))
     assert (await house.call("uma_rp_get_rpt", ticket="t", state=login))["error"] == "invalid_state"

@@ -21,12 +21,15 @@ from oxd_server.op.context import OpContext
 from oxd_server.op.errors import OpError
 from oxd_server.op.tls import make_ssl_context
 from oxd_server.op.transport import Transport, TransportSettings
+from oxd_server.rp.default_site import DefaultSiteHolder
 from oxd_server.rp.login_state import KEY_BYTES, States
-from oxd_server.rp.services import DefaultSiteHolder, Services
+from oxd_server.rp.logins import Logins
+from oxd_server.rp.services import Services
 from oxd_server.store import MemoryStore, Site, UmaResource
 from tests.integration.uma_as import CLIENT_ID, CLIENT_SECRET, UmaServer, running_as
 
 OXD_ID = "site-1"
+HANDLERS = {route.command.name: route.handler for route in ROUTES}
 NOW = 1_800_000_000.0
 
 
@@ -56,7 +59,7 @@ class House:
         assert command is not None
         try:
             decoded = decode_params(command, {"oxd_id": OXD_ID, **params})
-            result = await ROUTES[command_name](self.services, decoded)
+            result = await HANDLERS[command_name](self.services, decoded)
         except (CommandError, OpError) as failed:
             error = failed if isinstance(failed, CommandError) else command_error(failed)
             return {"error": error.code, "description": error.description, "details": error.details}
@@ -82,16 +85,17 @@ async def uma_house(*, timeout: float = 20.0, **state: Any) -> AsyncIterator[Hou
     settings = TransportSettings(ssl_context=make_ssl_context(), read_timeout=timeout, total_timeout=timeout)
     async with running_as(**state) as server, Transport(settings) as transport:
         await store.add(Site(oxd_id=OXD_ID, op_host=server.base, client_id=CLIENT_ID, client_secret=CLIENT_SECRET))
+        recorder = _recorder(log)
         services = Services(
             config=Config(op_total_timeout_in_seconds=timeout),
             default_site=DefaultSiteHolder(DefaultSite()),
             store=store,
             op=OpContext.over(transport, clock=clock),
-            states=States(os.urandom(KEY_BYTES), 300, os.urandom),
+            logins=Logins(States(os.urandom(KEY_BYTES), 300, os.urandom), store, clock, os.urandom, recorder),
             key_store=None,
             now=clock,
             random=os.urandom,
-            log=_recorder(log),
+            log=recorder,
         )
         yield House(server, services, store, clock, log)
 

@@ -14,7 +14,7 @@ from oxd_protocol.errors import CommandError, FramingError
 from oxd_protocol.framing import MAX_RESPONSE_BYTES, FrameReader, FrameTooLong, encode_frame
 from oxd_protocol.json_text import decode_object
 from oxd_protocol.messages import Response, claims_as_lists, decode_request, encode_response, error_response
-from oxd_protocol.params import Command, decode_params
+from oxd_protocol.params import AnyCommand, decode_params
 
 CAP = 200
 MAX_CHUNK = 40
@@ -256,7 +256,7 @@ def test_any_body(body: bytes) -> None:
 
 @pytest.mark.parametrize("command", [c for c in COMMANDS if c.unsupported is None], ids=lambda command: command.name)
 @given(data=st.data())
-def test_any_params(command: Command, data: st.DataObject) -> None:
+def test_any_params(command: AnyCommand, data: st.DataObject) -> None:
     """Any JSON as params is typed params or an error with a code."""
     keys = sorted(command.fields.readers)
     structs = st.dictionaries(

@@ -12,8 +12,8 @@ import trio
 import trio.testing
 
 from oxd_protocol.errors import CommandError
-from oxd_protocol.site import GetRpParams, GetRpResult
-from oxd_server.dispatch.dispatcher import Dispatcher
+from oxd_protocol.site import GET_RP, GetRpParams, GetRpResult
+from oxd_server.dispatch.dispatcher import Dispatcher, Route
 from oxd_server.dispatch.guard import Entrance
 from oxd_server.log import configure_logging
 from oxd_server.op.errors import OpError, OpUnreachable
@@ -42,7 +42,7 @@ def dispatcher(handle: Handle, *, max_in_flight: int = 10, time_out: float | Non
     """A dispatcher whose only command is get_rp."""
     guard: Any = _OpenGuard()
     services: Any = object()
-    return Dispatcher(services, {"get_rp": handle}, guard, max_in_flight=max_in_flight, time_out=time_out)
+    return Dispatcher(services, [Route(GET_RP, handle)], guard, max_in_flight=max_in_flight, time_out=time_out)
 
 
 def raising(error: Exception) -> Handle:
@@ -72,14 +72,13 @@ async def test_a_command_is_run(log: io.StringIO) -> None:
     [
         ("fly", {}, "unsupported_operation"),
         ("license_status", {}, "unsupported_operation"),
-        ("remove_site", {"oxd_id": "x"}, "unsupported_operation"),
         ("get_rp", {"oxd_id": 5}, "invalid_request"),
     ],
 )
 async def test_what_is_refused_before_the_handler(
     log: io.StringIO, name: str, params: dict[str, Any], code: str
 ) -> None:
-    """Unknown and old commands, one without a handler, and bad params."""
+    """Unknown and old commands, and bad params."""
     assert (await ask(dispatcher(answer), name, **params))["error"] == code
 
 

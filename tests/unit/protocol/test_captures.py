@@ -81,7 +81,8 @@ def _params(frame: Recorded) -> Params:
     request = decode_request(_body(frame))
     command = find_command(request.command)
     assert command is not None
-    return decode_params(command, request.params)
+    params: Params = decode_params(command, request.params)
+    return params
 
 
 def test_every_library_is_there() -> None:

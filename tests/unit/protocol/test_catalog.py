@@ -9,7 +9,7 @@ import pytest
 
 from oxd_protocol.catalog import ALIASES, COMMANDS, find_command
 from oxd_protocol.errors import ERROR_CODES, CommandError
-from oxd_protocol.params import Command, Params, Result
+from oxd_protocol.params import AnyCommand, Params, Result
 
 OXD_ID = ("oxd_id",)
 
@@ -137,14 +137,14 @@ def test_aliases_hide_nothing() -> None:
 
 
 @each_command
-def test_error_codes_for_what_is_missing(command: Command) -> None:
+def test_error_codes_for_what_is_missing(command: AnyCommand) -> None:
     """The code for a missing parameter is in the table, and the parameter is a required one."""
     assert command.missing.keys() <= set(command.fields.required)
     assert set(command.missing.values()) <= ERROR_CODES.keys()
 
 
 @each_command
-def test_structs_are_discreet(command: Command) -> None:
+def test_structs_are_discreet(command: AnyCommand) -> None:
     """Params and results are of the kinds whose representation shows no values; every command has a summary."""
     assert issubclass(command.params, Params)
     assert issubclass(command.result, Result)
@@ -152,7 +152,7 @@ def test_structs_are_discreet(command: Command) -> None:
 
 
 @each_command
-def test_what_may_be_left_out_is_in_the_answer(command: Command) -> None:
+def test_what_may_be_left_out_is_in_the_answer(command: AnyCommand) -> None:
     """A key that a long answer leaves out is one of the answer's keys."""
     assert command.recomputable is None or command.recomputable in _keys(command.result)
 
@@ -166,7 +166,7 @@ def _metas(hint: Any) -> Iterator[msgspec.Meta]:
 
 
 @each_command
-def test_descriptions_are_sentences(command: Command) -> None:
+def test_descriptions_are_sentences(command: AnyCommand) -> None:
     """What the catalogue says about a parameter ends with a full stop."""
     for hint in typing.get_type_hints(command.params, include_extras=True).values():
         for meta in _metas(hint):

@@ -14,7 +14,7 @@ from oxd_protocol.catalog import COMMANDS, find_command
 from oxd_protocol.errors import ERROR_CODES
 from oxd_protocol.framing import FrameReader
 from oxd_protocol.messages import Response, decode_request, encode_response
-from oxd_protocol.params import Command, Milliseconds, decode_params
+from oxd_protocol.params import AnyCommand, Milliseconds, decode_params
 from oxd_protocol.site import SiteMetadata
 from oxd_protocol.uma import Resource
 
@@ -104,7 +104,7 @@ def test_all_commands() -> None:
 
 
 @each_supported
-def test_params(command: Command) -> None:
+def test_params(command: AnyCommand) -> None:
     """A command's row names its required and optional params, all of them and no others."""
     _, required, optional, _ = COMMAND_ROWS[command.name]
     fields = msgspec.structs.fields(command.params)
@@ -116,7 +116,7 @@ def test_params(command: Command) -> None:
 
 
 @each_supported
-def test_answers(command: Command) -> None:
+def test_answers(command: AnyCommand) -> None:
     """A command's row names the keys of its answer."""
     assert _names(COMMAND_ROWS[command.name][3]) == {
         field.encode_name for field in msgspec.structs.fields(command.result)
@@ -124,7 +124,7 @@ def test_answers(command: Command) -> None:
 
 
 @each_supported
-def test_types(command: Command) -> None:
+def test_types(command: AnyCommand) -> None:
     """Each parameter's type is the one in the tables."""
     is_metadata = issubclass(command.params, SiteMetadata)
     hints = typing.get_type_hints(command.params, include_extras=True)
