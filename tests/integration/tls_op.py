@@ -24,7 +24,8 @@ from cryptography.x509.oid import NameOID
 from oxd_server.entrances.http1 import HttpRequest, HttpResponse, Limits, serve_connection
 from oxd_server.sandbox.provider import routes
 from oxd_server.sandbox.provider.keys import SigningKeys
-from oxd_server.sandbox.provider.model import USERS, Code, Grant, ProviderState
+from oxd_server.sandbox.provider.model import Code, Grant, ProviderState
+from oxd_server.sandbox.provider.users import USERS
 from oxd_server.sandbox.server import new_token
 
 DAY = timedelta(days=1)

@@ -2,8 +2,9 @@
 
 from typing import Any
 
+from authlib.oidc.core.util import create_half_hash
+
 from oxd_server.sandbox.provider import faults
-from oxd_server.sandbox.provider.keys import half_hash
 from oxd_server.sandbox.provider.model import Client, Grant, ProviderState
 
 ID_TOKEN_SECONDS = 3600
@@ -36,7 +37,7 @@ def issue_id_token(
     if nonce is not None:
         claims["nonce"] = nonce
     if access_token is not None:
-        claims["at_hash"] = half_hash(access_token, alg)
+        claims["at_hash"] = create_half_hash(access_token, alg).decode()
     if code is not None:
-        claims["c_hash"] = half_hash(code, alg)
+        claims["c_hash"] = create_half_hash(code, alg).decode()
     return faults.sign_id_token(state, claims, alg, client.secret)

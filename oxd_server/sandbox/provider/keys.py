@@ -1,7 +1,5 @@
 """The provider's signing keys and what is signed with them."""
 
-import base64
-import hashlib
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -78,9 +76,3 @@ def claims_by_secret(token: str, client_secret: str | None) -> dict[str, Any] | 
         return dict(jwt.decode(token, key, registry=Algorithms(algorithms=["HS256"])).claims)
     except (JoseError, ValueError):
         return None
-
-
-def half_hash(value: str, alg: str) -> str:
-    """`at_hash` or `c_hash` under the hash function of the id_token's algorithm; SHA-512 for Ed25519."""
-    digest = (hashlib.sha512 if alg == "EdDSA" else hashlib.sha256)(value.encode()).digest()
-    return base64.urlsafe_b64encode(digest[: len(digest) // 2]).rstrip(b"=").decode()

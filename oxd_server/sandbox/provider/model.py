@@ -4,9 +4,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from authlib.oauth2.rfc6749 import ClientMixin, TokenMixin
+from authlib.oidc.core import AuthorizationCodeMixin
+
 from oxd_server.sandbox.provider.keys import SigningKeys
+from oxd_server.sandbox.provider.users import USERS, User
 from oxd_server.sandbox.table import Table
-from oxd_server.sandbox.uma.model import Gathering, Permission, PersistedClaims, Resource, Ticket
+from oxd_server.sandbox.uma.model import UMA_TICKET, Gathering, Permission, PersistedClaims, Resource, Ticket
+from oxd_server.sandbox.web import same_secret
 
 SESSION_SECONDS = 8 * 3600
 INTERACTION_SECONDS = 600
@@ -17,21 +22,8 @@ REFRESH_TOKEN_SECONDS = 30 * 24 * 3600
 SCOPES = ("openid", "profile", "email", "address", "phone", "offline_access", "oxd", "uma_protection")
 
 
-@dataclass(frozen=True)
-class User:
-    """Somebody who can log in; `claims` are the standard claims (OpenID Connect Core 5.1)."""
-
-    username: str
-    password: str = field(repr=False)
-    claims: dict[str, Any] = field(repr=False)
-
-    @property
-    def sub(self) -> str:
-        return str(self.claims["sub"])
-
-
 @dataclass
-class Client:
+class Client(ClientMixin):
     """A registered client; `metadata` as registered (RFC 7591), without its credentials."""
 
     client_id: str
@@ -57,10 +49,41 @@ class Client:
         """A metadata member that is a list of strings; empty if absent."""
         return list(self.metadata.get(member, []))
 
-    def narrow(self, scope: str) -> str:
-        """The scopes of `scope` that this client may have."""
-        allowed = str(self.metadata.get("scope", "")).split()
-        return " ".join(s for s in dict.fromkeys(scope.split()) if s in allowed)
+    def get_client_id(self) -> str:
+        return self.client_id
+
+    def get_default_redirect_uri(self) -> None:
+        """None: OpenID Connect Core 3.1.2.1 makes redirect_uri REQUIRED."""
+
+    def get_allowed_scope(self, scope: str | None) -> str | None:
+        """The scopes of `scope` that this client may have; None if it asks for some and may have none of them."""
+        registered = str(self.metadata.get("scope", "")).split()
+        allowed = [word for word in dict.fromkeys((scope or "").split()) if word in registered]
+        return None if scope and not allowed else " ".join(allowed)
+
+    def check_redirect_uri(self, redirect_uri: str) -> bool:
+        return redirect_uri in self.listed("redirect_uris")
+
+    def check_client_secret(self, client_secret: object) -> bool:
+        return isinstance(client_secret, str) and same_secret(client_secret, self.secret)
+
+    def check_endpoint_auth_method(self, method: str, endpoint: str) -> bool:
+        """Exactly the method that the client registered, everywhere; authlib has one name for both assertions."""
+        del endpoint
+        by_assertion = self.auth_method in ("client_secret_jwt", "private_key_jwt")
+        return by_assertion if method == "client_assertion_jwt" else method == self.auth_method
+
+    def check_response_type(self, response_type: str) -> bool:
+        return response_type in self.listed("response_types")
+
+    def check_grant_type(self, grant_type: str) -> bool:
+        """Whether the client may use it.
+
+        A client that may use codes may refresh: providers differ, and the strict ones are tried elsewhere. In the same
+        way, who may have tokens of its own may ask for an RPT: old libraries register no more than that.
+        """
+        also = {"refresh_token": "authorization_code", UMA_TICKET: "client_credentials"}.get(grant_type)
+        return bool({grant_type, also} & set(self.listed("grant_types")))
 
 
 @dataclass
@@ -75,21 +98,31 @@ class Session:
 
 @dataclass
 class Interaction:
-    """An authorization request on its way through the login and consent pages."""
+    """An authorization request on its way through the login and consent pages; `request` is authlib's grant for it."""
 
-    client: Client
-    redirect_uri: str
-    scope: str
-    response_type: str
-    response_mode: str
-    state: str | None
-    nonce: str | None = field(repr=False)
-    code_challenge: str | None
-    login_hint: str
+    request: Any = field(repr=False)
     max_age: int | None
     needs_login: bool
     needs_consent: bool
     session_id: str = field(repr=False)
+
+    @property
+    def client(self) -> Client:
+        client: Client = self.request.client
+        return client
+
+    @property
+    def params(self) -> dict[str, str]:
+        return dict(self.request.request.payload.data)
+
+    @property
+    def redirect_uri(self) -> str:
+        return self.params["redirect_uri"]
+
+    @property
+    def scope(self) -> str:
+        """The scopes that were asked for and that the client may have."""
+        return str(self.request.request.scope)
 
 
 @dataclass
@@ -105,17 +138,30 @@ class Grant:
 
 
 @dataclass
-class Code:
+class Code(AuthorizationCodeMixin):
     """An authorization code (RFC 6749 4.1.2): single use, tied to its redirect URI and PKCE challenge."""
 
     grant: Grant
     redirect_uri: str
     code_challenge: str | None
     used: bool = False
+    code_challenge_method = "S256"
+
+    def get_redirect_uri(self) -> str:
+        return self.redirect_uri
+
+    def get_scope(self) -> str:
+        return self.grant.scope
+
+    def get_nonce(self) -> str | None:
+        return self.grant.nonce
+
+    def get_auth_time(self) -> int:
+        return self.grant.auth_time
 
 
 @dataclass
-class Token:
+class Token(TokenMixin):
     """An access or refresh token; `scope` may be narrower than the grant's."""
 
     grant: Grant
@@ -124,72 +170,20 @@ class Token:
     expires_at: int
     used: bool = False
     permissions: tuple[Permission, ...] | None = None  # of an RPT; None for any other token
+    token_type: str = "Bearer"
 
+    def check_client(self, client: Client) -> bool:
+        return self.grant.client_id == client.client_id
 
-USERS = (
-    User(
-        "alice",
-        "wonderland",
-        {
-            "sub": "a11ce-7f3b",
-            "name": "Alice Jensen",
-            "given_name": "Alice",
-            "family_name": "Jensen",
-            "nickname": "Ali",
-            "preferred_username": "alice",
-            "profile": "https://people.example/alice",
-            "website": "https://alice.example",
-            "gender": "female",
-            "birthdate": "1989-04-12",
-            "zoneinfo": "Europe/Copenhagen",
-            "locale": "en-DK",
-            "updated_at": 1750000000,
-            "email": "alice@example.org",
-            "email_verified": True,
-            "phone_number": "+45 20 30 40 50",
-            "phone_number_verified": True,
-            "address": {
-                "formatted": "Havnegade 1\n1058 København\nDenmark",
-                "street_address": "Havnegade 1",
-                "locality": "København",
-                "postal_code": "1058",
-                "country": "Denmark",
-            },
-        },
-    ),
-    User(
-        "bob",
-        "builder",
-        {
-            "sub": "b0b-91c4",
-            "name": "Bob Okafor",
-            "given_name": "Bob",
-            "family_name": "Okafor",
-            "preferred_username": "bob",
-            "zoneinfo": "America/New_York",
-            "locale": "en-US",
-            "updated_at": 1750000000,
-            "email": "bob@example.org",
-            "email_verified": False,
-            "address": {"locality": "New York", "region": "NY", "country": "US"},
-        },
-    ),
-    User(
-        "zoe",
-        "zürich",
-        {
-            "sub": "z0e-5d20",
-            "name": "Zoë Müller-Łukasik",
-            "given_name": "Zoë",
-            "family_name": "Müller-Łukasik",
-            "preferred_username": "zoe",
-            "locale": "de-AT",
-            "updated_at": 1750000000,
-            "email": "zoe@example.org",
-            "email_verified": True,
-        },
-    ),
-)
+    def get_scope(self) -> str:
+        return self.scope
+
+    def is_expired(self) -> bool:
+        """False: the table of tokens forgets them when they expire."""
+        return False
+
+    def is_revoked(self) -> bool:
+        return self.used or self.grant.revoked
 
 
 class ProviderState:
@@ -219,19 +213,19 @@ class ProviderState:
         """The time, in whole seconds."""
         return int(self.now())
 
-    def issue_access_token(self, grant: Grant, scope: str, permissions: tuple[Permission, ...] | None = None) -> str:
-        """A new bearer token for `scope`; with `permissions`, an RPT."""
-        now, text = self.seconds(), self.new_token()
+    def keep_access_token(
+        self, text: str, grant: Grant, scope: str, permissions: tuple[Permission, ...] | None = None
+    ) -> None:
+        """Remember a bearer token for `scope`; with `permissions`, an RPT."""
+        now = self.seconds()
         token = Token(grant, scope, now, now + ACCESS_TOKEN_SECONDS, permissions=permissions)
         self.access_tokens.put(text, token, ACCESS_TOKEN_SECONDS)
-        return text
 
-    def issue_refresh_token(self, grant: Grant) -> str:
-        """A new refresh token for the whole grant."""
-        now, text = self.seconds(), self.new_token()
-        token = Token(grant, grant.scope, now, now + REFRESH_TOKEN_SECONDS)
+    def keep_refresh_token(self, text: str, grant: Grant) -> None:
+        """Remember a refresh token for the whole grant."""
+        now = self.seconds()
+        token = Token(grant, grant.scope, now, now + REFRESH_TOKEN_SECONDS, token_type="refresh_token")
         self.refresh_tokens.put(text, token, REFRESH_TOKEN_SECONDS)
-        return text
 
     def live_access_token(self, text: str | None) -> Token | None:
         """The access token, unless unknown, expired, revoked, or its client is gone."""

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from html import escape
 from string import Template
 
-from oxd_server.sandbox.provider.model import User
+from oxd_server.sandbox.provider.users import User
 
 _LAYOUT = Template("""\
 <!doctype html>

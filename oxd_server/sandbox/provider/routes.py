@@ -4,9 +4,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from oxd_server.entrances.http1 import HttpRequest, HttpResponse
-from oxd_server.sandbox.provider import authorization, faults, logout, pages, registration, token_endpoint
+from oxd_server.sandbox.provider import authorization, back_channel, faults, logout, pages
 from oxd_server.sandbox.provider.client_authentication import AUTH_METHODS, HMAC_ALGS, KEY_ALGS
-from oxd_server.sandbox.provider.keys import SIGNING_ALGS
+from oxd_server.sandbox.provider.client_metadata import SUPPORTED
 from oxd_server.sandbox.provider.model import SCOPES, ProviderState
 from oxd_server.sandbox.provider.userinfo import CLAIMS_BY_SCOPE, userinfo
 from oxd_server.sandbox.uma import gathering, protection_api
@@ -28,7 +28,7 @@ def metadata(state: ProviderState) -> dict[str, Any]:
     issuer = state.issuer
     claims = [name for names in CLAIMS_BY_SCOPE.values() for name in names]
     auth: dict[str, Any] = {}
-    for endpoint in ("token", "introspection", "revocation"):
+    for endpoint in ("introspection", "revocation"):
         auth[f"{endpoint}_endpoint_auth_methods_supported"] = list(AUTH_METHODS)
         auth[f"{endpoint}_endpoint_auth_signing_alg_values_supported"] = [*HMAC_ALGS, *KEY_ALGS]
     return {
@@ -42,12 +42,8 @@ def metadata(state: ProviderState) -> dict[str, Any]:
         "revocation_endpoint": f"{issuer}/revoke",
         "end_session_endpoint": f"{issuer}/end_session",
         "scopes_supported": list(SCOPES),
-        "response_types_supported": list(registration.RESPONSE_TYPES),
+        **SUPPORTED,
         "response_modes_supported": ["query", "fragment"],
-        "grant_types_supported": list(registration.GRANT_TYPES),
-        "subject_types_supported": ["public"],
-        "id_token_signing_alg_values_supported": list(SIGNING_ALGS),
-        "userinfo_signing_alg_values_supported": list(SIGNING_ALGS),
         "code_challenge_methods_supported": ["S256"],
         "prompt_values_supported": ["none", "login", "consent", "select_account"],
         "claims_supported": ["sub", "iss", "aud", "exp", "iat", "auth_time", "nonce", *claims],
@@ -90,20 +86,20 @@ ROUTES: dict[str, dict[str, Route]] = {
     "/.well-known/oauth-authorization-server": {"GET": _discovery},
     "/jwks": {"GET": _jwks},
     "/register": {
-        "POST": registration.register,
-        "GET": registration.read,
-        "PUT": registration.update,
-        "DELETE": registration.delete,
+        "POST": back_channel.register,
+        "GET": back_channel.manage,
+        "PUT": back_channel.manage,
+        "DELETE": back_channel.manage,
     },
     "/authorize": {"GET": authorization.authorize, "POST": authorization.authorize},
     "/interaction": {"GET": authorization.interact},
     "/login": {"POST": authorization.login},
     "/consent": {"POST": authorization.consent},
     "/end_session": {"GET": logout.end_session, "POST": logout.end_session},
-    "/token": {"POST": token_endpoint.token},
+    "/token": {"POST": back_channel.token},
     "/userinfo": {"GET": userinfo, "POST": userinfo},
-    "/introspect": {"POST": token_endpoint.introspect},
-    "/revoke": {"POST": token_endpoint.revoke},
+    "/introspect": {"POST": back_channel.introspect},
+    "/revoke": {"POST": back_channel.revoke},
     "/.well-known/uma2-configuration": {"GET": protection_api.discovery},
     "/uma/resources": {"POST": protection_api.create, "GET": protection_api.list_all},
     "/uma/resources/": {

@@ -4,7 +4,8 @@ from typing import Any
 
 from oxd_server.entrances.http1 import HttpRequest, HttpResponse
 from oxd_server.sandbox.provider.faults import with_broken_signature
-from oxd_server.sandbox.provider.model import ProviderState, User
+from oxd_server.sandbox.provider.model import ProviderState
+from oxd_server.sandbox.provider.users import User
 from oxd_server.sandbox.web import SECURITY_HEADERS, OAuthError, bearer_token, form, json_response
 
 # OpenID Connect Core 5.4: the claims that each scope asks for.

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from oxd_server.sandbox.provider.faults import misbehave
 from oxd_server.sandbox.provider.model import ACCESS_TOKEN_SECONDS, Client, Grant, ProviderState, Token
 from oxd_server.sandbox.uma.claims import CLAIM_TOKEN_FORMATS, pushed_claims
 from oxd_server.sandbox.uma.model import (
@@ -25,9 +24,8 @@ from oxd_server.sandbox.uma.policies import MissingClaims, friendly_name, policy
 from oxd_server.sandbox.web import OAuthError
 
 
-async def uma_ticket(state: ProviderState, client: Client, params: Mapping[str, str]) -> dict[str, Any]:
+def uma_ticket(state: ProviderState, client: Client, params: Mapping[str, str]) -> dict[str, Any]:
     """Serve a token request with a ticket (3.3.1): the success answer (3.3.5), or OAuthError (3.3.6)."""
-    await misbehave(state)
     ticket = _redeem(state, client, params)
     claims = {**_persisted_claims(state, client, params.get("pct")), **ticket.claims}
     claims |= pushed_claims(state, client, params)
@@ -156,7 +154,8 @@ def _success(
     upgraded = old is not None and old.grant.client_id == client.client_id
     if old is not None and upgraded:
         permissions = _merged((*live_permissions(state, old), *permissions))
-    text = state.issue_access_token(Grant(client.client_id, None, ""), "", permissions)
+    text = state.new_token()
+    state.keep_access_token(text, Grant(client.client_id, None, ""), "", permissions)
     answer = {"access_token": text, "token_type": "Bearer", "expires_in": ACCESS_TOKEN_SECONDS, "upgraded": upgraded}
     if claims:
         answer["pct"] = pct = state.new_token()

@@ -25,6 +25,11 @@ PASSWORDS = {"alice": "wonderland", "bob": "builder", "zoe": "zürich"}
 START = 1_800_000_000.0
 
 
+def half_hash(value: str) -> str:
+    """`at_hash` and `c_hash` for the algorithms with SHA-256 (OpenID Connect Core 3.1.3.6)."""
+    return base64.urlsafe_b64encode(hashlib.sha256(value.encode()).digest()[:16]).rstrip(b"=").decode()
+
+
 class Op:
     """The running provider, seen from outside (`http`, a browser with cookies) and inside (`state`, `time`)."""
 
