@@ -4,7 +4,8 @@ The server never imports this package; only the command line does, when asked to
 meant for production: users and their passwords are printed on the login page, everything lives in
 memory, and `run_sandbox` refuses any address that is not loopback.
 
-- `server`: settings, binding, running; `web`, `table`: what all parts share; `static/`: the stylesheet
+- `server`: settings, binding, running; `web`, `table`: what all parts share
+- `pages`, `templates/`, `static/`: what people see
 - `provider/`: the OpenID provider, with `faults` to switch on
 - `uma/`: the authorization server: protected resources, tickets, RPTs, policies, claims gathering
 - `demo/`: the relying party that uses the oxd socket

@@ -13,10 +13,11 @@ from oxd_server.entrances import http1
 from oxd_server.entrances.http1 import Handler, HttpRequest, HttpResponse, Limits
 from oxd_server.oxd_client import OxdClient
 from oxd_server.sandbox.demo import application
-from oxd_server.sandbox.provider import pages, routes
+from oxd_server.sandbox.pages import error_page
+from oxd_server.sandbox.provider import routes
 from oxd_server.sandbox.provider.keys import SigningKeys
 from oxd_server.sandbox.provider.model import ProviderState
-from oxd_server.sandbox.web import html_response, is_loopback_host
+from oxd_server.sandbox.web import is_loopback_host
 
 _LIMITS = Limits(max_body_bytes=200_000, max_connections=500)
 
@@ -113,7 +114,7 @@ async def _only_by_name(
     local = f"localhost:{authority.rpartition(':')[2]}"
     if request.header("host") not in (authority, local):
         text = f"This sandbox is reached as {url} only."
-        return html_response(pages.error_page("Another host was asked for", text), 421)
+        return error_page("Another host was asked for", text, 421)
     return await handler(request)
 
 

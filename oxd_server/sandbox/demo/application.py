@@ -13,7 +13,8 @@ import trio
 
 from oxd_server.entrances.http1 import HttpRequest, HttpResponse
 from oxd_server.oxd_client import Exchange, OxdClient, OxdUnreachable
-from oxd_server.sandbox.demo import pages
+from oxd_server.sandbox.demo.frames import first_value, readable_frames, readable_value
+from oxd_server.sandbox.pages import page
 from oxd_server.sandbox.provider.model import SESSION_SECONDS
 from oxd_server.sandbox.table import Table
 from oxd_server.sandbox.web import (
@@ -21,7 +22,6 @@ from oxd_server.sandbox.web import (
     PageError,
     cookie,
     form,
-    html_response,
     query,
     redirect,
     same_secret,
@@ -109,9 +109,18 @@ async def _oxd_id(state: DemoState, session: DemoSession) -> str:
 async def _home(state: DemoState, session: DemoSession, params: Mapping[str, str]) -> HttpResponse:
     del params
     if session.claims:
-        return _page(pages.account_page(session.csrf_token, session.claims, session.tokens, session.frames))
+        return _page(
+            "demo/account.html",
+            session,
+            csrf=session.csrf_token,
+            name=first_value(session.claims, "name") or first_value(session.claims, "sub"),
+            claims={name: readable_value(value) for name, value in session.claims.items()},
+            can_refresh=bool(session.tokens.get("refresh_token")),
+        )
     oxd = f"{state.oxd.host}:{state.oxd.port}"
-    return _page(pages.welcome_page(session.csrf_token, state.op_host, oxd, state.oxd_id, session.frames))
+    return _page(
+        "demo/welcome.html", session, csrf=session.csrf_token, op_host=state.op_host, oxd=oxd, oxd_id=state.oxd_id
+    )
 
 
 async def _login(state: DemoState, session: DemoSession, params: Mapping[str, str]) -> HttpResponse:
@@ -174,7 +183,7 @@ async def _logged_out(state: DemoState, session: DemoSession, params: Mapping[st
     expected, session.logout_state = session.logout_state, None
     if not same_secret(params.get("state"), expected):
         return redirect("/")
-    return _page(pages.goodbye_page(session.frames))
+    return _page("demo/goodbye.html", session)
 
 
 async def _leave(state: DemoState, session: DemoSession, params: Mapping[str, str]) -> HttpResponse:
@@ -215,7 +224,7 @@ async def handle(state: DemoState, request: HttpRequest) -> HttpResponse:
     click = ROUTES.get((method, request.path))
     if click is None:
         known = any(path == request.path for _, path in ROUTES)
-        return _page(pages.error_page("No such page", "Start again at the first page.", []), 405 if known else 404)
+        return _error_page("No such page", "Start again at the first page.", 405 if known else 404)
     session_id, session = _session(state, request)
     answer = await _click(state, session, click, request)
     return HttpResponse(answer.status, [*answer.headers, set_cookie(SESSION_COOKIE, session_id)], answer.body)
@@ -239,15 +248,28 @@ async def _click(state: DemoState, session: DemoSession, click: Click, request: 
             raise PageError("This form cannot be accepted", "It did not come from a page of this application.", 403)
         return await click(state, session, params)
     except CommandFailed as error:
-        return _page(pages.command_failed_page(error.exchange, session.frames), 502)
+        data = error.exchange.data
+        return _page(
+            "demo/command_failed.html",
+            session,
+            502,
+            command=error.exchange.command,
+            error=str(data.get("error", "")),
+            text=str(data.get("error_description", "")),
+        )
     except OxdUnreachable as error:
         text = f"{error}. Start it with: oxd-server serve"
-        return _page(pages.error_page("The oxd server cannot be reached", text, session.frames), 502)
+        return _error_page("The oxd server cannot be reached", text, 502, session)
     except PageError as error:
-        return _page(pages.error_page(error.title, error.explanation, session.frames), error.status)
+        return _error_page(error.title, error.explanation, error.status, session)
     except OAuthError as error:
-        return _page(pages.error_page("This request cannot be read", error.description, []), error.status)
+        return _error_page("This request cannot be read", error.description, error.status)
 
 
-def _page(page: str, status: int = 200) -> HttpResponse:
-    return html_response(page, status)
+def _page(template: str, session: DemoSession | None, status: int = 200, **values: Any) -> HttpResponse:
+    """A page, with the frames of the session's latest clicks below."""
+    return page(template, status, frames=readable_frames(session.frames if session else ()), **values)
+
+
+def _error_page(title: str, explanation: str, status: int, session: DemoSession | None = None) -> HttpResponse:
+    return _page("demo/error.html", session, status, title=title, explanation=explanation)

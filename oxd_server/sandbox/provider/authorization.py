@@ -13,7 +13,7 @@ from authlib.oauth2.rfc6749 import InvalidRequestError
 from authlib.oidc.core.errors import ConsentRequiredError, LoginRequiredError
 
 from oxd_server.entrances.http1 import HttpRequest, HttpResponse
-from oxd_server.sandbox.provider import pages
+from oxd_server.sandbox.pages import error_page, page
 from oxd_server.sandbox.provider.adapter import FormRequest, with_issuer
 from oxd_server.sandbox.provider.authorization_server import Server
 from oxd_server.sandbox.provider.model import (
@@ -29,7 +29,6 @@ from oxd_server.sandbox.web import (
     PageError,
     cookie,
     form,
-    html_response,
     query,
     redirect,
     same_secret,
@@ -150,10 +149,15 @@ def _step(
     if _must_log_in(state, interaction, session):
         return _login_page(state, interaction_id, interaction, session, user_to_fill)
     if session.user is not None and _must_consent(interaction, session):
-        host = urlsplit(interaction.redirect_uri).netloc or interaction.redirect_uri
-        name = interaction.client.name
-        page = pages.consent_page(name, interaction_id, session.csrf_token, session.user, interaction.scope, host)
-        return html_response(page)
+        return page(
+            "provider/consent.html",
+            client_name=interaction.client.name,
+            interaction=interaction_id,
+            csrf=session.csrf_token,
+            user=session.user,
+            scope=interaction.scope,
+            redirect_host=urlsplit(interaction.redirect_uri).netloc or interaction.redirect_uri,
+        )
     state.interactions.pop(interaction_id)
     return _finish(state, interaction, session, ())
 
@@ -168,10 +172,17 @@ def _login_page(
 ) -> HttpResponse:
     user = state.users.get(user_to_fill)
     filled = (user.username, user.password) if user else (interaction.params.get("login_hint", ""), "")
-    page = pages.login_page(
-        interaction.client.name, interaction_id, session.csrf_token, state.users.values(), filled, error
+    return page(
+        "provider/login.html",
+        401 if error else 200,
+        client_name=interaction.client.name,
+        interaction=interaction_id,
+        csrf=session.csrf_token,
+        users=state.users.values(),
+        username=filled[0],
+        password=filled[1],
+        error=error,
     )
-    return html_response(page, 401 if error else 200)
 
 
 async def interact(state: ProviderState, request: HttpRequest) -> HttpResponse:
@@ -264,4 +275,4 @@ def _with_issuer(state: ProviderState, answer: HttpResponse, cookies: tuple[tupl
 
 def oauth_error_page(error: OAuthError) -> HttpResponse:
     """The page for a request to a page endpoint whose parameters cannot even be read."""
-    return html_response(pages.error_page("This request cannot be read", error.description), error.status)
+    return error_page("This request cannot be read", error.description, error.status)

@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 
 from oxd_server.entrances.http1 import HttpRequest, HttpResponse
-from oxd_server.sandbox.provider import pages
+from oxd_server.sandbox.pages import page
 from oxd_server.sandbox.provider.authorization import current_session
 from oxd_server.sandbox.provider.client_authentication import jwt_payload
 from oxd_server.sandbox.provider.keys import claims_by_secret
 from oxd_server.sandbox.provider.model import Client, ProviderState, Session
-from oxd_server.sandbox.web import PageError, form, html_response, query, redirect, same_secret, with_query
+from oxd_server.sandbox.web import PageError, form, query, redirect, same_secret, with_query
 
 _KEPT = ("id_token_hint", "client_id", "post_logout_redirect_uri", "state")
 
@@ -26,9 +26,9 @@ async def end_session(state: ProviderState, request: HttpRequest) -> HttpRespons
     decision = _decision(params, session, hinted_sub)
     if decision == "ask":
         fields = {name: params[name] for name in _KEPT if name in params}
-        return html_response(pages.logout_page(user, session.csrf_token, fields))
+        return page("provider/logout.html", user=user, fields={**fields, "csrf": session.csrf_token})
     if decision == "stay":
-        return html_response(pages.message_page("Still logged in", "Nothing was changed."))
+        return page("provider/message.html", title="Still logged in", text="Nothing was changed.")
     state.sessions.pop(session_id)
     return _goodbye(target)
 
@@ -84,4 +84,5 @@ def _decision(params: Mapping[str, str], session: Session, hinted_sub: str | Non
 def _goodbye(target: str | None) -> HttpResponse:
     if target is not None:
         return redirect(target)
-    return html_response(pages.message_page("Logged out", "You are logged out here. You can close this page."))
+    text = "You are logged out here. You can close this page."
+    return page("provider/message.html", title="Logged out", text=text)

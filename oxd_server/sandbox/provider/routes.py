@@ -4,17 +4,17 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from oxd_server.entrances.http1 import HttpRequest, HttpResponse
-from oxd_server.sandbox.provider import authorization, back_channel, faults, logout, pages
+from oxd_server.sandbox.pages import error_page, page
+from oxd_server.sandbox.provider import authorization, back_channel, faults, logout
 from oxd_server.sandbox.provider.client_authentication import AUTH_METHODS, HMAC_ALGS, KEY_ALGS
 from oxd_server.sandbox.provider.client_metadata import SUPPORTED
 from oxd_server.sandbox.provider.model import SCOPES, ProviderState
 from oxd_server.sandbox.provider.userinfo import CLAIMS_BY_SCOPE, userinfo
 from oxd_server.sandbox.uma import gathering, protection_api
-from oxd_server.sandbox.uma import pages as uma_pages
+from oxd_server.sandbox.uma.policies import DEFAULT, POLICIES
 from oxd_server.sandbox.web import (
     OAuthError,
     PageError,
-    html_response,
     json_response,
     oauth_error_response,
     style_response,
@@ -75,8 +75,15 @@ async def _home(state: ProviderState, request: HttpRequest) -> HttpResponse:
     both = {**metadata(state), **protection_api.metadata(state)}
     endpoints = {name: url for name, url in both.items() if name.endswith(("_endpoint", "_uri"))}
     user = found[1].user if found else None
-    more = uma_pages.policies_card()
-    return html_response(pages.home_page(state.issuer, state.users.values(), endpoints, user, more))
+    return page(
+        "provider/home.html",
+        issuer=state.issuer,
+        users=state.users.values(),
+        endpoints=endpoints,
+        user=user,
+        policies={scope: policy.__doc__ for scope, policy in POLICIES.items()},
+        default_policy=DEFAULT.__doc__,
+    )
 
 
 ROUTES: dict[str, dict[str, Route]] = {
@@ -121,14 +128,14 @@ async def handle(state: ProviderState, request: HttpRequest) -> HttpResponse:
     of_a_resource = request.path.startswith(f"{protection_api.RESOURCES_PATH}/")
     methods = ROUTES.get(f"{protection_api.RESOURCES_PATH}/" if of_a_resource else request.path)
     if methods is None:
-        return html_response(pages.error_page("No such page", f"There is nothing at {request.path}."), 404)
+        return error_page("No such page", f"There is nothing at {request.path}.", 404)
     route = methods.get("GET" if request.method == "HEAD" else request.method)
     if route is None:
         return _method_not_allowed(methods)
     try:
         return await route(state, request)
     except PageError as error:
-        return html_response(pages.error_page(error.title, error.explanation), error.status)
+        return error_page(error.title, error.explanation, error.status)
     except OAuthError as error:
         if request.path in _FOR_PEOPLE:
             return authorization.oauth_error_page(error)

@@ -7,16 +7,15 @@ from dataclasses import replace
 from urllib.parse import urlsplit
 
 from oxd_server.entrances.http1 import HttpRequest, HttpResponse
+from oxd_server.sandbox.pages import page
 from oxd_server.sandbox.provider.authorization import SESSION_COOKIE, current_session, new_session
 from oxd_server.sandbox.provider.model import Client, ProviderState, Session
-from oxd_server.sandbox.uma import pages
 from oxd_server.sandbox.uma.grant import missing_claims
 from oxd_server.sandbox.uma.model import GATHERING_SECONDS, TICKET_SECONDS, Claims, Gathering, Ticket
-from oxd_server.sandbox.uma.policies import friendly_name
+from oxd_server.sandbox.uma.policies import HINTS, friendly_name
 from oxd_server.sandbox.web import (
     PageError,
     form,
-    html_response,
     query,
     redirect,
     same_secret,
@@ -106,11 +105,20 @@ def _resume(state: ProviderState, request: HttpRequest, gathering_id: str) -> tu
 
 
 def _page(gathering_id: str, gathering: Gathering, session: Session, given: Claims, error: str) -> HttpResponse:
-    host = urlsplit(gathering.redirect_uri).netloc or gathering.redirect_uri
-    fields = {name: given.get(name, "") for name in gathering.asked}
-    hidden = {"gathering": gathering_id, "csrf": session.csrf_token}
-    page = pages.claims_page(gathering.client_name, host, fields, hidden, error)
-    return html_response(page, 400 if error else 200)
+    fields = [
+        {"name": name, "label": friendly_name(name), "hint": HINTS.get(name, ""), "value": given.get(name, "")}
+        for name in gathering.asked
+    ]
+    return page(
+        "uma/claims.html",
+        400 if error else 200,
+        client_name=gathering.client_name,
+        redirect_host=urlsplit(gathering.redirect_uri).netloc or gathering.redirect_uri,
+        fields=fields,
+        focused=next((field["name"] for field in fields if not field["value"]), ""),
+        hidden_fields={"gathering": gathering_id, "csrf": session.csrf_token},
+        error=error,
+    )
 
 
 def _back_to_client(state: ProviderState, gathering: Gathering, given: Claims) -> HttpResponse:

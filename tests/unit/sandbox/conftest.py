@@ -78,6 +78,12 @@ class Op:
         """Log a user in; returns the URL that the browser is sent back to."""
         return await browser.log_in(self.http, self.authorize_url(client, **params), user, PASSWORDS[user])
 
+    @staticmethod
+    def parameters(url: str) -> dict[str, str]:
+        """The parameters of a redirect, from fragment or query."""
+        parsed = httpx2.URL(url)
+        return dict(httpx2.QueryParams(parsed.fragment or parsed.query.decode()))
+
     async def code(self, client: dict[str, Any], user: str = "alice", **params: str | None) -> str:
         """An authorization code."""
         return httpx2.URL(await self.log_in(client, user, **params)).params["code"]

@@ -15,7 +15,7 @@ import trio
 from oxd_server.oxd_client import OxdClient
 from oxd_server.sandbox import RunningSandbox, SandboxSettings, run_sandbox
 from oxd_server.sandbox.browser import log_in
-from oxd_server.sandbox.demo.pages import pretty_frame
+from oxd_server.sandbox.demo.frames import pretty_frame
 from tests.integration.oxd_process import running_server
 
 

@@ -222,7 +222,7 @@ async def test_filling_in_needs_no_script(op: Op) -> None:
 async def test_login_hint_is_filled_in(op: Op) -> None:
     """login_hint appears as the user name, escaped."""
     page = await open_login(op, op.authorize_url(await op.register(), login_hint='bob"><script>'))
-    assert 'value="bob&quot;&gt;&lt;script&gt;"' in page.text
+    assert 'value="bob&#34;&gt;&lt;script&gt;"' in page.text
 
 
 async def test_names_are_escaped(op: Op) -> None:

@@ -439,7 +439,7 @@ async def test_an_empty_answer_is_asked_for_again(rs: ResourceServer, rp: Reques
     answer = await rp.op.http.post("/uma/claims", data={**hidden, "country": '<b>"', "city": "  "})
     assert answer.status_code == 400
     assert "Still to be filled in: City." in answer.text
-    assert 'value="&lt;b&gt;&quot;"' in answer.text
+    assert 'value="&lt;b&gt;&#34;"' in answer.text
 
 
 async def test_a_ticket_that_lacks_nothing_leads_straight_back(rs: ResourceServer, rp: RequestingParty) -> None:
