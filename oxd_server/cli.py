@@ -169,6 +169,7 @@ def _add_sandbox(commands: _Commands) -> None:
     )
     parser.add_argument("--oxd-host", default="127.0.0.1", help="where the server is; default: %(default)s")
     parser.add_argument("--oxd-port", type=int, default=DEFAULT_PORT, help="default: %(default)s")
+    parser.add_argument("--jwt-tokens", action="store_true", help="access tokens and RPTs are JWTs")
     parser.set_defaults(run=_sandbox)
 
 
@@ -305,6 +306,7 @@ def _sandbox(options: argparse.Namespace) -> int:
         demo_port=options.demo_port,
         oxd_host=options.oxd_host,
         oxd_port=options.oxd_port,
+        jwt_tokens=options.jwt_tokens,
     )
     try:
         trio.run(_until_terminated, partial(run_sandbox, settings))

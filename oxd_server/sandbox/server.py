@@ -28,13 +28,17 @@ class SandboxError(Exception):
 
 @dataclass(frozen=True)
 class SandboxSettings:
-    """Where the sandbox listens (port 0: any free one) and where the oxd server is that the demo uses."""
+    """Where the sandbox listens (port 0: any free one) and where the oxd server is that the demo uses.
+
+    `jwt_tokens`: access tokens and RPTs are JWTs.
+    """
 
     bind_address: str = "127.0.0.1"
     port: int = 0
     demo_port: int = 0
     oxd_host: str = "127.0.0.1"
     oxd_port: int = 8099
+    jwt_tokens: bool = False
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,7 @@ async def run_sandbox(
     demo_listeners, demo_url = await _listen(settings.bind_address, settings.demo_port)
     keys = await trio.to_thread.run_sync(SigningKeys.generate)
     state = ProviderState(issuer, keys, now, new_token)
+    state.jwt_tokens = settings.jwt_tokens
     oxd = OxdClient(settings.oxd_host, settings.oxd_port)
     demo_state = application.DemoState(demo_url, issuer, oxd, now, new_token)
     async with trio.open_nursery() as nursery:

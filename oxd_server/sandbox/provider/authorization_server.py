@@ -22,6 +22,7 @@ from authlib.oidc.core.errors import (
 from authlib.oidc.core.grants import OpenIDHybridGrant
 
 from oxd_server.entrances.http1 import HttpResponse
+from oxd_server.sandbox.provider.access_token import new_access_token
 from oxd_server.sandbox.provider.adapter import FormRequest, MetadataRequest, http_response
 from oxd_server.sandbox.provider.client_authentication import ClientAssertion
 from oxd_server.sandbox.provider.endpoints import Configuration, Introspection, Registration, Revocation
@@ -49,7 +50,7 @@ class Server(AuthorizationServer):
     def __init__(self, state: ProviderState) -> None:
         super().__init__()
         self.state = state
-        bearer = BearerTokenGenerator(self._new_token, self._new_token, ACCESS_TOKEN_SECONDS)
+        bearer = BearerTokenGenerator(self._access_token, self._refresh_token, ACCESS_TOKEN_SECONDS)
         self.register_token_generator("default", lambda **asked: {"scope": "", **bearer(**asked)})
         self.register_client_auth_method(
             "client_assertion_jwt", lambda query_client, request: ClientAssertion(state)(query_client, request)
@@ -63,7 +64,10 @@ class Server(AuthorizationServer):
         for endpoint in (Registration, Configuration, Introspection, Revocation):
             self.register_endpoint(endpoint)
 
-    def _new_token(self, **_: Any) -> str:
+    def _access_token(self, *, client: Client, user: User | None, scope: str, **_: Any) -> str:
+        return new_access_token(self.state, client.client_id, user, scope)
+
+    def _refresh_token(self, **_: Any) -> str:
         return self.state.new_token()
 
     def query_client(self, client_id: str) -> Client | None:

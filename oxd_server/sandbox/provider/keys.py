@@ -1,8 +1,16 @@
 """The provider's signing keys and what is signed with them."""
 
+import base64
 from dataclasses import dataclass, field
-from typing import Any
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Any, cast
 
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID
 from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, KeyParameters, KeySet, OctKey, OKPKey, RSAKey
@@ -11,6 +19,7 @@ from joserfc.jws import JWSRegistry
 SIGNING_ALGS = ("RS256", "PS256", "ES256", "EdDSA", "HS256")
 _RSA_BITS = 2048
 _AsymmetricKey = RSAKey | ECKey | OKPKey
+_VALID_FROM, _VALID_UNTIL = datetime(2020, 1, 1, tzinfo=UTC), datetime(2050, 1, 1, tzinfo=UTC)
 
 
 class Algorithms(JWSRegistry):
@@ -36,7 +45,7 @@ class SigningKeys:
         def parameters(alg: str) -> KeyParameters:
             return {"kid": f"{alg.lower()}-{generation}", "use": "sig", "alg": alg}
 
-        return cls(
+        made = cls(
             {
                 "RS256": RSAKey.generate_key(_RSA_BITS, parameters("RS256"), private=True),
                 "PS256": RSAKey.generate_key(_RSA_BITS, parameters("PS256"), private=True),
@@ -44,18 +53,39 @@ class SigningKeys:
                 "EdDSA": OKPKey.generate_key("Ed25519", parameters("EdDSA"), private=True),
             }
         )
+        made.public_jwks()  # makes the certificates
+        return made
 
     def public_jwks(self) -> dict[str, Any]:
-        """The JSON Web Key Set to publish."""
-        return {"keys": [key.as_dict(private=False) for key in self.by_alg.values()]}
+        """The JSON Web Key Set to publish.
 
-    def sign(self, claims: dict[str, Any], alg: str, client_secret: str | None = None, *, with_kid: bool = True) -> str:
+        Each key has a certificate (`x5c`, RFC 7517 section 4.7), and `exp` in milliseconds, as the Gluu server has it:
+        gateways that were written for that server read both.
+        """
+        return {"keys": [{**key, "x5c": [*key["x5c"]]} for key in self._published]}
+
+    @cached_property
+    def _published(self) -> list[dict[str, Any]]:
+        exp = int(_VALID_UNTIL.timestamp() * 1000)
+        return [{**key.as_dict(private=False), "x5c": [_certificate(key)], "exp": exp} for key in self.by_alg.values()]
+
+    def sign(
+        self,
+        claims: dict[str, Any],
+        alg: str,
+        client_secret: str | None = None,
+        *,
+        with_kid: bool = True,
+        typ: str | None = None,
+    ) -> str:
         """A compact JWS over `claims`; HS256 uses the client secret (OpenID Connect Core 10.1)."""
         registry = Algorithms(algorithms=[alg])
         if alg == "HS256":
             return jwt.encode({"alg": alg}, claims, OctKey.import_key(client_secret or ""), registry=registry)
         key = self.by_alg[alg]
         header = {"alg": alg, "kid": key.kid} if with_kid else {"alg": alg}
+        if typ is not None:
+            header["typ"] = typ
         return jwt.encode(header, claims, key, registry=registry)
 
     def claims_of_our_token(self, token: str) -> dict[str, Any] | None:
@@ -65,6 +95,20 @@ class SigningKeys:
             return dict(jwt.decode(token, keys, registry=Algorithms(algorithms=list(self.by_alg))).claims)
         except (JoseError, ValueError):
             return None
+
+
+def _certificate(key: _AsymmetricKey) -> str:
+    """A certificate that the key signed for itself: base64 of DER."""
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"oxd-server sandbox {key.kid}")])
+    builder = (
+        x509.CertificateBuilder(name, name)
+        .public_key(key.public_key)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(_VALID_FROM)
+        .not_valid_after(_VALID_UNTIL)
+    )
+    signed = builder.sign(cast("RSAPrivateKey", key.private_key), None if isinstance(key, OKPKey) else SHA256())
+    return base64.b64encode(signed.public_bytes(Encoding.DER)).decode()
 
 
 def claims_by_secret(token: str, client_secret: str | None) -> dict[str, Any] | None:

@@ -196,6 +196,7 @@ class ProviderState:
         self.now = now
         self.new_token = new_token
         self.faults: set[str] = set()
+        self.jwt_tokens = False  # access tokens and RPTs as JWTs
         self.users = {user.username: user for user in USERS}
         self.clients: Table[Client] = Table(1000, now)
         self.sessions: Table[Session] = Table(1000, now)

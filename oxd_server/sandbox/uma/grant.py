@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from oxd_server.sandbox.provider.access_token import new_access_token
 from oxd_server.sandbox.provider.model import ACCESS_TOKEN_SECONDS, Client, Grant, ProviderState, Token
 from oxd_server.sandbox.uma.claims import CLAIM_TOKEN_FORMATS, pushed_claims
 from oxd_server.sandbox.uma.model import (
@@ -21,7 +22,7 @@ from oxd_server.sandbox.uma.model import (
     Wish,
 )
 from oxd_server.sandbox.uma.policies import MissingClaims, friendly_name, policy_for
-from oxd_server.sandbox.web import OAuthError
+from oxd_server.sandbox.web import OAuthError, with_query
 
 
 def uma_ticket(state: ProviderState, client: Client, params: Mapping[str, str]) -> dict[str, Any]:
@@ -143,7 +144,9 @@ def _need_info(state: ProviderState, client: Client, ticket: Ticket, missing: It
     }
     # 3.3.2: a client without a registered claims redirection URI has nowhere to get the user back.
     if client.listed("claims_redirect_uris"):
-        error.members["redirect_user"] = f"{state.issuer}/uma/gather"
+        # With a query, because deployed clients append "&claims_redirect_uri=..." to it.
+        address = f"{state.issuer}/uma/gather"
+        error.members["redirect_user"] = with_query(address, {"client_id": client.client_id, "ticket": text})
     return error
 
 
@@ -154,7 +157,7 @@ def _success(
     upgraded = old is not None and old.grant.client_id == client.client_id
     if old is not None and upgraded:
         permissions = _merged((*live_permissions(state, old), *permissions))
-    text = state.new_token()
+    text = new_access_token(state, client.client_id, None, "", permissions)
     state.keep_access_token(text, Grant(client.client_id, None, ""), "", permissions)
     answer = {"access_token": text, "token_type": "Bearer", "expires_in": ACCESS_TOKEN_SECONDS, "upgraded": upgraded}
     if claims:

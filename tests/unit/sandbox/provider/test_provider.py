@@ -1,10 +1,14 @@
 """The provider's documents, its front door, its faults, and how the sandbox starts."""
 
+import base64
+import json
 from functools import partial
 
 import httpx2
 import pytest
 import trio
+from cryptography import x509
+from joserfc.jwk import JWKRegistry
 
 from oxd_server.sandbox import SandboxError, SandboxSettings, run_sandbox
 from oxd_server.sandbox.table import Table
@@ -27,6 +31,34 @@ async def test_keys_are_public_only(op: Op) -> None:
     assert {key["alg"] for key in keys} == {"RS256", "PS256", "ES256", "EdDSA"}
     assert len({key["kid"] for key in keys}) == 4
     assert not any({"d", "p", "q", "k"} & key.keys() for key in keys)
+
+
+async def test_keys_have_certificates_and_an_end(op: Op) -> None:
+    """Each key has a certificate over itself, as gateways want it, and the end of its time in milliseconds."""
+    for key in (await op.http.get("/jwks")).json()["keys"]:
+        (der,) = key["x5c"]
+        certificate = x509.load_der_x509_certificate(base64.b64decode(der))
+        certificate.verify_directly_issued_by(certificate)
+        published = JWKRegistry.import_key({n: v for n, v in key.items() if n not in ("x5c", "exp")})
+        assert certificate.public_key() == published.public_key
+        assert key["exp"] == certificate.not_valid_after_utc.timestamp() * 1000
+
+
+async def test_access_tokens_can_be_jwts(op: Op) -> None:
+    """With the switch on, an access token is a JWT (RFC 9068) that works everywhere as before."""
+    op.state.jwt_tokens = True
+    client = await op.register()
+    tokens = await op.tokens(client)
+    text = tokens["access_token"]
+    head = text.partition(".")[0]
+    assert json.loads(base64.urlsafe_b64decode(head + "=" * (-len(head) % 4)))["typ"] == "at+jwt"
+    claims = op.keys.claims_of_our_token(text)
+    assert claims is not None
+    assert (claims["iss"], claims["sub"], claims["scope"]) == (op.issuer, "a11ce-7f3b", "openid profile")
+    assert claims["exp"] - claims["iat"] == tokens["expires_in"]
+    assert await op.is_active(client, text)
+    answer = await op.http.get("/userinfo", headers={"Authorization": f"Bearer {text}"})
+    assert answer.status_code == 200
 
 
 async def test_front_door(op: Op) -> None:

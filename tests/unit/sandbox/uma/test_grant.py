@@ -174,7 +174,9 @@ async def test_need_info_says_what_is_missing(rs: ResourceServer, rp: Requesting
     assert [claim["name"] for claim in refused["required_claims"]] == ["country", "city"]
     assert [claim["friendly_name"] for claim in refused["required_claims"]] == ["Country", "City"]
     assert all(ID_TOKEN in claim["claim_token_format"] for claim in refused["required_claims"])
-    assert refused["redirect_user"] == f"{rp.op.issuer}/uma/gather"
+    where = httpx2.URL(refused["redirect_user"])
+    assert str(where.copy_with(query=None)) == f"{rp.op.issuer}/uma/gather"
+    assert dict(where.params) == {"client_id": rp.client["client_id"], "ticket": refused["ticket"]}
     assert (await rp.refused(ticket))["error"] == "invalid_grant"
 
 
@@ -375,6 +377,17 @@ async def test_an_rpt_is_no_other_token(op: Op, rs: ResourceServer, rp: Requesti
     assert await fresh.introspect(rpt) == {"active": False}
 
 
+async def test_an_rpt_can_be_a_jwt(op: Op, rs: ResourceServer, rp: RequestingParty) -> None:
+    """With the switch on, an RPT says itself what it permits, and introspection says the same."""
+    op.state.jwt_tokens = True
+    ticket = await rs.ticket_for("read")
+    rpt = (await rp.rpt(ticket))["access_token"]
+    claims = op.keys.claims_of_our_token(rpt)
+    assert claims is not None
+    assert claims["client_id"] == rp.client["client_id"]
+    assert claims["permissions"] == (await rs.introspect(rpt))["permissions"]
+
+
 # --- the claims-gathering page ---------------------------------------------------------------
 
 
@@ -422,6 +435,15 @@ async def test_claims_are_gathered_from_the_user(
     assert answer.status_code == outcome, answer.text
     again = await rp.op.http.post("/uma/claims", data={**hidden, "country": "US", "city": "NY"})
     assert again.status_code == 400
+
+
+async def test_redirect_user_needs_the_way_back_alone(rs: ResourceServer, rp: RequestingParty) -> None:
+    """A client that only appends its claims_redirect_uri to redirect_user has the claims gathered."""
+    refused = await rp.refused(await rs.ticket_for("new-yorkers"))
+    page, hidden = await open_page(rp.op.http, f"{refused['redirect_user']}&claims_redirect_uri={CLAIMS_REDIRECT_URI}")
+    assert 'name="city"' in page.text
+    back = await rp.op.http.post("/uma/claims", data={**hidden, "country": "US", "city": "NY", "decision": "send"})
+    assert back.headers["location"].startswith(f"{CLAIMS_REDIRECT_URI}?ticket=")
 
 
 async def test_who_would_rather_not_say_is_asked_again(rs: ResourceServer, rp: RequestingParty) -> None:
