@@ -10,7 +10,7 @@ import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
@@ -290,10 +290,11 @@ async def _until_stopped(
 
 def _make_dispatcher(services: Services) -> Dispatcher:
     config = services.config
+    guard = Guard(services, config.protect_commands_with_access_token)
     return Dispatcher(
-        services,
+        {entrance: replace(services, access=guard.access(entrance)) for entrance in Entrance},
         ROUTES,
-        Guard(services, config.protect_commands_with_access_token),
+        guard,
         max_in_flight=config.max_commands_in_flight,
         time_out=config.time_out_in_seconds or None,
     )

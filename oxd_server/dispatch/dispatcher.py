@@ -64,11 +64,14 @@ def pass_through(command: Command[P, AnyResult], handler: Callable[[Services, P]
 
 
 class Dispatcher:
-    """Runs commands. ``time_out`` is in seconds (None: only the OP's own time-outs bound a command)."""
+    """Runs commands with the services of the entrance where they come in.
+
+    ``time_out`` is in seconds (None: only the OP's own time-outs bound a command).
+    """
 
     def __init__(
         self,
-        services: Services,
+        services: Mapping[Entrance, Services],
         routes: Iterable[Route],
         guard: Guard,
         *,
@@ -139,16 +142,16 @@ class Dispatcher:
         )
 
     async def _run(self, route: Route, params: Params, entrance: Entrance) -> Response:
-        command, caller = route.command, None
+        command, caller, services = route.command, None, self._services[entrance]
         try:
             if self._guard.protects(command, entrance):
                 caller = await self._guard.check(params)
             else:
                 params = without_token(params)
             if route.wants_caller:
-                result = await route.handler(self._services, params, caller)
+                result = await route.handler(services, params, caller)
             else:
-                result = await route.handler(self._services, params)
+                result = await route.handler(services, params)
         except OpError as error:
             raise command_error(error) from error
         if self._logs_all:

@@ -5,22 +5,27 @@ refuses. A token is sent to the OP that the site (or the command) names and to n
 """
 
 import enum
+from contextlib import suppress
 from typing import Final
 
 import msgspec
 
 from oxd_protocol.errors import CommandError
 from oxd_protocol.params import AnyCommand, Params
-from oxd_protocol.site import GetRpParams, RegisterSiteParams
+from oxd_protocol.site import REMOVE_SITE, GetRpParams, RegisterSiteParams
 from oxd_server.op.errors import ClientAuthenticationError, OpErrorResponse
+from oxd_server.rp.access import Access
+from oxd_server.rp.issued import client_named_in, op_of, token_hash
 from oxd_server.rp.services import Services
-from oxd_server.rp.setup_client import SetupClient, check_token_with, known_setup_clients
+from oxd_server.rp.setup_client import SetupClient, check_token_with, op_named
 from oxd_server.store.base import Site, Sites
 
 __all__ = ["Entrance", "Guard", "is_protected", "without_token"]
 
-_MAX_ASKED: Final = 3
+_MAX_ASKED: Final = 5
 """How many setup clients of one OP are tried as the one that asks about a token."""
+_MAX_LOOKED_AT: Final = 50
+"""How many rows a look-up of setup clients reads."""
 
 
 class Entrance(enum.Enum):
@@ -50,6 +55,14 @@ class Guard:
     def protects(self, command: AnyCommand, entrance: Entrance) -> bool:
         """Return whether the command needs a token when it comes from there; then it may run only after ``check``."""
         return is_protected(command, self._setting, entrance)
+
+    def access(self, entrance: Entrance) -> Access:
+        """Return how commands come in there.
+
+        Over HTTPS callers are strangers to each other whatever the setting, as they are to ``get_rp``.
+        """
+        closed = entrance is Entrance.HTTPS or is_protected(REMOVE_SITE, self._setting, entrance)
+        return Access(closed=closed, framed=entrance is not Entrance.HTTPS)
 
     async def check(self, params: Params) -> SetupClient | None:
         """Return the setup client whose token admits the command.
@@ -95,21 +108,47 @@ class Guard:
         return found
 
     async def _at_op(self, op_host: str | None, op_discovery_path: str | None, token: str) -> SetupClient | None:
-        """Return the known setup client whose token this is; None if none that is known could say or is it."""
-        known = await known_setup_clients(self._services, op_host, op_discovery_path)
-        for site in known[:_MAX_ASKED]:
-            found = await self._ask(site, token)
+        """Return the known setup client whose token this is; None if none that is known could say or is it.
+
+        RFC 7662, section 2.2: an OP may answer that a token is not active because the client that asks is not to know
+        of it. So that is a verdict only if no other client that could know says otherwise. Raises ``CommandError``.
+        """
+        host, path = op_named(self._services, op_host, op_discovery_path)
+        inactive: CommandError | None = None
+        for asking in await self._judges(host, path, token):
+            try:
+                found = await self._ask(asking, token)
+            except CommandError as error:
+                if error.code != "inactive_protection_access_token":
+                    raise
+                inactive = error
+                continue
             if found is not None:
-                return await self._owner(known, found, token)
+                return found if found.client_id == asking.client_id else await self._owner(host, path, found, token)
+        if inactive is not None:
+            raise inactive
         return None
 
-    async def _owner(self, known: Sites, found: SetupClient, token: str) -> SetupClient | None:
-        # Anybody can have an entry made for a client_id that is not theirs (setup_client with a wrong secret), so
-        # only an entry whose client the OP knows counts.
-        for site in [site for site in known if site.client_id == found.client_id][:_MAX_ASKED]:
-            proven = found if site.oxd_id == found.oxd_id else await self._ask(site, token)
-            if proven is not None:
-                return proven
+    async def _judges(self, host: str, path: str | None, token: str) -> Sites:
+        """Return who is asked about a token, in this order: its own client where it is known, else the newest ones."""
+        store, name = self._services.store, client_named_in(token)
+        issued = await store.login_of(token_hash(op_of(host, path), token), self._services.now())
+        own = await store.get(issued.oxd_id) if issued is not None else None
+        named = await store.sites_of_client(host, name, _MAX_ASKED) if name else []
+        newest = await store.setup_clients(host, _MAX_LOOKED_AT)
+        found = {site.oxd_id: site for site in (*([] if own is None else [own]), *named, *newest)}
+        return [site for site in found.values() if site.is_setup_client and site.op_discovery_path == path][:_MAX_ASKED]
+
+    async def _owner(self, host: str, path: str | None, found: SetupClient, token: str) -> SetupClient | None:
+        # An entry may have been made for a client_id that was not the caller's, with a wrong secret (earlier versions
+        # did not ask the OP), so only one whose client the OP knows counts.
+        known = await self._services.store.sites_of_client(host, found.client_id, _MAX_LOOKED_AT)
+        setups = [site for site in known if site.is_setup_client and site.op_discovery_path == path]
+        for site in setups[:_MAX_ASKED]:
+            with suppress(CommandError):
+                proven = await self._ask(site, token)
+                if proven is not None and proven.client_id == found.client_id:
+                    return proven
         return None
 
     async def _ask(self, asking: Site, token: str) -> SetupClient | None:

@@ -1,12 +1,9 @@
 """The OpenID Connect commands. The checks live in ``op``; here they are put together."""
 
-import hashlib
-import hmac
-
 import msgspec
-from msgspec.structs import replace
 
 from oxd_protocol.connect import (
+    GET_TOKENS_BY_CODE,
     GetAccessTokenByRefreshTokenParams,
     GetAuthorizationUrlParams,
     GetAuthorizationUrlResult,
@@ -19,26 +16,34 @@ from oxd_protocol.connect import (
     RefreshedTokenResult,
 )
 from oxd_protocol.errors import CommandError
-from oxd_protocol.messages import claims_as_lists
+from oxd_protocol.messages import Response, check_fits, claims_as_lists
 from oxd_server.op.authorization import (
     AuthorizationRequest,
     add_login,
     authorization_url,
     check_authorization_response_iss,
 )
-from oxd_server.op.base64url import encode_base64url
 from oxd_server.op.client_auth import ClientAuthMethod
 from oxd_server.op.discovery import ProviderMetadata, required, supports_s256
 from oxd_server.op.errors import OpError
-from oxd_server.op.id_token import Expectations, IdToken, Unchecked
+from oxd_server.op.id_token import EarlierIdToken, Expectations, IdToken, Unchecked
 from oxd_server.op.id_token_check import check_id_token
 from oxd_server.op.jose import allowed_algorithms
 from oxd_server.op.logout import end_session_url
 from oxd_server.op.tokens import TokenAnswer, exchange_code, refresh_tokens, told_lifetime
 from oxd_server.op.userinfo import get_userinfo, userinfo_expectations
+from oxd_server.rp.issued import (
+    MAX_HINT_CHARACTERS,
+    after_login,
+    earlier_id_token,
+    hint_of,
+    issued_in,
+    login_with,
+    token_hash,
+)
 from oxd_server.rp.login_state import LoginState
 from oxd_server.rp.services import Services
-from oxd_server.store.base import ChangeSession, Site, SiteSession
+from oxd_server.store.base import Login, Site, StoreError
 
 __all__ = [
     "expectations",
@@ -47,7 +52,7 @@ __all__ = [
     "get_logout_uri",
     "get_tokens_by_code",
     "get_user_info",
-    "issued_together",
+    "login_of",
     "response_type_of",
 ]
 
@@ -141,14 +146,26 @@ async def _accept_tokens(
         raise CommandError("no_id_token")
     expected = expectations(services, site, metadata, login.nonce, access_token=tokens.access_token, code=code)
     id_token = await check_id_token(services.op, metadata, tokens.id_token, expected)
-    session = _session_change(tokens.id_token, id_token, tokens.access_token)
-    await services.store.change_session(site.oxd_id, session)
-    return GetTokensByCodeResult(
+    result = GetTokensByCodeResult(
         access_token=tokens.access_token,
         expires_in=told_lifetime(tokens),
         id_token=tokens.id_token,
         refresh_token=tokens.refresh_token,
         id_token_claims=claims_as_lists(id_token.claims),
+    )
+    if services.access.framed:  # a login whose answer cannot be delivered has not happened: nothing of it is kept
+        check_fits(Response("ok", result, GET_TOKENS_BY_CODE.recomputable))
+    await _keep_login(services, site, tokens.id_token, id_token, tokens)
+    return result
+
+
+async def _keep_login(services: Services, site: Site, text: str, id_token: IdToken, tokens: TokenAnswer) -> None:
+    now = services.now()
+    await services.store.change_session(
+        site.oxd_id,
+        lambda session: after_login(session, text, id_token),
+        issued=issued_in(login_with(site.oxd_id, id_token), tokens, now),
+        now=now,
     )
 
 
@@ -163,6 +180,7 @@ def expectations(
     require_at_hash: bool = False,
     require_c_hash: bool = False,
     accept_expired: bool = False,
+    earlier: EarlierIdToken | None = None,
 ) -> Expectations:
     """Return what an id_token for this site is checked against."""
     return Expectations(
@@ -178,22 +196,9 @@ def expectations(
         require_at_hash=require_at_hash,
         require_c_hash=require_c_hash,
         accept_expired=accept_expired,
+        earlier=earlier,
         leeway=services.config.op_clock_leeway_in_seconds,
     )
-
-
-def _session_change(token: str, id_token: IdToken, access_token: str) -> ChangeSession:
-    access_token_hash = hash_of(access_token)
-
-    def change(session: SiteSession) -> SiteSession:
-        return replace(session, id_token=token, access_token_hash=access_token_hash, subject=id_token.subject)
-
-    return change
-
-
-def hash_of(access_token: str) -> str:
-    """Return what is kept of an access token: enough to know it again, useless to anybody else."""
-    return encode_base64url(hashlib.sha256(access_token.encode()).digest())
 
 
 async def get_access_token_by_refresh_token(
@@ -216,29 +221,58 @@ async def get_access_token_by_refresh_token(
 async def _refresh(services: Services, site: Site, refresh_token: str, scope: str | None) -> TokenAnswer:
     metadata = await services.metadata_of(site)
     credentials = services.credentials_of(site)
-    return await refresh_tokens(services.op, metadata, credentials, refresh_token=refresh_token, scope=scope)
+    login = await login_of(services, site, refresh_token)
+    tokens = await refresh_tokens(services.op, metadata, credentials, refresh_token=refresh_token, scope=scope)
+    login = await _check_refreshed(services, site, metadata, login, tokens)
+    if login is not None:
+        await _remember(services, login, tokens)
+    return tokens
+
+
+async def login_of(services: Services, site: Site, token: str) -> Login | None:
+    """Return the login in which the site was issued this token, if it is known here."""
+    return await services.store.login_of(token_hash(site.oxd_id, token), services.now())
+
+
+async def _check_refreshed(
+    services: Services, site: Site, metadata: ProviderMetadata, login: Login | None, tokens: TokenAnswer
+) -> Login | None:
+    """Check the id_token of a refresh answer, which need not have one; return the login that the new tokens are of."""
+    if tokens.id_token is None:
+        return login
+    earlier = None if login is None else earlier_id_token(login)
+    expected = expectations(
+        services, site, metadata, Unchecked.NONCE, access_token=tokens.access_token, earlier=earlier
+    )
+    id_token = await check_id_token(services.op, metadata, tokens.id_token, expected)
+    return login or login_with(site.oxd_id, id_token)
+
+
+async def _remember(services: Services, login: Login, tokens: TokenAnswer) -> None:
+    now = services.now()
+    try:
+        await services.store.change_session(
+            login.oxd_id, lambda session: session, issued=issued_in(login, tokens, now), now=now
+        )
+    except StoreError as error:
+        # The OP may have replaced the refresh token: the application would lose both if it were not told.
+        services.log.warning("refreshed tokens are not remembered", oxd_id=login.oxd_id, reason=str(error))
 
 
 async def get_user_info(services: Services, params: GetUserInfoParams) -> GetUserInfoResult:
-    """Get the user's claims; their ``sub`` must be that of the id_token that came with this access token."""
+    """Get the user's claims; their ``sub`` must be that of the login in which this access token was issued."""
     site = await services.site(params.oxd_id)
-    session = await services.store.session(site.oxd_id)
+    login = await login_of(services, site, params.access_token)
     metadata = await services.metadata_of(site)
     expected = userinfo_expectations(
         metadata,
         client_id=site.client_id or "",
         client_secret=site.client_secret,
         signed_response_alg=site.userinfo_signed_response_alg,
-        subject=session.subject if issued_together(session, params.access_token) else None,
+        subject=None if login is None else login.subject,
     )
     claims = await get_userinfo(services.op, metadata, params.access_token, expected)
     return GetUserInfoResult(claims=claims_as_lists(claims))
-
-
-def issued_together(session: SiteSession, access_token: str) -> bool:
-    """Return whether the access token is the one that came with the session's id_token."""
-    kept = session.access_token_hash
-    return kept is not None and hmac.compare_digest(kept, hash_of(access_token))
 
 
 async def get_logout_uri(services: Services, params: GetLogoutUriParams) -> GetLogoutUriResult:
@@ -248,10 +282,15 @@ async def get_logout_uri(services: Services, params: GetLogoutUriParams) -> GetL
     redirect_uri = params.post_logout_redirect_uri or site.logout_redirect_uri
     if services.config.support_google_logout and metadata.issuer == _GOOGLE:
         return GetLogoutUriResult(uri=f"{_GOOGLE_LOGOUT}?continue={redirect_uri}" if redirect_uri else _GOOGLE_LOGOUT)
-    session = await services.store.session(site.oxd_id)
+    hint = params.id_token_hint or hint_of(await services.store.session(site.oxd_id), services.now())
+    if hint is not None and len(hint) > MAX_HINT_CHARACTERS:
+        hint = None
     uri = end_session_url(
         required(metadata, "end_session_endpoint"),
-        id_token_hint=params.id_token_hint or session.id_token,
+        id_token_hint=hint,
+        # RP-Initiated Logout, section 2: client_id "is needed to specify the Client Identifier when
+        # post_logout_redirect_uri is specified but id_token_hint is not."
+        client_id=site.client_id if hint is None else None,
         post_logout_redirect_uri=redirect_uri,
         state=params.state,
         session_state=params.session_state,

@@ -1,6 +1,7 @@
 """The commands that come before all others: clients whose tokens protect the commands, and those tokens."""
 
-from contextlib import AsyncExitStack
+import hmac
+from contextlib import AsyncExitStack, suppress
 from typing import Any
 
 from msgspec.structs import replace
@@ -13,26 +14,36 @@ from oxd_protocol.site import (
     SetupClientParams,
     SetupClientResult,
 )
+from oxd_server.handlers.brought import prove_client, sites_of
 from oxd_server.handlers.site import new_site
 from oxd_server.handlers.undo import keep, new_oxd_id, with_client
 from oxd_server.op.client_auth import ClientAuthMethod, ClientCredentials
+from oxd_server.op.discovery import normalize_op_host
 from oxd_server.op.introspection import introspect_token, scopes_of
 from oxd_server.op.jose import ALGORITHMS
-from oxd_server.op.tokens import request_client_token, told_lifetime
+from oxd_server.op.tokens import TokenAnswer, request_client_token, told_lifetime
+from oxd_server.rp.issued import issued_in, op_of
 from oxd_server.rp.services import Services
-from oxd_server.rp.setup_client import SCOPE, known_setup_clients
-from oxd_server.store.base import Site
+from oxd_server.rp.setup_client import SCOPE
+from oxd_server.store.base import Login, Site, Sites, StoreError
 
 __all__ = ["get_client_token", "introspect_access_token", "setup_client"]
 
 _MILLISECONDS = 1000
 _PAT_SCOPE = "uma_protection"
 _CLIENT_CREDENTIALS = "client_credentials"
+_SIGNS_FOR_NOBODY = (
+    "With private_key_jwt nothing shows that this client is yours: its client_id is no secret, and the key is the "
+    "server's. Use a client with a client_secret, or ask over the loopback socket where commands are open."
+)
 
 
 async def setup_client(services: Services, params: SetupClientParams) -> SetupClientResult:
     """Register the client whose tokens protect the commands, and one for everything else: both or none."""
     setup, site = _setup_site(services, params), _plain_site(services, params)
+    services.op.transport.check_url(setup.op_host)
+    if setup.client_id is not None:
+        await prove_client(services, setup)
     async with AsyncExitStack() as undo:
         setup = await with_client(services, setup, undo)
         site = await with_client(services, site, undo)
@@ -97,17 +108,19 @@ async def get_client_token(services: Services, params: GetClientTokenParams) -> 
 
     For a setup client of this server the scope that protection needs is always asked for as well.
     """
-    known = await known_setup_clients(services, params.op_host, params.op_discovery_path)
-    setup = next((site for site in known if site.client_id == params.client_id), None)
+    path = params.op_discovery_path or services.default_site.current.op_discovery_path
+    known = await sites_of(services, normalize_op_host(params.op_host), path, params.client_id)
+    setup = _setup_client(known, params)
     scope = params.scope or ("openid",)
     if setup is not None:
         scope = _with(scope, SCOPE)
     credentials = _credentials(services, params, setup)
-    path = params.op_discovery_path or services.default_site.current.op_discovery_path
     metadata = await services.op.discovery.get(params.op_host, path)
     tokens = await request_client_token(services.op, metadata, credentials, scope=" ".join(scope) or None)
     if tokens.access_token is None:
         raise CommandError("no_access_token")
+    if setup is not None:
+        await _remember(services, setup, tokens)
     return ClientTokenResult(
         access_token=tokens.access_token,
         expires_in=told_lifetime(tokens),
@@ -116,12 +129,31 @@ async def get_client_token(services: Services, params: GetClientTokenParams) -> 
     )
 
 
+def _setup_client(known: Sites, params: GetClientTokenParams) -> Site | None:
+    """Return the setup client that asks, rather one with this secret: another may have been made with a wrong one."""
+    setups = [site for site in known if site.is_setup_client]
+    secret = (params.client_secret or "").encode()
+    shown = (site for site in setups if hmac.compare_digest((site.client_secret or "").encode(), secret))
+    return next(shown, setups[0] if setups else None)
+
+
+async def _remember(services: Services, setup: Site, tokens: TokenAnswer) -> None:
+    """Remember whose the token is: its own client is the first to be asked about it when it comes back."""
+    now = services.now()
+    issued = issued_in(Login(oxd_id=setup.oxd_id), tokens, now, to=op_of(setup.op_host, setup.op_discovery_path))
+    with suppress(StoreError):  # the token is as good without
+        await services.store.change_session(setup.oxd_id, lambda session: session, issued=issued, now=now)
+
+
 def _credentials(services: Services, params: GetClientTokenParams, setup: Site | None) -> ClientCredentials:
     registered = setup.token_endpoint_auth_method if setup is not None else None
     method = params.authentication_method or registered
     if method is not None and method not in tuple(ClientAuthMethod):
         raise CommandError("invalid_request", f"authentication_method must be one of {', '.join(ClientAuthMethod)}.")
     _check_algorithm(method, params)
+    if method == ClientAuthMethod.PRIVATE_KEY_JWT and services.access.closed:
+        # The key is this server's. Where callers are strangers to each other it must not speak for whoever asks.
+        raise CommandError("invalid_request", _SIGNS_FOR_NOBODY)
     return ClientCredentials(
         client_id=params.client_id,
         client_secret=params.client_secret,

@@ -20,6 +20,7 @@ from oxd_protocol.site import (
     UpdateSiteParams,
 )
 from oxd_server.config import DefaultSite
+from oxd_server.handlers.brought import check_known_client
 from oxd_server.handlers.undo import check_key, keep, new_oxd_id, with_client
 from oxd_server.op.client_auth import ClientAuthMethod
 from oxd_server.op.discovery import normalize_op_host
@@ -44,6 +45,8 @@ async def register_site(
 ) -> RegisterSiteResult:
     """Register a client at the OP and keep it as a new site; a client that is brought along is only kept."""
     site = new_site(params, services.default_site.current, new_oxd_id(services))
+    if params.client_id is not None:
+        await check_known_client(services, site, caller)
     async with AsyncExitStack() as undo:
         site = await with_client(services, site, undo)
         site = await _protected(services, site, caller, params.protection_access_token)
@@ -162,7 +165,17 @@ def new_site(params: RegisterSiteParams, default: DefaultSite, oxd_id: str) -> S
     _check(site)
     if not site.scope:
         raise CommandError("invalid_scope")
-    return _with_own_client(site, params if params.client_id or params.client_secret else default, params)
+    brings_client = params.client_id is not None or params.client_secret is not None
+    return _with_own_client(site, params if brings_client else _for_op_of(site, default), params)
+
+
+def _for_op_of(site: Site, default: DefaultSite) -> DefaultSite:
+    """Return the defaults without their client where the site is at another OP: its secrets are for its own OP only."""
+    if default.op_host is not None:
+        own = (normalize_op_host(default.op_host), default.op_discovery_path)
+        if own == (site.op_host, site.op_discovery_path):
+            return default
+    return replace(default, client_id=None, client_secret=None)
 
 
 def _with_own_client(site: Site, brought: RegisterSiteParams | DefaultSite, params: RegisterSiteParams) -> Site:

@@ -12,10 +12,11 @@ from oxd_protocol.connect import (
 )
 from oxd_protocol.errors import CommandError
 from oxd_protocol.messages import claims_as_lists
-from oxd_server.handlers.connect import expectations, issued_together, response_type_of
+from oxd_server.handlers.connect import expectations, login_of, response_type_of
 from oxd_server.op.errors import IdTokenCheck, IdTokenError
 from oxd_server.op.id_token import Expectations, IdToken, Unchecked
 from oxd_server.op.id_token_check import check_id_token
+from oxd_server.rp.issued import login_with
 from oxd_server.rp.services import Services
 
 __all__ = ["access_token_status", "id_token_status", "validate"]
@@ -73,17 +74,22 @@ async def access_token_status(services: Services, params: AccessTokenStatusParam
         session = await services.store.session(params.oxd_id)
         if error.check is IdTokenCheck.BAD_AT_HASH:
             belongs = False
-        elif error.check is IdTokenCheck.MISSING_AT_HASH and session.id_token == params.id_token:
-            belongs = issued_together(session, params.access_token)
-        else:
+        elif error.check is not IdTokenCheck.MISSING_AT_HASH or session.id_token != params.id_token:
             raise
         id_token = await _check(services, params.oxd_id, params.id_token, Unchecked.NONCE)
+        belongs = belongs and await _is_of_login(services, params, id_token)
     expires_at, issued_at = _times(id_token)
     return AccessTokenStatusResult(
         active=belongs and services.now() < expires_at,
         expires_at=expires_at * _MILLISECONDS,
         issued_at=issued_at * _MILLISECONDS,
     )
+
+
+async def _is_of_login(services: Services, params: AccessTokenStatusParams, id_token: IdToken) -> bool:
+    """Return whether the access token was issued in the id_token's login."""
+    site = await services.site(params.oxd_id)
+    return await login_of(services, site, params.access_token) == login_with(site.oxd_id, id_token)
 
 
 async def _check(

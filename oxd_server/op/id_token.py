@@ -5,7 +5,7 @@ Specification: OpenID Connect Core 1.0 section 3.1.3.7 (code flow), 3.3.2.11 and
 """
 
 import hmac
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -25,6 +25,21 @@ class Unchecked(Enum):
     """No nonce is known: whether the id_token belongs to this login is not checked."""
 
 
+@dataclass(frozen=True, slots=True)
+class EarlierIdToken:
+    """What a refreshed id_token has to agree with (Core section 12.2).
+
+    Attributes:
+        subject: its `sub`, None if that is not known.
+        is_nonce: tells whether a nonce is the earlier one.
+        azp: whether it had that claim.
+    """
+
+    subject: str | None
+    is_nonce: Callable[[str], bool] = field(repr=False)
+    azp: bool
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Expectations:
     """What an id_token is checked against.
@@ -37,7 +52,7 @@ class Expectations:
         nonce: the one issued with the state, or `Unchecked.NONCE`.
         access_token, code: issued together with the id_token, for at_hash and c_hash.
         require_at_hash, require_c_hash: what the flow demands (Core sections 3.2.2.10, 3.3.2.11).
-        subject: the `sub` of the earlier id_token, when this one was refreshed.
+        earlier: what is known of the id_token of the login, when this one was refreshed.
         trusted_audiences: other audiences that may stand beside the client.
         leeway: tolerated difference of the clocks, in seconds.
         accept_expired: for telling what an id_token says, never for a login.
@@ -52,7 +67,7 @@ class Expectations:
     code: str | None = field(default=None, repr=False)
     require_at_hash: bool = False
     require_c_hash: bool = False
-    subject: str | None = None
+    earlier: "EarlierIdToken | None" = None
     trusted_audiences: frozenset[str] = frozenset()
     leeway: float = DEFAULT_LEEWAY
     accept_expired: bool = False
@@ -83,7 +98,9 @@ def validate_id_token(token: str, keys: KeySet, expected: Expectations, now: flo
     check_audience(claims, expected.client_id, expected.trusted_audiences)
     check_authorized_party(claims, expected.client_id)
     check_times(claims, now, expected.leeway, accept_expired=expected.accept_expired)
-    check_subject(claims, expected.subject)
+    check_subject(claims)
+    if expected.earlier is not None:
+        check_refreshed(claims, expected.earlier)
     check_nonce(claims, expected.nonce)
     check_at_hash(claims, signed.algorithm, expected.access_token, required=expected.require_at_hash)
     check_c_hash(claims, signed.algorithm, expected.code, required=expected.require_c_hash)
@@ -135,13 +152,25 @@ def check_times(claims: Mapping[str, object], now: float, leeway: float, *, acce
             raise IdTokenError(IdTokenCheck.NOT_YET_VALID, f"nbf before {now:.0f}", f"{not_before:.0f}")
 
 
-def check_subject(claims: Mapping[str, object], expected: str | None) -> None:
-    """`sub` is REQUIRED (Core section 2); in a refreshed id_token it MUST be the same as before (section 12.2)."""
+def check_subject(claims: Mapping[str, object]) -> None:
+    """`sub` is REQUIRED (Core section 2)."""
     subject = _text_claim(claims, "sub", IdTokenCheck.MISSING_SUBJECT)
     if not subject:
         raise IdTokenError(IdTokenCheck.MISSING_SUBJECT, "a sub", "an empty one")
-    if expected is not None and subject != expected:
+
+
+def check_refreshed(claims: Mapping[str, object], earlier: EarlierIdToken) -> None:
+    """Core 12.2: the `sub` of a refreshed id_token "MUST be the same as in the ID Token issued when the original
+    authentication occurred". It should have no nonce, but "if it is present, its value MUST be the same", and "if no
+    azp Claim was present in the original ID Token, one MUST NOT be present in the new ID Token".
+    """
+    if earlier.subject is not None and claims["sub"] != earlier.subject:
         raise IdTokenError(IdTokenCheck.BAD_SUBJECT, "the sub of the earlier id_token", "another one")
+    nonce = claims.get("nonce")
+    if nonce is not None and not (isinstance(nonce, str) and earlier.is_nonce(nonce)):
+        raise IdTokenError(IdTokenCheck.BAD_NONCE, "the nonce of the earlier id_token", "another one")
+    if claims.get("azp") is not None and not earlier.azp:
+        raise IdTokenError(IdTokenCheck.BAD_AUTHORIZED_PARTY, "no azp, as in the earlier id_token", claims["azp"])
 
 
 def check_nonce(claims: Mapping[str, object], expected: str | Unchecked) -> None:

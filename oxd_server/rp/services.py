@@ -14,6 +14,7 @@ from oxd_server.op.context import OpContext
 from oxd_server.op.discovery import ProviderMetadata
 from oxd_server.op.key_store import KeyStore
 from oxd_server.op.uma_discovery import UmaMetadata
+from oxd_server.rp.access import Access
 from oxd_server.rp.default_site import DefaultSiteHolder
 from oxd_server.rp.logins import Logins
 from oxd_server.rp.refreshes import Refreshes
@@ -31,7 +32,7 @@ _MAX_WAITING_FOR_PAT = 1000
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """``now`` gives seconds since 1970, ``random`` that many random bytes."""
+    """``now`` gives seconds since 1970, ``random`` that many random bytes, ``access`` how commands come in."""
 
     config: Config
     default_site: DefaultSiteHolder
@@ -41,6 +42,7 @@ class Services:
     key_store: KeyStore | None
     now: Callable[[], float]
     random: Callable[[int], bytes]
+    access: Access = field(default_factory=Access)
     site_locks: KeyedLocks = field(default_factory=KeyedLocks)
     refreshes: Refreshes = field(default_factory=Refreshes)
     pats: SingleFlight[str, str] = field(default_factory=lambda: SingleFlight(max_waiting=_MAX_WAITING_FOR_PAT))

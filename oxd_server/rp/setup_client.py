@@ -11,9 +11,9 @@ from oxd_protocol.errors import CommandError
 from oxd_server.op.discovery import normalize_op_host
 from oxd_server.op.introspection import introspect_token, scopes_of
 from oxd_server.rp.services import Services
-from oxd_server.store.base import Site, Sites
+from oxd_server.store.base import Site
 
-__all__ = ["SCOPE", "SetupClient", "check_token_with", "known_setup_clients"]
+__all__ = ["SCOPE", "SetupClient", "check_token_with", "op_named"]
 
 SCOPE: Final = "oxd"
 """The scope that a protection token must have."""
@@ -34,8 +34,8 @@ class SetupClient:
         return site.setup_client_id == self.client_id and op == (self.op_host, self.op_discovery_path)
 
 
-async def known_setup_clients(services: Services, op_host: str | None, op_discovery_path: str | None) -> Sites:
-    """Return the sites of the setup clients at the OP that ``register_site`` would use for these params.
+def op_named(services: Services, op_host: str | None, op_discovery_path: str | None) -> tuple[str, str | None]:
+    """Return op_host and path of the OP that ``register_site`` would use for these params.
 
     Raises ``CommandError`` invalid_op_host where no op_host is known, and ``OpError`` for one that is none.
     """
@@ -45,8 +45,7 @@ async def known_setup_clients(services: Services, op_host: str | None, op_discov
         raise CommandError(
             "invalid_op_host", "'op_host' is missing, in the command and in the default site configuration."
         )
-    known = await services.store.setup_clients(normalize_op_host(host))
-    return [site for site in known if site.op_discovery_path == path]
+    return normalize_op_host(host), path
 
 
 async def check_token_with(services: Services, asking: Site, token: str) -> SetupClient:

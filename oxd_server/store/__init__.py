@@ -5,7 +5,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from oxd_server.store.base import (
+    MAX_ISSUED_TOKENS,
     ClockSetBack,
+    IssuedToken,
+    Login,
     Site,
     SiteExists,
     SiteNotFound,
@@ -19,7 +22,10 @@ from oxd_server.store.file import open_file_store
 from oxd_server.store.memory import MemoryStore
 
 __all__ = [
+    "MAX_ISSUED_TOKENS",
     "ClockSetBack",
+    "IssuedToken",
+    "Login",
     "MemoryStore",
     "Site",
     "SiteExists",

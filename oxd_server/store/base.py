@@ -125,14 +125,16 @@ class Site(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fal
 class SiteSession(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """What changes often at a site: its last id_token and its PAT.
 
-    `access_token_hash` is the base64url SHA-256 of the access token that was issued with `id_token`: it tells
-    whether a caller's access token belongs to that login, and `subject` whose login it was. `pat_created_at` is in
-    milliseconds, `pat_expires_in` in seconds; 0 = unknown.
+    `id_token_expires_at` is in seconds since 1970, 0 = unknown. `subject` is the user of the first login here, and
+    `several_subjects` says whether there has been another one since. `tokens_issued` counts what `change_session` was
+    told of. `pat_created_at` is in milliseconds, `pat_expires_in` in seconds; 0 = unknown.
     """
 
     id_token: str | None = None
-    access_token_hash: str | None = None
+    id_token_expires_at: int = 0
     subject: str | None = None
+    several_subjects: bool = False
+    tokens_issued: int = 0
     pat: str | None = None
     pat_expires_in: int = 0
     pat_created_at: int = 0
@@ -144,6 +146,42 @@ class SiteSession(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True,
     def __rich_repr__(self) -> list[tuple[str, str]]:
         return []
 
+
+class Login(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """What a token that was issued in a login is checked against later, as long as the token lives.
+
+    `subject` is the `sub` of its id_token, `nonce` the hash of its nonce; `azp` tells whether it had that claim.
+    A token that a setup client got for itself has no subject.
+    """
+
+    oxd_id: str
+    subject: str | None = None
+    nonce: str | None = None
+    azp: bool = False
+
+    def __repr__(self) -> str:
+        return f"Login(oxd_id={self.oxd_id!r})"
+
+    def __rich_repr__(self) -> list[tuple[str, str]]:
+        return [("oxd_id", self.oxd_id)]
+
+
+class IssuedToken(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A token, by its hash, and the login in which it was issued; `expires_at` in seconds since 1970."""
+
+    hash: bytes
+    login: Login
+    expires_at: float
+
+    def __repr__(self) -> str:
+        return "IssuedToken(...)"
+
+    def __rich_repr__(self) -> list[tuple[str, str]]:
+        return []
+
+
+MAX_ISSUED_TOKENS = 20_000
+"""How many issued tokens of one site are remembered; beyond that the oldest ones are forgotten."""
 
 ChangeSite = Callable[[Site], Site]
 ChangeSession = Callable[[SiteSession], SiteSession]
@@ -185,16 +223,28 @@ class Store(Protocol):
         """
         ...
 
-    async def change_session(self, oxd_id: str, change: ChangeSession) -> SiteSession:
-        """Apply `change` to the newest version of the site's session. Raises `SiteNotFound`."""
+    async def change_session(
+        self, oxd_id: str, change: ChangeSession, *, issued: Sequence[IssuedToken] = (), now: float = 0.0
+    ) -> SiteSession:
+        """Apply `change` to the newest version of the site's session, and remember the tokens that were `issued`.
+
+        A site has `MAX_ISSUED_TOKENS` of them at most; expired ones are forgotten. Raises `SiteNotFound`.
+        """
         ...
+
+    async def login_of(self, token_hash: bytes, now: float) -> Login | None:
+        """The login in which the token with this hash was issued; None if it is not known or has expired."""
 
     async def remove(self, oxd_id: str) -> Site:
         """Forget the site and its session; return the site. Raises `SiteNotFound`."""
         ...
 
-    async def setup_clients(self, op_host: str) -> Sites:
-        """The sites that are setup clients at exactly this `op_host`, by oxd_id."""
+    async def setup_clients(self, op_host: str, limit: int) -> Sites:
+        """The `limit` newest sites that are setup clients at exactly this `op_host`, the newest first."""
+        ...
+
+    async def sites_of_client(self, op_host: str, client_id: str, limit: int) -> Sites:
+        """The `limit` newest sites with this client at exactly this `op_host`, setup clients before all others."""
         ...
 
     async def secret(self, name: str, make: Callable[[], bytes]) -> bytes:
@@ -228,6 +278,11 @@ class Store(Protocol):
     async def list(self) -> SiteNames:
         """`(oxd_id, client_name)` of every site, ordered by oxd_id; an unknown name is ""."""
         ...
+
+
+def with_issued(changed: SiteSession, before: SiteSession, issued: Sequence[IssuedToken]) -> SiteSession:
+    """The changed session, which counts the tokens that were issued since `before`."""
+    return msgspec.structs.replace(changed, tokens_issued=before.tokens_issued + len(issued)) if issued else changed
 
 
 def changed_site(site: Site, change: ChangeSite) -> Site:

@@ -15,9 +15,12 @@ import msgspec
 from oxd_server.store.base import (
     DONE,
     GRACE_SECONDS,
+    MAX_ISSUED_TOKENS,
     ChangeSession,
     ChangeSite,
     ClockSetBack,
+    IssuedToken,
+    Login,
     Site,
     SiteExists,
     SiteNames,
@@ -26,6 +29,7 @@ from oxd_server.store.base import (
     SiteSession,
     StoreError,
     changed_site,
+    with_issued,
 )
 
 _APPLICATION_ID = 0x6F786421  # "oxd!": tells our files from those of others
@@ -45,12 +49,24 @@ _SCHEMA = (
     f"PRAGMA application_id = {_APPLICATION_ID}",
     f"PRAGMA user_version = {_SCHEMA_VERSION}",
 )
+# What came later: an older version does not miss it, so that the schema keeps its number. A row that is no JSON, which
+# nothing here has written, must not keep the others from being found.
+_CLIENT_ID = "CASE WHEN json_valid(json) THEN json_extract(json, '$.client_id') END"
+_ADDED = (
+    """CREATE TABLE IF NOT EXISTS issued (
+        hash BLOB PRIMARY KEY, oxd_id TEXT NOT NULL, place INTEGER NOT NULL, login TEXT NOT NULL,
+        expires_at REAL NOT NULL) WITHOUT ROWID""",
+    "CREATE UNIQUE INDEX IF NOT EXISTS issued_place ON issued (oxd_id, place)",
+    "CREATE INDEX IF NOT EXISTS issued_expires_at ON issued (expires_at)",
+    f"CREATE INDEX IF NOT EXISTS site_client ON site (op_host, {_CLIENT_ID})",
+)
 # More than one, so that the table shrinks; few, so that no single write pays for a long pause.
 _PURGED_AT_ONCE = 8
 
 T = TypeVar("T")
 _site_decoder = msgspec.json.Decoder(Site)
 _session_decoder = msgspec.json.Decoder(SiteSession)
+_login_decoder = msgspec.json.Decoder(Login)
 
 
 def open_database(path: Path, busy_timeout: float) -> sqlite3.Connection:
@@ -113,6 +129,8 @@ def _check_and_create(connection: sqlite3.Connection) -> None:
     if not _check(connection):  # once more, now that nobody else can come first
         for statement in _SCHEMA:
             connection.execute(statement)
+    for statement in _ADDED:
+        connection.execute(statement)
     connection.execute("COMMIT")
 
 
@@ -149,12 +167,31 @@ def _decode(decoder: "msgspec.json.Decoder[T]", text: str, oxd_id: str) -> T:
         raise StoreError(f"the stored site {oxd_id!r} is damaged") from None
 
 
-def read_setup_clients(connection: sqlite3.Connection, op_host: str) -> Sites:
-    """The setup clients at this `op_host`, by oxd_id."""
+def read_setup_clients(connection: sqlite3.Connection, op_host: str, limit: int) -> Sites:
+    """The newest setup clients at this `op_host`, the newest first."""
     rows = connection.execute(
-        "SELECT json, oxd_id FROM site WHERE op_host = ? AND is_setup_client ORDER BY oxd_id", (op_host,)
+        "SELECT json, oxd_id FROM site WHERE op_host = ? AND is_setup_client ORDER BY rowid DESC LIMIT ?",
+        (op_host, limit),
     )
     return [_decode(_site_decoder, text, oxd_id) for text, oxd_id in rows]
+
+
+def read_sites_of_client(connection: sqlite3.Connection, op_host: str, client_id: str, limit: int) -> Sites:
+    """The newest sites with this client at this `op_host`, setup clients before all others."""
+    rows = connection.execute(
+        f"SELECT json, oxd_id FROM site WHERE op_host = ? AND {_CLIENT_ID} = ?"  # noqa: S608
+        " ORDER BY is_setup_client DESC, rowid DESC LIMIT ?",
+        (op_host, client_id, limit),
+    )
+    return [_decode(_site_decoder, text, oxd_id) for text, oxd_id in rows]
+
+
+def read_login(connection: sqlite3.Connection, token_hash: bytes, now: float) -> Login | None:
+    """The login in which this token was issued, or None."""
+    row = connection.execute(
+        "SELECT login, oxd_id FROM issued WHERE hash = ? AND expires_at > ?", (token_hash, now)
+    ).fetchone()
+    return None if row is None else _decode(_login_decoder, row[0], row[1])
 
 
 def read_names(connection: sqlite3.Connection, after: str | None, limit: int) -> SiteNames:
@@ -212,12 +249,21 @@ def change_site(connection: sqlite3.Connection, oxd_id: str, change: ChangeSite)
     return site
 
 
-def change_session(connection: sqlite3.Connection, oxd_id: str, change: ChangeSession) -> SiteSession:
+def change_session(
+    connection: sqlite3.Connection,
+    oxd_id: str,
+    change: ChangeSession,
+    issued: Sequence[IssuedToken] = (),
+    now: float = 0.0,
+) -> SiteSession:
     """Apply the change to the session as it is now. Raises `SiteNotFound`, and whatever the change raises."""
     if connection.execute("SELECT 1 FROM site WHERE oxd_id = ?", (oxd_id,)).fetchone() is None:
         raise SiteNotFound(oxd_id)
-    session = change(read_session(connection, oxd_id))
+    before = read_session(connection, oxd_id)
+    session = with_issued(change(before), before, issued)
     write_session(connection, oxd_id, session)
+    if issued:
+        _remember(connection, oxd_id, before.tokens_issued, issued, now)
     return session
 
 
@@ -229,11 +275,29 @@ def write_session(connection: sqlite3.Connection, oxd_id: str, session: SiteSess
     )
 
 
+def _remember(
+    connection: sqlite3.Connection, oxd_id: str, first: int, issued: Sequence[IssuedToken], now: float
+) -> None:
+    """Keep the tokens in the site's next places, whoever has those; forget some that have expired, of any site."""
+    connection.execute(
+        "DELETE FROM issued WHERE hash IN (SELECT hash FROM issued WHERE expires_at <= ? ORDER BY expires_at LIMIT ?)",
+        (now, _PURGED_AT_ONCE),
+    )
+    connection.executemany(
+        "INSERT OR REPLACE INTO issued (hash, oxd_id, place, login, expires_at) VALUES (?, ?, ?, ?, ?)",
+        [
+            (token.hash, oxd_id, place % MAX_ISSUED_TOKENS, msgspec.json.encode(token.login).decode(), token.expires_at)
+            for place, token in enumerate(issued, first)
+        ],
+    )
+
+
 def remove_site(connection: sqlite3.Connection, oxd_id: str) -> Site:
     """Delete the site and its session. Raises `SiteNotFound`."""
     site = _existing(connection, oxd_id)
     connection.execute("DELETE FROM site WHERE oxd_id = ?", (oxd_id,))
     connection.execute("DELETE FROM site_session WHERE oxd_id = ?", (oxd_id,))
+    connection.execute("DELETE FROM issued WHERE oxd_id = ?", (oxd_id,))
     return site
 
 

@@ -26,6 +26,8 @@ from oxd_server.store import database
 from oxd_server.store.base import (
     ChangeSession,
     ChangeSite,
+    IssuedToken,
+    Login,
     Site,
     SiteNames,
     Sites,
@@ -225,9 +227,16 @@ class FileStore:
         publish = partial(self._sites.publish, oxd_id)
         return await self._write(lambda connection: database.change_site(connection, oxd_id, change), publish)
 
-    async def change_session(self, oxd_id: str, change: ChangeSession) -> SiteSession:
+    async def change_session(
+        self, oxd_id: str, change: ChangeSession, *, issued: Sequence[IssuedToken] = (), now: float = 0.0
+    ) -> SiteSession:
         publish = partial(self._sessions.publish, oxd_id)
-        return await self._write(lambda connection: database.change_session(connection, oxd_id, change), publish)
+        return await self._write(
+            lambda connection: database.change_session(connection, oxd_id, change, issued, now), publish
+        )
+
+    async def login_of(self, token_hash: bytes, now: float) -> Login | None:
+        return await self._read(database.read_login, token_hash, now)
 
     async def remove(self, oxd_id: str) -> Site:
         def publish(_: Site) -> None:
@@ -236,8 +245,11 @@ class FileStore:
 
         return await self._write(lambda connection: database.remove_site(connection, oxd_id), publish)
 
-    async def setup_clients(self, op_host: str) -> Sites:
-        return await self._read(database.read_setup_clients, op_host)
+    async def setup_clients(self, op_host: str, limit: int) -> Sites:
+        return await self._read(database.read_setup_clients, op_host, limit)
+
+    async def sites_of_client(self, op_host: str, client_id: str, limit: int) -> Sites:
+        return await self._read(database.read_sites_of_client, op_host, client_id, limit)
 
     async def secret(self, name: str, make: Callable[[], bytes]) -> bytes:
         kept = await self._read(database.read_secret, name)

@@ -1,16 +1,21 @@
 """A store that lives as long as the process: for trying things out, and for tests."""
 
 import heapq
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from itertools import islice
 
 import trio
 
 from oxd_server.store.base import (
     DONE,
     GRACE_SECONDS,
+    MAX_ISSUED_TOKENS,
     ChangeSession,
     ChangeSite,
     ClockSetBack,
+    IssuedToken,
+    Login,
     Site,
     SiteExists,
     SiteNames,
@@ -18,6 +23,7 @@ from oxd_server.store.base import (
     Sites,
     SiteSession,
     changed_site,
+    with_issued,
 )
 
 
@@ -27,6 +33,7 @@ class MemoryStore:
     def __init__(self) -> None:
         self._sites: dict[str, Site] = {}
         self._sessions: dict[str, SiteSession] = {}
+        self._issued: dict[str, OrderedDict[bytes, IssuedToken]] = {}
         self._secrets: dict[str, bytes] = {}
         self._spent: dict[bytes, float] = {}
         self._expiries: list[tuple[float, bytes]] = []
@@ -63,23 +70,47 @@ class MemoryStore:
         self._sites[oxd_id] = changed_site(self._existing(oxd_id), change)
         return self._sites[oxd_id]
 
-    async def change_session(self, oxd_id: str, change: ChangeSession) -> SiteSession:
+    async def change_session(
+        self, oxd_id: str, change: ChangeSession, *, issued: Sequence[IssuedToken] = (), now: float = 0.0
+    ) -> SiteSession:
         await trio.lowlevel.checkpoint()
         self._existing(oxd_id)
-        self._sessions[oxd_id] = change(self._sessions.get(oxd_id, SiteSession()))
+        before = self._sessions.get(oxd_id, SiteSession())
+        self._sessions[oxd_id] = with_issued(change(before), before, issued)
+        self._remember(oxd_id, issued, now)
         return self._sessions[oxd_id]
+
+    def _remember(self, oxd_id: str, issued: Sequence[IssuedToken], now: float) -> None:
+        of_site = self._issued.setdefault(oxd_id, OrderedDict())
+        for token in issued:
+            of_site[token.hash] = token
+            of_site.move_to_end(token.hash)
+        while of_site and (len(of_site) > MAX_ISSUED_TOKENS or next(iter(of_site.values())).expires_at <= now):
+            of_site.popitem(last=False)
+
+    async def login_of(self, token_hash: bytes, now: float) -> Login | None:
+        await trio.lowlevel.checkpoint()
+        found = (of_site[token_hash] for of_site in self._issued.values() if token_hash in of_site)
+        return next((token.login for token in found if token.expires_at > now), None)
 
     async def remove(self, oxd_id: str) -> Site:
         await trio.lowlevel.checkpoint()
         site = self._existing(oxd_id)
         del self._sites[oxd_id]
         self._sessions.pop(oxd_id, None)
+        self._issued.pop(oxd_id, None)
         return site
 
-    async def setup_clients(self, op_host: str) -> Sites:
+    async def setup_clients(self, op_host: str, limit: int) -> Sites:
         await trio.lowlevel.checkpoint()
-        found = (site for site in self._sites.values() if site.is_setup_client and site.op_host == op_host)
-        return sorted(found, key=lambda site: site.oxd_id)
+        newest = reversed(self._sites.values())
+        return list(islice((site for site in newest if site.is_setup_client and site.op_host == op_host), limit))
+
+    async def sites_of_client(self, op_host: str, client_id: str, limit: int) -> Sites:
+        await trio.lowlevel.checkpoint()
+        newest = reversed(self._sites.values())
+        found = [site for site in newest if site.op_host == op_host and site.client_id == client_id]
+        return sorted(found, key=lambda site: not site.is_setup_client)[:limit]
 
     async def secret(self, name: str, make: Callable[[], bytes]) -> bytes:
         await trio.lowlevel.checkpoint()

@@ -111,7 +111,9 @@ class GetUserInfoResult(Result, frozen=True, kw_only=True):
 class GetLogoutUriParams(OxdIdParams, frozen=True, kw_only=True):
     """What the logout request is to carry."""
 
-    id_token_hint: Annotated[Token, Meta(description="Default: the site's last id_token.")] | None = None
+    id_token_hint: (
+        Annotated[Token, Meta(description="Default: the site's last id_token, as long as it has had one user.")] | None
+    ) = None
     post_logout_redirect_uri: Annotated[str, Meta(description="Default: the site's.")] | None = None
     state: Annotated[str, Meta(description="Comes back at the post_logout_redirect_uri.")] | None = None
     session_state: str | None = None

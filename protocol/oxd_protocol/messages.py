@@ -114,13 +114,23 @@ def encode_response(response: Response) -> bytes:
     answer that does not fit even so becomes the error ``response_too_long``; an error keeps its code and loses its
     details.
     """
-    body = encode_body(response)
-    if len(body) > PREFERRED_RESPONSE_BYTES:
-        body = encode_body(_shortened(response))
     try:
-        return encode_frame(body)
+        return _frame_of(response)
     except FrameTooLong as error:
         return encode_frame(encode_body(_reduced(response, error.size)))
+
+
+def check_fits(response: Response) -> None:
+    """Raise ``CommandError`` response_too_long for an ok answer that no frame can carry."""
+    try:
+        _frame_of(response)
+    except FrameTooLong as error:
+        raise _too_long(error.size) from None
+
+
+def _frame_of(response: Response) -> bytes:
+    body = encode_body(response)
+    return encode_frame(encode_body(_shortened(response)) if len(body) > PREFERRED_RESPONSE_BYTES else body)
 
 
 def _shortened(response: Response) -> Response:
@@ -137,10 +147,11 @@ def _shortened(response: Response) -> Response:
 def _reduced(response: Response, size: int) -> Response:
     if response.status == "error":
         return _shortened(Response("error", {**response.data, "details": None}))
-    return error_response(
-        CommandError(
-            "response_too_long",
-            f"The answer has {size} bytes and does not fit into one frame. "
-            "Ask for it over HTTPS, which has no such limit.",
-        )
+    return error_response(_too_long(size))
+
+
+def _too_long(size: int) -> CommandError:
+    return CommandError(
+        "response_too_long",
+        f"The answer has {size} bytes and does not fit into one frame. Ask for it over HTTPS, which has no such limit.",
     )

@@ -35,6 +35,7 @@ class Case:
         must: what the relying party must do.
         outcome: `OK`, or the error code and the check in its details.
         site: further params of `register_site`.
+        after_flow: the OP misbehaves at the one command only, and not on the way to it.
         accepted: looks closer at an ok answer.
     """
 
@@ -44,6 +45,7 @@ class Case:
     flow: Callable[[Rig], Awaitable[Command]] = flows.by_code
     faults: tuple[str, ...] = ()
     site: Mapping[str, Any] = field(default_factory=dict)
+    after_flow: bool = False
     accepted: Callable[[Rig, dict[str, Any]], Awaitable[None]] | None = None
 
 
@@ -51,8 +53,9 @@ async def run_case(case: Case, server: ServerProcess, folder: Path) -> None:
     """Run one row; `folder` has the server's files. Raises `AssertionError` if it fails."""
     async with running_sandbox() as op:
         rig = Rig(server, folder, op, case.site)
-        op.state.faults = set(case.faults)
+        op.state.faults = set() if case.after_flow else set(case.faults)
         command, params = await case.flow(rig)
+        op.state.faults = set(case.faults)
         before = _kept(folder)
         site = {"oxd_id": rig.rp.oxd_id} if rig.rp is not None else {}
         answer = await server.call(command, **site, **params)
@@ -85,6 +88,13 @@ async def _userinfo_too(rig: Rig, tokens: dict[str, Any]) -> None:
     assert (await rig.rp.ok("id_token_status", id_token=tokens["id_token"]))["active"] is True
     hint = (await rig.rp.ok("get_logout_uri"))["uri"]
     assert tokens["id_token"] in hint, "the id_token is not kept for the logout"
+
+
+async def _userinfo_of_refreshed(rig: Rig, tokens: dict[str, Any]) -> None:
+    assert rig.rp is not None
+    rig.op.state.faults = {"userinfo_bad_sub"}
+    refused = await rig.rp.error("get_user_info", access_token=tokens["access_token"])
+    assert refused["details"]["check"] == "bad_subject"
 
 
 async def _signed_as_registered(rig: Rig, tokens: dict[str, Any]) -> None:
@@ -179,8 +189,13 @@ def _badly_signed(alg: str) -> Case:
     )
 
 
-def _bad_id_token(name: str, fault: str, code: str, check: str) -> Case:
+def _bad_id_token(name: str, fault: str, code: str, check: str | None) -> Case:
     return Case(name=name, must="refuse the id_token", faults=(fault,), outcome=(code, check))
+
+
+def _bad_refreshed(name: str, fault: str, code: str, check: str) -> Case:
+    return Case(name=name, must="refuse the refreshed id_token", flow=flows.refresh, faults=(fault,),
+                after_flow=True, outcome=(code, check))  # fmt: skip
 
 
 CASES = (
@@ -208,6 +223,7 @@ CASES = (
     _bad_id_token("idtoken-sig-none", "id_token_alg_none", BAD_SIGNATURE, "algorithm_not_allowed"),
     _bad_id_token("idtoken-sig-hmac-with-public-key", "id_token_hmac_with_public_key", BAD_SIGNATURE,
                   "algorithm_not_allowed"),
+    _bad_id_token("idtoken-too-long-for-a-frame", "id_token_many_groups", "response_too_long", None),
     Case(name="kid-absent-single-jwks", must="accept", faults=("id_token_without_kid", "key_set_single_key"),
          accepted=_userinfo_too),
     Case(name="kid-absent-multiple-jwks", must="refuse: several keys match",
@@ -227,6 +243,14 @@ CASES = (
     Case(name="userinfo-signed-but-plain", must="refuse the userinfo", flow=flows.userinfo,
          site={"userinfo_signed_response_alg": "RS256"}, faults=("userinfo_not_signed",),
          outcome=("op_invalid_response", "not_signed")),
+    Case(name="refresh-token", must="accept the new tokens", flow=flows.refresh, accepted=_userinfo_of_refreshed),
+    _bad_refreshed("refresh-token-invalid-issuer", "id_token_bad_iss", "invalid_id_token_bad_issuer", "bad_issuer"),
+    _bad_refreshed("refresh-token-invalid-sub", "id_token_bad_sub", "invalid_id_token", "bad_subject"),
+    _bad_refreshed("refresh-token-invalid-aud", "id_token_bad_aud", "invalid_id_token_bad_audience", "bad_audience"),
+    _bad_refreshed("refresh-token-missing-iat", "id_token_missing_iat", "invalid_id_token", "missing_issued_at"),
+    _bad_refreshed("refresh-token-other-nonce", "id_token_bad_nonce", "invalid_id_token_bad_nonce", "bad_nonce"),
+    _bad_refreshed("refresh-token-new-azp", "id_token_azp", "invalid_id_token_bad_audience", "bad_authorized_party"),
+    _bad_refreshed("refresh-token-invalid-sig", "id_token_bad_signature", BAD_SIGNATURE, "bad_signature"),
     Case(name="scope-userinfo-claims", must="return them", flow=flows.userinfo, site={"scope": ALL_SCOPES},
          accepted=_claims_of_all_scopes),
     Case(name="discovery-openid-config", must="use it", flow=flows.authorization_url, accepted=_discovered_endpoint),

@@ -80,6 +80,11 @@ async def userinfo(rig: Rig) -> Command:
     return "get_user_info", {"access_token": (await rig.log_in())["access_token"]}
 
 
+async def refresh(rig: Rig) -> Command:
+    """The refresh token of a login is used, and the OP answers with an id_token as well."""
+    return "get_access_token_by_refresh_token", {"refresh_token": (await rig.log_in())["refresh_token"]}
+
+
 async def token_and_id_token(rig: Rig) -> Command:
     """The application asks whether access token and id_token of a login belong together."""
     tokens = await rig.log_in()

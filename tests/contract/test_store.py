@@ -9,7 +9,10 @@ import pytest
 import trio
 
 from oxd_server.store import (
+    MAX_ISSUED_TOKENS,
     ClockSetBack,
+    IssuedToken,
+    Login,
     Site,
     SiteExists,
     SiteNotFound,
@@ -32,7 +35,7 @@ SITE = Site(
     client_secret_expires_at=1_528_965_984_000,
     uma_protected_resources=(UmaResource(id="r1", path="/photo", http_methods=("GET",), scopes=("view",)),),
 )
-SESSION = SiteSession(id_token="eyJ.last.one", access_token_hash="hash-0f-it", pat="p4t", pat_expires_in=300)
+SESSION = SiteSession(id_token="eyJ.last.one", subject="s0me-user", pat="p4t", pat_expires_in=300)
 
 
 @pytest.fixture(params=["memory", "file"])
@@ -221,20 +224,83 @@ async def test_list_of_nothing_is_empty(store: Store) -> None:
 
 
 async def test_setup_clients_of_one_op(store: Store) -> None:
-    """Only setup clients, only of that OP, and as they are now."""
+    """Only setup clients, only of that OP, as they are now: so many and no more, the newest first."""
 
     def setup(oxd_id: str, op_host: str) -> Site:
         return Site(oxd_id=oxd_id, op_host=op_host, is_setup_client=True)
 
-    first, second, elsewhere = setup("b", "https://op"), setup("a", "https://op"), setup("c", "https://other")
+    first, second, elsewhere = setup("a", "https://op"), setup("b", "https://op"), setup("c", "https://other")
     for site in (first, second, elsewhere, SITE):
         await store.add(site)
-    assert await store.setup_clients("https://op") == [second, first]
-    await store.change("a", lambda site: msgspec.structs.replace(site, is_setup_client=False))
-    assert await store.setup_clients("https://op") == [first]
-    await store.remove("b")
-    assert await store.setup_clients("https://op") == []
-    assert await store.setup_clients(SITE.op_host) == []
+    assert await store.setup_clients("https://op", 9) == [second, first]
+    assert await store.setup_clients("https://op", 1) == [second]
+    await store.change("b", lambda site: msgspec.structs.replace(site, is_setup_client=False))
+    assert await store.setup_clients("https://op", 9) == [first]
+    await store.remove("a")
+    assert await store.setup_clients("https://op", 9) == []
+    assert await store.setup_clients(SITE.op_host, 9) == []
+
+
+async def test_sites_of_a_client(store: Store) -> None:
+    """The sites with a client_id at one OP: so many and no more, setup clients first, then the newest."""
+
+    def site(oxd_id: str, client_id: str | None, op_host: str = "https://op", *, setup: bool = False) -> Site:
+        return Site(oxd_id=oxd_id, op_host=op_host, client_id=client_id, is_setup_client=setup)
+
+    setup, old, new = site("s", 'a"1', setup=True), site("o", 'a"1'), site("n", 'a"1')
+    for each in (setup, old, site("x", None), site("y", "other"), site("z", 'a"1', "https://other"), new):
+        await store.add(each)
+    assert await store.sites_of_client("https://op", 'a"1', 9) == [setup, new, old]
+    assert await store.sites_of_client("https://op", 'a"1', 2) == [setup, new]
+    assert await store.sites_of_client("https://op", "nobody", 9) == []
+    await store.change("o", lambda changed: msgspec.structs.replace(changed, client_id="another"))
+    assert await store.sites_of_client("https://op", 'a"1', 9) == [setup, new]
+    await store.remove("n")
+    assert await store.sites_of_client("https://op", 'a"1', 9) == [setup]
+
+
+def issued(number: int, expires_at: float = 1000.0) -> IssuedToken:
+    """Return a token that was issued at the site."""
+    login = Login(oxd_id=SITE.oxd_id, subject=f"user {number}")
+    return IssuedToken(hash=number.to_bytes(16, "big"), login=login, expires_at=expires_at)
+
+
+async def test_issued_tokens_are_known_until_they_expire(store: Store) -> None:
+    """A token's login is found by the token's hash while the token lives; the session is changed in the same step."""
+    await store.add(SITE)
+    both = (issued(1, 1000.0), issued(2, 2000.0))
+    session = await store.change_session(SITE.oxd_id, lambda _: SESSION, issued=both, now=500.0)
+    assert session == await store.session(SITE.oxd_id) == msgspec.structs.replace(SESSION, tokens_issued=2)
+    assert await store.login_of(both[0].hash, 999.0) == both[0].login
+    assert await store.login_of(both[0].hash, 1000.0) is None
+    assert await store.login_of(both[1].hash, 1000.0) == both[1].login
+    assert await store.login_of(b"unknown", 999.0) is None
+    await store.remove(SITE.oxd_id)
+    assert await store.login_of(both[1].hash, 1000.0) is None
+
+
+async def test_a_token_that_is_issued_again_counts_as_the_new_one(store: Store) -> None:
+    """The last login in which a token was issued is the one that counts."""
+    await store.add(SITE)
+    again = IssuedToken(hash=issued(1).hash, login=Login(oxd_id=SITE.oxd_id, subject="another"), expires_at=2000.0)
+    for token in (issued(1), issued(2), again):
+        await store.change_session(SITE.oxd_id, lambda session: session, issued=(token,), now=1.0)
+    assert await store.login_of(again.hash, 1500.0) == again.login
+
+
+async def test_a_site_has_so_many_issued_tokens_and_no_more(store: Store) -> None:
+    """Beyond the bound the oldest tokens of the same site are forgotten, and those of other sites are not."""
+    await store.add(SITE)
+    other = msgspec.structs.replace(SITE, oxd_id="other")
+    await store.add(other)
+    kept = IssuedToken(hash=b"of the other", login=Login(oxd_id="other"), expires_at=1000.0)
+    await store.change_session("other", lambda session: session, issued=(kept,), now=1.0)
+    for numbers in (range(MAX_ISSUED_TOKENS), range(MAX_ISSUED_TOKENS, MAX_ISSUED_TOKENS + 3)):
+        tokens = tuple(issued(number) for number in numbers)
+        await store.change_session(SITE.oxd_id, lambda session: session, issued=tokens, now=1.0)
+    found = [await store.login_of(issued(number).hash, 1.0) is not None for number in (0, 2, 3, MAX_ISSUED_TOKENS + 2)]
+    assert found == [False, False, True, True]
+    assert await store.login_of(kept.hash, 1.0) == kept.login
 
 
 async def test_secret_is_made_once(store: Store) -> None:

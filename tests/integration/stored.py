@@ -6,7 +6,7 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
-TABLES = ("site", "site_session", "secret", "spent")
+TABLES = ("site", "site_session", "secret", "spent", "issued")
 
 
 def stored_rows(folder: Path) -> dict[str, list[tuple[Any, ...]]]:

@@ -185,14 +185,18 @@ async def test_access_token_status_without_at_hash(running: Background, op: Runn
 # --- userinfo --------------------------------------------------------------------------------
 
 
-async def test_the_sub_is_compared_within_one_login_only(running: Background, op: RunningSandbox) -> None:
-    """Another sub is refused for the access token of the last login; of an older one nothing is assumed."""
+async def test_the_sub_is_compared_for_every_access_token(running: Background, op: RunningSandbox) -> None:
+    """Another sub is refused for the tokens of the last login, of an older one and of a refresh; of others not."""
     rp = await register(running.server, op.issuer)
     older, last = await rp.log_in(), await rp.log_in()
+    refreshed = await rp.ok("get_access_token_by_refresh_token", refresh_token=older["refresh_token"])
+    twice = await rp.ok("get_access_token_by_refresh_token", refresh_token=refreshed["refresh_token"])
     op.state.faults = {"userinfo_bad_sub"}
-    refused = await rp.error("get_user_info", access_token=last["access_token"])
-    assert check_of(refused) == ("op_invalid_response", "bad_subject")
-    answered = await rp.ok("get_user_info", access_token=older["access_token"])
+    for tokens in (last, older, refreshed, twice):
+        refused = await rp.error("get_user_info", access_token=tokens["access_token"])
+        assert check_of(refused) == ("op_invalid_response", "bad_subject")
+    elsewhere = await register(running.server, op.issuer)  # it was not issued the token, and knows nothing of it
+    answered = await elsewhere.ok("get_user_info", access_token=older["access_token"])
     assert answered["claims"]["sub"] == ["somebody-else"]
 
 

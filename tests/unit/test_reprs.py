@@ -18,7 +18,7 @@ from oxd_server.log import is_secret_name
 
 ALSO_SECRET = {
     "state", "nonce", "code", "body", "headers", "sent", "received", "envelope", "data", "form", "claims", "used_token",
-    "key", "params", "proof", "access_token_hash", "registered_metadata", "user_id",
+    "key", "params", "proof", "registered_metadata", "user_id",
 }  # fmt: skip
 NOT_SECRET = {
     "Command": {"params", "returns_secrets"},  # the type of the params, and whether

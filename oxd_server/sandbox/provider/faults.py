@@ -19,6 +19,8 @@ Claims = dict[str, Any]
 _ID_TOKEN_CLAIMS: dict[str, Callable[[Claims], Claims]] = {
     "id_token_bad_iss": lambda claims: claims | {"iss": claims["iss"] + "/other"},
     "id_token_missing_sub": lambda claims: _without(claims, "sub"),
+    "id_token_bad_sub": lambda claims: claims | {"sub": "somebody-else"},
+    "id_token_azp": lambda claims: claims | {"azp": claims["aud"]},
     "id_token_bad_aud": lambda claims: claims | {"aud": "another-client"},
     "id_token_missing_iat": lambda claims: _without(claims, "iat"),
     "id_token_bad_nonce": lambda claims: claims | {"nonce": "x" + str(claims.get("nonce"))},
@@ -31,6 +33,7 @@ _ID_TOKEN_CLAIMS: dict[str, Callable[[Claims], Claims]] = {
     "id_token_missing_nonce": lambda claims: _without(claims, "nonce"),
     "id_token_other_audience_too": lambda claims: claims | {"aud": [claims["aud"], "another-client"]},
     "id_token_bad_azp": lambda claims: claims | {"azp": "another-client"},
+    "id_token_many_groups": lambda claims: claims | {"groups": [f"/company/team-{n:04}" for n in range(400)]},
     "id_token_from_the_future": lambda claims: claims | {"iat": claims["iat"] + 1800},
 }
 _OTHERS = (

@@ -41,7 +41,7 @@ def log() -> Iterator[io.StringIO]:
 def dispatcher(handle: Handle, *, max_in_flight: int = 10, time_out: float | None = None) -> Dispatcher:
     """A dispatcher whose only command is get_rp."""
     guard: Any = _OpenGuard()
-    services: Any = object()
+    services: Any = dict.fromkeys(Entrance, object())
     return Dispatcher(services, [Route(GET_RP, handle)], guard, max_in_flight=max_in_flight, time_out=time_out)
 
 

@@ -9,7 +9,7 @@ from joserfc.jwk import OctKey
 from joserfc.jws import JWSRegistry
 
 from oxd_server.op.errors import IdTokenCheck, IdTokenError
-from oxd_server.op.id_token import Expectations, Unchecked, half_hash, validate_id_token
+from oxd_server.op.id_token import EarlierIdToken, Expectations, Unchecked, half_hash, validate_id_token
 from oxd_server.op.jose import ALGORITHMS, KeySet, allowed_algorithms, needs_key_set, parse_key_set, sign_token
 
 NOW = 1_800_000_000.0
@@ -173,13 +173,27 @@ def test_named_exceptions(signers):
     assert validate_id_token(signers["ES256"].sign(claims), signers["ES256"].key_set, expected, NOW).subject == "user"
 
 
-def test_subject_of_a_refreshed_id_token(signers):
-    """A refreshed id_token is for the same user, and the refusal shows neither of them."""
-    token, keys = signers["ES256"].sign(CLAIMS), signers["ES256"].key_set
-    validate_id_token(token, keys, expectations(subject="user"), NOW)
-    error = refusal(token, keys, expectations(subject="somebody"))
-    assert error.check is IdTokenCheck.BAD_SUBJECT
-    assert "somebody" not in str(error)
+def test_a_refreshed_id_token_agrees_with_the_one_before(signers):
+    """It is for the same user, and its nonce and azp are those of the login if it has any."""
+    keys = signers["ES256"].key_set
+
+    def check(earlier, **claims):
+        token = signers["ES256"].sign({**CLAIMS, **claims})
+        expected = expectations(nonce=Unchecked.NONCE, earlier=earlier)
+        try:
+            validate_id_token(token, keys, expected, NOW)
+        except IdTokenError as error:
+            return error.check
+        return None
+
+    def earlier(subject="user", azp=False):
+        return EarlierIdToken(subject, lambda nonce: nonce == "the-nonce", azp)
+
+    assert check(earlier()) is check(earlier(None)) is check(earlier(), nonce=None) is None
+    assert check(earlier("somebody")) is IdTokenCheck.BAD_SUBJECT
+    assert check(earlier(), nonce="another") is check(earlier(), nonce=["the-nonce"]) is IdTokenCheck.BAD_NONCE
+    assert check(earlier(), azp="client") is IdTokenCheck.BAD_AUTHORIZED_PARTY
+    assert check(earlier(azp=True), azp="client") is check(earlier(azp=True)) is None
 
 
 @pytest.mark.parametrize("alg", ["ES256", "ES384", "ES512", "EdDSA", "PS384"])

@@ -8,7 +8,14 @@ import pytest
 from oxd_protocol.connect import GetTokensByCodeResult, GetUserInfoResult
 from oxd_protocol.errors import ERROR_CODES, CommandError, FramingError, ParamsError
 from oxd_protocol.framing import PREFERRED_RESPONSE_BYTES
-from oxd_protocol.messages import Response, claims_as_lists, encode_body, encode_response, error_response
+from oxd_protocol.messages import (
+    Response,
+    check_fits,
+    claims_as_lists,
+    encode_body,
+    encode_response,
+    error_response,
+)
 from oxd_protocol.site import OxdIdResult
 from oxd_protocol.uma import IntrospectRptResult, Permission, UmaRsCheckAccessResult
 
@@ -139,6 +146,17 @@ def test_an_answer_that_is_too_long() -> None:
         assert data["error"] == "response_too_long"
         assert "The answer has 100" in data["error_description"]
         assert "HTTPS" in data["error_description"]
+
+
+def test_whether_an_answer_fits_is_known_before_it_is_sent() -> None:
+    """What can be shortened fits, and what would be refused is refused with the same words."""
+    check_fits(Response("ok", {"x": "y" * 9000}))
+    check_fits(_tokens({"groups": ["y" * 9000]}, "t"))
+    response = Response("ok", {"x": "y" * 10_000})
+    with pytest.raises(CommandError) as refused:
+        check_fits(response)
+    told = _parsed(encode_response(response))["data"]
+    assert (told["error"], told["error_description"]) == (refused.value.code, refused.value.description)
 
 
 @pytest.mark.parametrize("character", ["x", "é", "\U0001f600", "\x01"])

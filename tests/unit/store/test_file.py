@@ -1,5 +1,6 @@
 """What the file store does beyond the contract: disks that fill, files that break, processes that die."""
 
+import contextlib
 import os
 import resource
 import signal
@@ -19,7 +20,7 @@ import pytest
 import trio
 import trio.testing
 
-from oxd_server.store import Site, SiteSession, StoreError, open_file_store
+from oxd_server.store import IssuedToken, Login, Site, SiteSession, StoreError, database, open_file_store
 from oxd_server.store.file import FileStore
 
 
@@ -406,6 +407,39 @@ async def test_errors_of_the_body_come_out_as_they_are(path: Path) -> None:
     with pytest.raises(KeyError):
         async with open_file_store(path):
             raise KeyError("mine")
+
+
+async def test_issued_tokens_outlive_the_process_and_go_when_they_have_expired(path: Path) -> None:
+    """What is known of a token is there after a restart, and its row is deleted some time after its end."""
+    token = IssuedToken(hash=b"1", login=Login(oxd_id="site-0001", subject="u", nonce="n", azp=True), expires_at=100.0)
+    async with open_file_store(path) as store:
+        await store.add(site(1))
+        await store.change_session("site-0001", lambda session: session, issued=(token,), now=1.0)
+    async with open_file_store(path) as store:
+        assert await store.login_of(token.hash, 2.0) == token.login
+        later = msgspec.structs.replace(token, hash=b"2", expires_at=900.0)
+        await store.change_session("site-0001", lambda session: session, issued=(later,), now=200.0)
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT hash FROM issued").fetchall() == [(later.hash,)]
+
+
+@pytest.mark.parametrize("query", [database.read_setup_clients, database.read_sites_of_client])
+async def test_setup_clients_are_looked_up_in_an_index(path: Path, query: Callable[..., Any]) -> None:
+    """No look-up of clients goes through all the rows, and the order of the setup clients needs no sorting."""
+    plans: list[str] = []
+
+    class Explaining(sqlite3.Connection):
+        def execute(self, sql: str, values: Any = ()) -> sqlite3.Cursor:
+            plans.extend(row[3] for row in super().execute(f"EXPLAIN QUERY PLAN {sql}", values))
+            return super().execute(sql, values)
+
+    async with open_file_store(path) as store:
+        await store.add(site(1))
+    with contextlib.closing(sqlite3.connect(path, factory=Explaining)) as connection:
+        arguments = ("https://op.example.org", 3) if query is database.read_setup_clients else ("https://op", "c", 3)
+        query(connection, *arguments)
+    assert all(plan.startswith("SEARCH site USING INDEX") or "TEMP B-TREE" in plan for plan in plans), plans
+    assert not any("TEMP B-TREE" in plan for plan in plans) or query is database.read_sites_of_client
 
 
 async def test_purged_table_stays_small(store: FileStore, path: Path) -> None:

@@ -1,0 +1,17 @@
+"""How commands come in. Pure."""
+
+from dataclasses import dataclass
+
+__all__ = ["Access"]
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """What an entrance makes of its callers.
+
+    ``closed`` says whether they are strangers to each other, so that each has to show what is its own; ``framed``
+    whether answers have to fit into a frame.
+    """
+
+    closed: bool = False
+    framed: bool = False
