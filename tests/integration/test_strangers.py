@@ -158,7 +158,7 @@ async def test_inactive_from_another_client_is_no_verdict(tmp_path: Path) -> Non
             assert len(listed) == 3
             assert len(clients_of(sandbox).keys() - before) == 1
             asked = op.requests.count(f"POST {INTROSPECTION}")
-            refused = await front.call("register_site", token="no token of anybody", **SITE)
+            refused = await front.call("register_site", token="nobodys-token", **SITE)
             assert error_of(refused) == "inactive_protection_access_token"
             assert op.requests.count(f"POST {INTROSPECTION}") == asked + 5  # so many are asked, and no more
 
