@@ -24,7 +24,7 @@ from oxd_server.log.known import begin_command, end_command
 from oxd_server.op.errors import IdTokenError, IssuerMismatch, OpError, OpErrorResponse
 from oxd_server.rp.services import Services
 from oxd_server.rp.setup_client import SetupClient
-from oxd_server.store.base import StoreError
+from oxd_server.store.base import SiteNotFound, StoreError
 from oxd_server.sync.busy import TooBusy
 
 __all__ = ["Dispatcher", "Route", "on", "on_behalf", "pass_through"]
@@ -113,6 +113,8 @@ class Dispatcher:
             return self._refuse(name, error)
         except TooBusy as busy:
             return self._refuse(name, CommandError("server_busy", f"Nothing was done: {busy}. Try again shortly."))
+        except SiteNotFound:  # another command may have removed it while this one ran
+            return self._refuse(name, CommandError("invalid_oxd_id"))
         except StoreError as error:
             return self._fail(name, error, "The server's store failed; nothing was changed here.")
         except Exception as error:

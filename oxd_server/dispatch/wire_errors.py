@@ -30,7 +30,6 @@ _DISCOVERY_CODES: Mapping[str, str] = {
 
 _METADATA_CODES: Mapping[str, str] = {
     "end_session_endpoint": "no_end_session_endpoint_at_op",
-    "revocation_endpoint": "no_revocation_endpoint_at_op",
 }
 
 _ID_TOKEN_CODES: Mapping[IdTokenCheck, str] = {

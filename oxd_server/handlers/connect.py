@@ -270,6 +270,7 @@ async def get_user_info(services: Services, params: GetUserInfoParams) -> GetUse
         client_secret=site.client_secret,
         signed_response_alg=site.userinfo_signed_response_alg,
         subject=None if login is None else login.subject,
+        leeway=services.config.op_clock_leeway_in_seconds,
     )
     claims = await get_userinfo(services.op, metadata, params.access_token, expected)
     return GetUserInfoResult(claims=claims_as_lists(claims))

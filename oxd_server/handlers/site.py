@@ -4,7 +4,6 @@ from collections.abc import Iterable
 from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any
-from urllib.parse import urlsplit
 
 from msgspec.structs import replace
 
@@ -27,10 +26,11 @@ from oxd_server.op.discovery import normalize_op_host
 from oxd_server.op.errors import OpErrorResponse
 from oxd_server.op.jose import ALGORITHMS
 from oxd_server.op.registration import RegistrationAnswer, delete_client, update_client
+from oxd_server.op.urls import is_absolute_url
 from oxd_server.rp.services import Services
 from oxd_server.rp.setup_client import SetupClient, check_token_with
 from oxd_server.rp.site_as_client import as_answered, known_metadata, metadata_of
-from oxd_server.store.base import Site, SiteNotFound
+from oxd_server.store.base import Site
 from oxd_server.store.exchange import export_site
 
 __all__ = ["get_rp", "new_site", "register_site", "remove_site", "update_site"]
@@ -103,19 +103,24 @@ async def _update_client(services: Services, site: Site, changed: Site, expires_
 
 async def remove_site(services: Services, params: OxdIdParams) -> OxdIdResult:
     """Forget the site; where configured, delete its client at the OP first."""
-    site = await services.site(params.oxd_id)
-    uri, token = site.client_registration_client_uri, site.client_registration_access_token
-    if services.config.deregister_client_on_remove and uri is not None and token is not None:
-        try:
-            await delete_client(services.op, await services.metadata_of(site), uri, token)
-        except OpErrorResponse as error:
-            if error.status not in _ALREADY_GONE:
-                raise
-    try:
+    if not services.config.deregister_client_on_remove:
         await services.store.remove(params.oxd_id)
-    except SiteNotFound:
-        raise CommandError("invalid_oxd_id") from None  # another command was faster
+        return OxdIdResult(oxd_id=params.oxd_id)
+    async with services.site_locks.hold(params.oxd_id):  # an update of the client would follow its deletion
+        await _delete_client(services, await services.site(params.oxd_id))
+        await services.store.remove(params.oxd_id)
     return OxdIdResult(oxd_id=params.oxd_id)
+
+
+async def _delete_client(services: Services, site: Site) -> None:
+    uri, token = site.client_registration_client_uri, site.client_registration_access_token
+    if uri is None or token is None:
+        return
+    try:
+        await delete_client(services.op, await services.metadata_of(site), uri, token)
+    except OpErrorResponse as error:
+        if error.status not in _ALREADY_GONE:
+            raise
 
 
 async def get_rp(services: Services, params: GetRpParams, caller: SetupClient | None) -> GetRpResult:
@@ -230,14 +235,14 @@ def _check(site: Site) -> None:
     if redirect_uri is None:
         raise CommandError("invalid_authorization_redirect_uri", "'authorization_redirect_uri' is missing or blank.")
     for uri in (redirect_uri, *site.redirect_uris):
-        if not _is_absolute_uri(uri) or "#" in uri:
+        if not is_absolute_url(uri) or "#" in uri:
             # RFC 6749, section 3.1.2: "The redirection endpoint URI MUST be an absolute URI [...] The endpoint URI
             # MUST NOT include a fragment component."
             raise CommandError(
                 "invalid_authorization_redirect_uri", f"{uri[:200]!r} is not an absolute URL without a fragment."
             )
     for uri in (*filter(None, (site.logout_redirect_uri,)), *site.front_channel_logout_uri, *site.claims_redirect_uri):
-        if not _is_absolute_uri(uri):
+        if not is_absolute_url(uri):
             raise CommandError("invalid_request", f"{uri[:200]!r} is not an absolute URL.")
 
 
@@ -261,13 +266,3 @@ def _check_algorithms(site: Site) -> None:
     ):
         if name is not None and name not in choices:
             raise CommandError("invalid_algorithm", f"{name[:50]!r} is none of {', '.join(choices)}.")
-
-
-def _is_absolute_uri(uri: str) -> bool:
-    try:
-        parts = urlsplit(uri)
-    except ValueError:
-        return False
-    if not parts.scheme or not uri.isprintable() or " " in uri:
-        return False
-    return bool(parts.hostname) if parts.scheme in ("http", "https") else bool(parts.netloc or parts.path)

@@ -1,10 +1,10 @@
 """The UMA 2.0 commands, of the resource server and of the requesting party. No decision and no RPT is ever kept."""
 
 from typing import Any
-from urllib.parse import urlsplit
 
 from msgspec import UNSET, UnsetType
 
+from oxd_protocol.dates import read_date
 from oxd_protocol.errors import CommandError
 from oxd_protocol.uma import (
     IntrospectRptParams,
@@ -30,6 +30,7 @@ from oxd_server.op.uma import (
 )
 from oxd_server.op.uma import introspect_rpt as introspect_rpt_at_as
 from oxd_server.op.uma_discovery import UmaMetadata
+from oxd_server.op.urls import is_absolute_url
 from oxd_server.rp.login_state import LoginState, Purpose
 from oxd_server.rp.pat import ProtectionApi
 from oxd_server.rp.services import Services
@@ -38,7 +39,6 @@ from oxd_server.rp.uma_rules import (
     find_resource,
     is_sufficient,
     permissions_of,
-    seconds_of,
     ticket_scopes,
     usable_scopes,
 )
@@ -149,7 +149,7 @@ async def introspect_rpt(services: Services, params: IntrospectRptParams) -> Int
 
 
 def _seconds(value: Any) -> int | UnsetType:
-    seconds = seconds_of(value)
+    seconds = read_date(value)
     return UNSET if seconds is None else seconds
 
 
@@ -219,7 +219,7 @@ async def uma_rp_get_claims_gathering_url(
     services: Services, params: UmaRpGetClaimsGatheringUrlParams
 ) -> UmaRpGetClaimsGatheringUrlResult:
     """Make the URL at the AS where the user gives claims, and the state that comes back from there."""
-    if not _is_absolute(params.claims_redirect_uri):
+    if not is_absolute_url(params.claims_redirect_uri):
         raise CommandError(
             "invalid_claims_redirect_uri_parameter", f"{params.claims_redirect_uri[:200]!r} is not an absolute URL."
         )
@@ -235,11 +235,3 @@ async def uma_rp_get_claims_gathering_url(
         state=state,
     )
     return UmaRpGetClaimsGatheringUrlResult(url=url, state=state)
-
-
-def _is_absolute(uri: str) -> bool:
-    try:
-        parts = urlsplit(uri)
-    except ValueError:
-        return False
-    return bool(parts.scheme and (parts.netloc or parts.path)) and uri.isprintable() and " " not in uri

@@ -33,7 +33,7 @@ from oxd_server.rp.uma_rules import (
     repeated_method,
     resource_name,
 )
-from oxd_server.store.base import Site, SiteNotFound, StoreError, UmaResource
+from oxd_server.store.base import Site, StoreError, UmaResource
 
 __all__ = ["uma_rs_protect"]
 
@@ -162,12 +162,9 @@ class _Registration:
         """Put the new protection in the old one's place. Raises ``StoreError``, and then nothing has changed."""
         resources = tuple(self._registered)
         with trio.CancelScope(shield=True):  # a write that is interrupted may be done or not done
-            try:
-                await self._services.store.change(
-                    self._site.oxd_id, lambda newest: replace(newest, uma_protected_resources=resources)
-                )
-            except SiteNotFound:
-                raise CommandError("invalid_oxd_id") from None  # it was removed meanwhile
+            await self._services.store.change(
+                self._site.oxd_id, lambda newest: replace(newest, uma_protected_resources=resources)
+            )
             self.kept = True
 
     async def take_back(self) -> None:

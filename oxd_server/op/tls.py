@@ -18,7 +18,7 @@ def make_ssl_context(
     """A client context: TLS 1.2 or newer, certificates and host names verified (blocking: reads files).
 
     Args:
-        trust_store_path: a PEM bundle or PKCS#12 file of the certificates to trust, instead of the system's.
+        trust_store_path: a PEM bundle or PKCS#12 file of certificates to trust besides the system's.
         trust_store_password: opens a PKCS#12 file.
         trust_all: accept any certificate. Insecure: anyone on the way can read and change everything.
 
@@ -30,9 +30,9 @@ def make_ssl_context(
     if trust_all:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
-    elif trust_store_path is None:
-        context.load_default_certs()
-    else:
+        return context
+    context.load_default_certs()
+    if trust_store_path is not None:
         _trust(context, trust_store_path, trust_store_password)
     return context
 

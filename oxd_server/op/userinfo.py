@@ -24,6 +24,7 @@ class UserInfoExpectations:
         client_secret: the HMAC key, for a client that registered an HMAC algorithm.
         must_be_signed: the client registered `userinfo_signed_response_alg`.
         subject: the `sub` of the id_token of the same login; None if it is not known.
+        leeway: seconds by which clocks may differ, for a signed answer.
     """
 
     issuer: str
@@ -32,6 +33,7 @@ class UserInfoExpectations:
     client_secret: str | None = field(default=None, repr=False)
     must_be_signed: bool = False
     subject: str | None = None
+    leeway: float = DEFAULT_LEEWAY
 
 
 def userinfo_expectations(
@@ -41,6 +43,7 @@ def userinfo_expectations(
     client_secret: str | None = None,
     signed_response_alg: str | None = None,
     subject: str | None = None,
+    leeway: float = DEFAULT_LEEWAY,
 ) -> UserInfoExpectations:
     """What to expect of the userinfo of a client that registered this `userinfo_signed_response_alg`, or none."""
     published = metadata.userinfo_signing_alg_values_supported or metadata.id_token_signing_alg_values_supported
@@ -51,6 +54,7 @@ def userinfo_expectations(
         client_secret=client_secret,
         must_be_signed=signed_response_alg is not None,
         subject=subject,
+        leeway=leeway,
     )
 
 
@@ -117,7 +121,7 @@ def _signed_claims(answer: Answer, expected: UserInfoExpectations, keys: KeySet,
     if "aud" in claims:
         check_audience(claims, expected.client_id, frozenset())
     if "exp" in claims:
-        check_times({"iat": now, **claims}, now, DEFAULT_LEEWAY)
+        check_times({"iat": now, **claims}, now, expected.leeway)
     return _check_subject(answer, claims, expected.subject)
 
 

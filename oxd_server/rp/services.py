@@ -6,7 +6,6 @@ from typing import Any
 
 import structlog
 
-from oxd_protocol.errors import CommandError
 from oxd_server.config import Config
 from oxd_server.log.known import note_secrets
 from oxd_server.op.client_auth import ClientCredentials, secret_expires_within
@@ -19,7 +18,7 @@ from oxd_server.rp.default_site import DefaultSiteHolder
 from oxd_server.rp.logins import Logins
 from oxd_server.rp.refreshes import Refreshes
 from oxd_server.rp.site_as_client import credentials_of
-from oxd_server.store.base import Site, Store
+from oxd_server.store.base import Site, SiteNotFound, Store
 from oxd_server.sync.locks import KeyedLocks
 from oxd_server.sync.single_flight import SingleFlight
 
@@ -49,10 +48,10 @@ class Services:
     log: Any = field(default_factory=lambda: structlog.get_logger("oxd_server.handlers"))
 
     async def site(self, oxd_id: str) -> Site:
-        """Return the site. Raises ``CommandError`` invalid_oxd_id if there is none."""
+        """Return the site. Raises ``SiteNotFound``."""
         site = await self.store.get(oxd_id)
         if site is None:
-            raise CommandError("invalid_oxd_id")
+            raise SiteNotFound(oxd_id)
         note_secrets(site)
         return site
 

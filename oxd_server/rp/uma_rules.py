@@ -10,10 +10,9 @@ Specifications: UMA 2.0 Grant, Federated Authorization for UMA 2.0 (here FedAuth
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from math import isfinite
 from typing import Any, Final, Protocol, TypeVar
 
+from oxd_protocol.dates import read_date
 from oxd_server.rp.json_logic import OPERATORS, evaluate, truthy
 
 __all__ = [
@@ -29,7 +28,6 @@ __all__ = [
     "permissions_of",
     "repeated_method",
     "resource_name",
-    "seconds_of",
     "ticket_scopes",
     "usable_scopes",
 ]
@@ -194,29 +192,15 @@ def _permission(entry: Mapping[str, Any]) -> Permission | None:
     if not isinstance(resource_id, str) or not resource_id:
         return None
     texts = tuple(scope for scope in scopes if isinstance(scope, str)) if isinstance(scopes, list) else ()
-    return Permission(resource_id, texts, None if exp is None else seconds_of(exp) or 0)
-
-
-def seconds_of(value: Any) -> int | None:
-    """A time as seconds since 1970: from seconds, their digits, or an ISO 8601 date; None if it is none of these."""
-    if isinstance(value, str):
-        try:
-            value = int(value) if value.isdecimal() else datetime.fromisoformat(value)
-        except ValueError:
-            return None
-    if isinstance(value, datetime):
-        value = (value if value.tzinfo else value.replace(tzinfo=UTC)).timestamp()
-    if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
-        return None
-    return int(value)
+    return Permission(resource_id, texts, None if exp is None else read_date(exp) or 0)
 
 
 def is_active(introspection: Mapping[str, Any], now: float) -> bool:
     """Whether the RPT is good now: active, and by its own times neither expired nor to come (RFC 7662 section 2.2)."""
     exp, nbf = introspection.get("exp"), introspection.get("nbf")
-    if introspection.get("active") is not True or (exp is not None and now >= (seconds_of(exp) or 0)):
+    if introspection.get("active") is not True or (exp is not None and now >= (read_date(exp) or 0)):
         return False
-    return nbf is None or ((begins := seconds_of(nbf)) is not None and begins <= now)
+    return nbf is None or ((begins := read_date(nbf)) is not None and begins <= now)
 
 
 def usable_scopes(introspection: Mapping[str, Any], resource_id: str, now: float) -> frozenset[str] | None:

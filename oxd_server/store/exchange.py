@@ -6,11 +6,11 @@ on working. Read in, nearly anything goes: files of many ages lie about.
 
 import json
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 
+from oxd_protocol.dates import read_date
 from oxd_server.store.base import Site, SiteSession, StoreError, UmaResource
 
 # The legacy server kept one RPT per site and gave it to whoever asked next. Nothing is kept any more.
@@ -94,11 +94,12 @@ def _number(value: Any) -> int | None:
 
 def _milliseconds(value: Any) -> int | None:
     """A date as milliseconds: from milliseconds, their digits, or ISO 8601. The year 1 means unknown."""
-    if not isinstance(value, str) or not value.strip() or value.strip().lstrip("-").isdigit():
-        return _number(value)
-    date = datetime.fromisoformat(value.strip())
-    moment = date if date.tzinfo else date.replace(tzinfo=UTC)
-    return max(0, round(moment.timestamp() * 1000))
+    if value in (None, ""):
+        return None
+    date = read_date(value, 1000)
+    if date is None:
+        raise ValueError
+    return date
 
 
 def _resources(value: Any) -> tuple[UmaResource, ...] | None:

@@ -31,6 +31,9 @@ class Request(msgspec.Struct, frozen=True):
     def __repr__(self) -> str:
         return f"Request(command={self.command!r})"  # params hold secrets
 
+    def __rich_repr__(self) -> list[tuple[str, str]]:
+        return [("command", self.command)]
+
 
 class Response(msgspec.Struct, frozen=True):
     """What a command came to. ``data`` of an error holds error, error_description and details, nothing else.
@@ -50,6 +53,9 @@ class Response(msgspec.Struct, frozen=True):
 
     def __repr__(self) -> str:
         return f"Response(status={self.status!r})"  # data may hold secrets
+
+    def __rich_repr__(self) -> list[tuple[str, str]]:
+        return [("status", self.status)]
 
 
 def decode_request(body: bytes) -> Request:

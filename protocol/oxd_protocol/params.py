@@ -15,11 +15,11 @@ import types
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Annotated, Any, Final, Generic, TypeAlias, TypeVar
 
 import msgspec
 
+from oxd_protocol.dates import read_date
 from oxd_protocol.errors import CommandError, ParamsError
 from oxd_protocol.json_text import as_text
 
@@ -40,6 +40,9 @@ __all__ = [
 class _Discreet(msgspec.Struct, frozen=True, kw_only=True):
     def __repr__(self) -> str:
         return f"{type(self).__name__}(...)"  # tokens and client secrets are among the fields
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:  # msgspec's own would show every field
+        return []
 
 
 class Params(_Discreet, frozen=True, kw_only=True):
@@ -223,29 +226,14 @@ def _read_mapping(value: Any, where: str) -> dict[str, str] | None:
     return {key: as_text(item) for key, item in value.items() if item is not None} or None
 
 
-def _read_milliseconds(value: Any, where: str) -> int | None:
+def _read_milliseconds(value: Any, _where: str) -> int | None:
     """Never fail: libraries send 0, zero dates and what their languages make of them."""
-    if isinstance(value, str):
-        value = _milliseconds_of_text(value.strip())
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    return int(value) if 0 < value < _FAR_FUTURE else None
+    date = read_date(value, 1000)
+    return date if date is not None and 0 < date < _FAR_FUTURE else None
 
 
 _FAR_FUTURE: Final = 1 << 53
 """The largest number of milliseconds that every JSON reader takes for the same integer."""
-
-
-def _milliseconds_of_text(text: str) -> int | None:
-    if text.isdecimal():
-        return int(text) if len(text) <= len(str(_FAR_FUTURE)) else None
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        return None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return int(moment.timestamp() * 1000)
 
 
 def _read_json(value: Any, _where: str) -> Any:

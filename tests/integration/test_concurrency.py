@@ -11,7 +11,18 @@ import trio
 
 from oxd_server.sandbox import RunningSandbox
 from tests.integration.conftest import StartServer
-from tests.integration.faulty_op import DISCOVERY, KEY_SET, TOKEN, USERINFO, Exchange, Fault, FaultyOp, faulty_op, held
+from tests.integration.faulty_op import (
+    DISCOVERY,
+    KEY_SET,
+    REGISTRATION,
+    TOKEN,
+    USERINFO,
+    Exchange,
+    Fault,
+    FaultyOp,
+    faulty_op,
+    held,
+)
 from tests.integration.logins import Rp, data_of, register
 from tests.integration.oxd_process import ServerProcess, encode_command
 
@@ -209,3 +220,35 @@ async def test_many_logins_at_once(server: ServerProcess, op: FaultyOp) -> None:
 
 def _fails_with(status: int) -> Callable[[trio.Event, trio.Event], Callable[[Exchange], Awaitable[None]]]:
     return lambda arrived, release: failing_once_told(arrived, release, status)
+
+
+async def test_a_site_that_is_removed_during_its_update(server: ServerProcess, op: FaultyOp) -> None:
+    """The update, of which the OP knows already, is told that there is no such site any more: no internal error."""
+    rp = await register(server, op.issuer)
+    arrived, release = trio.Event(), trio.Event()
+    op.faults = {REGISTRATION: held(arrived, release)}
+    updating = await server.connect()
+    await updating.send(encode_command("update_site", {"oxd_id": rp.oxd_id, "client_name": "New"}))
+    await arrived.wait()
+    await rp.ok("remove_site")
+    release.set()
+    assert (await updating.receive())["data"]["error"] == "invalid_oxd_id"
+    await updating.aclose()
+
+
+async def test_a_client_is_not_deleted_during_its_update(start_server: StartServer, op: FaultyOp) -> None:
+    """With deregister_client_on_remove a removal waits for the update that is under way; both succeed, in turn."""
+    async with start_server({"deregister_client_on_remove": True}) as server:
+        rp = await register(server, op.issuer)
+        arrived, release = trio.Event(), trio.Event()
+        op.faults = {REGISTRATION: held(arrived, release)}
+        updating, removing = await server.connect(), await server.connect()
+        await updating.send(encode_command("update_site", {"oxd_id": rp.oxd_id, "client_name": "New"}))
+        await arrived.wait()
+        await removing.send(encode_command("remove_site", {"oxd_id": rp.oxd_id}))
+        await rp.stored()
+        assert f"DELETE {REGISTRATION}" not in op.requests
+        release.set()
+        assert data_of(await updating.receive()) == data_of(await removing.receive()) == {"oxd_id": rp.oxd_id}
+        for connection in (updating, removing):
+            await connection.aclose()

@@ -25,7 +25,7 @@ from oxd_server.rp.default_site import DefaultSiteHolder
 from oxd_server.rp.login_state import KEY_BYTES, States
 from oxd_server.rp.logins import Logins
 from oxd_server.rp.services import Services
-from oxd_server.store import MemoryStore, Site, UmaResource
+from oxd_server.store import MemoryStore, Site, SiteNotFound, UmaResource
 from tests.integration.uma_as import CLIENT_ID, CLIENT_SECRET, UmaServer, running_as
 
 OXD_ID = "site-1"
@@ -60,6 +60,8 @@ class House:
         try:
             decoded = decode_params(command, {"oxd_id": OXD_ID, **params})
             result = await HANDLERS[command_name](self.services, decoded)
+        except SiteNotFound:
+            return {"error": "invalid_oxd_id"}
         except (CommandError, OpError) as failed:
             error = failed if isinstance(failed, CommandError) else command_error(failed)
             return {"error": error.code, "description": error.description, "details": error.details}

@@ -17,7 +17,7 @@ from oxd_server.dispatch.dispatcher import Dispatcher, Route
 from oxd_server.dispatch.guard import Entrance
 from oxd_server.log import configure_logging
 from oxd_server.op.errors import OpError, OpUnreachable
-from oxd_server.store import StoreError
+from oxd_server.store import SiteNotFound, StoreError
 
 Handle = Callable[[Any, GetRpParams], Awaitable[GetRpResult]]
 SECRET = "hunter2-hunter2"
@@ -87,10 +87,11 @@ async def test_what_is_refused_before_the_handler(
     [
         (CommandError("invalid_scope", details={"a": 1}), "invalid_scope"),
         (OpUnreachable("op.example.org", "userinfo", "no connection"), "op_unreachable"),
+        (SiteNotFound("x"), "invalid_oxd_id"),
     ],
 )
 async def test_an_expected_failure(log: io.StringIO, error: Exception, code: str) -> None:
-    """A refused command and a failing OP have their codes; the log has a line without a traceback."""
+    """A refused command, a failing OP and a site that is gone have their codes; the log has a line, no traceback."""
     assert (await ask(dispatcher(raising(error))))["error"] == code
     assert json.loads(log.getvalue())["error"] == code
     assert "Traceback" not in log.getvalue()

@@ -30,7 +30,6 @@ EXAMPLES: list[tuple[OpError, str]] = [
     (InvalidOpHost("op_host is no URL"), "invalid_op_host"),
     (OpHostRefused(HOST, "not allowed"), "restricted_op_host"),
     (OpMetadataMissing("end_session_endpoint"), "no_end_session_endpoint_at_op"),
-    (OpMetadataMissing("revocation_endpoint"), "no_revocation_endpoint_at_op"),
     (OpMetadataMissing("userinfo_endpoint"), "op_invalid_response"),
     (OpUnreachable(HOST, "token request", "no connection"), "op_unreachable"),
     (OpUnreachable(HOST, "discovery", "no connection"), "no_connect_discovery_response"),

@@ -1,4 +1,4 @@
-"""Introspection and revocation of tokens."""
+"""Introspection of tokens."""
 
 import pytest
 
@@ -6,16 +6,13 @@ from oxd_server.op.client_auth import ClientCredentials
 from oxd_server.op.discovery import ProviderMetadata
 from oxd_server.op.errors import OpErrorResponse, OpInvalidResponse, OpMetadataMissing
 from oxd_server.op.introspection import introspect_token, scopes_of
-from oxd_server.op.revocation import revoke_token
 
 CREDENTIALS = ClientCredentials(client_id="client", client_secret="secret", method="client_secret_post")
 CLIENT_FORM = {"client_id": "client", "client_secret": "secret"}
 
 
 def metadata(op):
-    return ProviderMetadata(
-        issuer=op.base, introspection_endpoint=op.base + "/introspect", revocation_endpoint=op.base + "/revoke"
-    )
+    return ProviderMetadata(issuer=op.base, introspection_endpoint=op.base + "/introspect")
 
 
 async def test_introspection_as_the_client(op, client):
@@ -83,28 +80,8 @@ def test_scopes(scope, expected):
     assert scopes_of({}) == []
 
 
-@pytest.mark.parametrize("hint", [None, "refresh_token"])
-async def test_revocation(op, client, hint):
-    """The token is sent with the client's authentication; the body of the answer does not matter."""
-    op.on("POST", "/revoke", body=b"<html>")
-    await revoke_token(client, metadata(op), CREDENTIALS, "t", token_type_hint=hint)
-    assert op.requests[0].form == {"token": "t", **CLIENT_FORM} | ({"token_type_hint": hint} if hint else {})
-
-
-@pytest.mark.parametrize(
-    ("status", "error"), [(400, OpErrorResponse), (503, OpErrorResponse), (302, OpInvalidResponse)]
-)
-async def test_refused_revocation(op, client, status, error):
-    """Another status than 200 is an error."""
-    op.on("POST", "/revoke", {"error": "unsupported_token_type"}, status=status)
-    with pytest.raises(error):
-        await revoke_token(client, metadata(op), CREDENTIALS, "t")
-
-
 async def test_endpoints_that_are_not_there(client):
     """Without the endpoint the error says which one is missing."""
     bare = ProviderMetadata(issuer="https://op")
     with pytest.raises(OpMetadataMissing, match="introspection_endpoint"):
         await introspect_token(client, bare, CREDENTIALS, "t")
-    with pytest.raises(OpMetadataMissing, match="revocation_endpoint"):
-        await revoke_token(client, bare, CREDENTIALS, "t")

@@ -128,3 +128,10 @@ def test_absent_and_oversized_files(tmp_path):
         file.truncate(11 * 1024 * 1024)
     with pytest.raises(KeyFileError, match="larger"):
         make_ssl_context(path)
+
+
+async def test_a_trust_store_is_beside_the_systems(tls_op, open_transport, authority, make_authority, monkeypatch):
+    """With a trust store, what the system trusts is trusted as before."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.own.trust_store()))
+    context = make_ssl_context(make_authority().own.trust_store())
+    assert await ask(tls_op, open_transport, authority.issue(), context) == {"a": 1}

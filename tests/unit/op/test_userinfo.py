@@ -137,3 +137,17 @@ async def test_answer_is_checked_without_a_network(op, signers):
         process_userinfo(signed, wanted, KeySet(), 0)
     plain = Answer(200, {}, msgspec.json.encode(CLAIMS), "op", "userinfo")
     assert process_userinfo(plain, expected(op), KeySet(), 0) == CLAIMS
+
+
+@pytest.mark.parametrize(("leeway", "accepted"), [(60.0, True), (5.0, False), (0.0, False)])
+async def test_the_leeway_is_the_configured_one(op, client, signers, leeway, accepted):
+    """Signed userinfo that expired 30 seconds ago is good as long as clocks may differ by more."""
+    claims = {**CLAIMS, "exp": int(client.clock()) - 30}
+    op.on("GET", "/me", body=signers["ES256"].sign(claims).encode(), headers=JWT)
+    op.on("GET", "/jwks", {"keys": [signers["ES256"].jwk]})
+    wanted = expected(op, signed_response_alg="ES256", leeway=leeway)
+    if accepted:
+        assert (await get_userinfo(client, metadata(op), "at", wanted))["sub"] == "user"
+        return
+    with pytest.raises(OpInvalidResponse, match="expired"):
+        await get_userinfo(client, metadata(op), "at", wanted)

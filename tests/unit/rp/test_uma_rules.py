@@ -18,7 +18,6 @@ from oxd_server.rp.uma_rules import (
     permissions_of,
     repeated_method,
     resource_name,
-    seconds_of,
     ticket_scopes,
     usable_scopes,
 )
@@ -186,23 +185,6 @@ def test_permissions_in_every_spelling(entry: dict[str, Any], expected: Permissi
 def test_what_is_no_permission_is_left_out(permissions: Any) -> None:
     """Permissions without a resource, or of another shape, count for nothing."""
     assert permissions_of({"permissions": permissions}) == ()
-
-
-@pytest.mark.parametrize(
-    ("value", "seconds"),
-    [
-        (1_800_000_000, 1_800_000_000),
-        (1_800_000_000.9, 1_800_000_000),
-        ("1800000000", 1_800_000_000),
-        ("2027-01-15T08:00:00Z", 1_800_000_000),
-        ("2027-01-15T08:00:00", 1_800_000_000),
-        ("2027-01-15T09:00:00+01:00", 1_800_000_000),
-        ("", None), ("soon", None), ("9" * 5000, None), (True, None), (None, None), ([], None), (float("inf"), None),
-    ],
-)  # fmt: skip
-def test_times_in_every_spelling(value: Any, seconds: int | None) -> None:
-    """Times come as seconds, as their digits, or as dates."""
-    assert seconds_of(value) == seconds
 
 
 @pytest.mark.parametrize(
