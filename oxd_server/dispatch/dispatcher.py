@@ -19,7 +19,7 @@ from oxd_protocol.messages import Response, error_response
 from oxd_protocol.params import AnyCommand, Command, Params, Result, decode_params
 from oxd_protocol.site import AnyResult
 from oxd_server.dispatch.guard import Entrance, Guard, without_token
-from oxd_server.dispatch.wire_errors import command_error
+from oxd_server.dispatch.wire_errors import command_error, for_a_stranger
 from oxd_server.log.known import begin_command, end_command
 from oxd_server.op.errors import IdTokenError, IssuerMismatch, OpError, OpErrorResponse
 from oxd_server.rp.services import Services
@@ -145,8 +145,9 @@ class Dispatcher:
 
     async def _run(self, route: Route, params: Params, entrance: Entrance) -> Response:
         command, caller, services = route.command, None, self._services[entrance]
+        protects = self._guard.protects(command, entrance)
         try:
-            if self._guard.protects(command, entrance):
+            if protects:
                 caller = await self._guard.check(params)
             else:
                 params = without_token(params)
@@ -155,7 +156,8 @@ class Dispatcher:
             else:
                 result = await route.handler(services, params)
         except OpError as error:
-            raise command_error(error) from error
+            stranger = caller is None and (protects or (not command.protected and services.access.closed))
+            raise (for_a_stranger(error) if stranger else command_error(error)) from error
         if self._logs_all:
             self._log.debug("command done", command=command.name, oxd_id=getattr(params, "oxd_id", None))
         return Response("ok", result, command.recomputable)

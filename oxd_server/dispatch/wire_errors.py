@@ -21,7 +21,7 @@ from oxd_server.op.errors import (
     ParameterRefused,
 )
 
-__all__ = ["command_error"]
+__all__ = ["command_error", "for_a_stranger"]
 
 _DISCOVERY_CODES: Mapping[str, str] = {
     "discovery": "no_connect_discovery_response",
@@ -31,6 +31,15 @@ _DISCOVERY_CODES: Mapping[str, str] = {
 _METADATA_CODES: Mapping[str, str] = {
     "end_session_endpoint": "no_end_session_endpoint_at_op",
 }
+
+_OAUTH_CODES = frozenset(
+    {
+        # RFC 6749, section 5.2; RFC 6750, section 3.1; RFC 7591, section 3.2.2
+        "invalid_request", "invalid_client", "invalid_grant", "unauthorized_client", "unsupported_grant_type",
+        "invalid_scope", "invalid_token", "insufficient_scope", "invalid_redirect_uri", "invalid_client_metadata",
+        "invalid_software_statement", "unapproved_software_statement",
+    }
+)  # fmt: skip
 
 _ID_TOKEN_CODES: Mapping[IdTokenCheck, str] = {
     IdTokenCheck.MISSING_ISSUER: "invalid_id_token_bad_issuer",
@@ -101,6 +110,23 @@ def command_error(error: OpError) -> CommandError:
             return CommandError("invalid_request", f"{error}.", {"parameter": error.name})
         case _:
             raise error  # a new kind of OpError: a bug here, to be logged as one
+
+
+def for_a_stranger(error: OpError) -> CommandError:
+    """Return the wire's error for a caller who has shown nothing yet: what came back from where is not told.
+
+    Such a caller names the host that is asked, and must not read other servers' answers through this one. The code of
+    OAuth stays, if it is one of the specifications'.
+    """
+    if not isinstance(error, OpErrorResponse) or error.step in _DISCOVERY_CODES:
+        return command_error(error)
+    code = error.oauth_error if error.oauth_error in _OAUTH_CODES else None
+    return CommandError(
+        f"{HTTP_STATUS_PREFIX}{error.status}",
+        f"The OP answered {error.step} with HTTP status {error.status}."
+        + ("" if code is None else f" It said: {code}."),
+        None if code is None else {"error": code},
+    )
 
 
 def _op_failure(error: OpErrorResponse | OpUnreachable | OpInvalidResponse) -> CommandError:

@@ -193,3 +193,29 @@ async def test_the_same_client_id_at_two_ops_is_two_clients(tmp_path: Path) -> N
             assert site["oxd_id"] not in ids
             refused = await front.call("get_rp", token=ours.token(), oxd_id=site["oxd_id"])
             assert error_of(refused) == "inactive_protection_access_token"
+
+
+async def test_nobody_reads_other_servers_answers_through_this_one(tmp_path: Path) -> None:
+    """What a host answers is told to whoever has shown a good token, and to nobody else; the code of OAuth stays."""
+
+    async def inner(exchange: Exchange) -> None:
+        body = b'{"error": "invalid_client", "error_description": "inner secret", "more": "inner secret"}'
+        await exchange.reply((403, [(b"content-type", b"application/json")], body))
+
+    async with running_sandbox() as sandbox, faulty_op(sandbox) as op, running_front(tmp_path, PROTECTED) as front:
+        setup = await set_up_at(front, op)
+        own = {name: setup.data[name] for name in ("client_id", "client_secret")}
+        op.faults.update(dict.fromkeys(("/register", TOKEN, INTROSPECTION, "/userinfo"), inner))
+        for command, token, params in (
+            ("setup_client", None, {**SITE, "op_host": op.issuer}),
+            ("get_client_token", None, {**own, "op_host": op.issuer}),
+            ("get_user_info", "any", {"oxd_id": setup.data["oxd_id"], "access_token": "t"}),
+        ):
+            answer = await front.call(command, token=token, **params)
+            assert error_of(answer) == "http_status_403"
+            assert answer["data"]["details"] == {"error": "invalid_client"}
+            assert "inner secret" not in json.dumps(answer)
+        del op.faults[INTROSPECTION]
+        params = {"oxd_id": setup.data["oxd_id"], "access_token": "t"}
+        answer = await front.call("get_user_info", token=setup.token(), **params)
+        assert "inner secret" in answer["data"]["error_description"]
