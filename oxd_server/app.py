@@ -259,7 +259,8 @@ async def _open_front(config: Config, dispatcher: Dispatcher, inherited: Inherit
     if not config.https.enabled:
         return None
     listeners = None if inherited is None else listeners_of(inherited.https_sockets)
-    return await open_https_front(config, partial(dispatcher.dispatch, Entrance.HTTPS), listeners)
+    handle, needs_token = partial(dispatcher.dispatch, Entrance.HTTPS), partial(dispatcher.needs_token, Entrance.HTTPS)
+    return await open_https_front(config, handle, listeners, needs_token=needs_token)
 
 
 def _counts(services: Services, dispatcher: Dispatcher, servers: list[FrameListener]) -> dict[str, int]:
@@ -290,7 +291,7 @@ async def _until_stopped(
 
 def _make_dispatcher(services: Services) -> Dispatcher:
     config = services.config
-    guard = Guard(services, config.protect_commands_with_access_token)
+    guard = Guard(services, config.protect_commands_with_access_token, config.https_commands_without_token)
     return Dispatcher(
         {entrance: replace(services, access=guard.access(entrance)) for entrance in Entrance},
         ROUTES,

@@ -59,7 +59,7 @@ ALLOWED: dict[str, set[str]] = {
     "oxd_server.op": {"oxd_server.log.known", "oxd_server.sync"},
     "oxd_server.store": {"oxd_protocol.dates"},
     "oxd_server.store.importers": {"oxd_server.oxd_client", "oxd_server.store.base", "oxd_server.store.exchange"},
-    "oxd_server.config": set(),
+    "oxd_server.config": {"oxd_protocol"},
     "oxd_server.oxd_client": {"oxd_protocol"},
     "oxd_server.rp.json_logic": set(),
     "oxd_server.rp.uma_rules": {"oxd_protocol.dates", "oxd_server.rp.json_logic"},
@@ -77,7 +77,8 @@ ALLOWED: dict[str, set[str]] = {
         "oxd_server.store", "oxd_server.sync",
     },
     "oxd_server.entrances.http1_head": set(),
-    "oxd_server.entrances.http1": {"oxd_server.entrances.http1_head"},
+    "oxd_server.entrances.http1_places": set(),
+    "oxd_server.entrances.http1": {"oxd_server.entrances.http1_head", "oxd_server.entrances.http1_places"},
     "oxd_server.entrances": {"oxd_protocol", "oxd_server.config"},
     "oxd_server.sandbox": {
         "oxd_protocol", "oxd_server.entrances.http1", "oxd_server.oxd_client", "oxd_server.rp.uma_rules",

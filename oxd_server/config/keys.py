@@ -13,6 +13,8 @@ import msgspec
 
 from oxd_server.config.kinds import (
     ADDRESSES,
+    CALLERS,
+    COMMANDS,
     FLAG,
     MINUTES,
     PATH,
@@ -91,7 +93,20 @@ class HttpsConfig(Settings, frozen=True, kw_only=True):
     port: Annotated[int, Key(_PORT, "Its TCP port.")] = 8443
     bind_addresses: Annotated[
         tuple[str, ...],
-        Key(ADDRESSES, "The IP addresses to listen on; empty: all of them, for it is made for other machines."),
+        Key(
+            ADDRESSES,
+            "The IP addresses to listen on; empty: 127.0.0.1 and ::1, or all of them if there is a certificate "
+            "(cert_path).",
+        ),
+    ] = ()
+    allowed_hosts: Annotated[
+        tuple[str, ...],
+        Key(
+            TEXTS,
+            "Names that the front is called by (the Host header), besides localhost, the addresses that it listens on "
+            "and the names of its certificate. Requests by another name are refused: a web page can make one resolve "
+            "to this machine. *: any name.",
+        ),
     ] = ()
     max_connections: Annotated[
         int,
@@ -100,6 +115,14 @@ class HttpsConfig(Settings, frozen=True, kw_only=True):
             "How many connections may be open; a new one takes the place of the one that has been idle for longest.",
         ),
     ] = 1000
+    max_connections_per_address: Annotated[
+        int,
+        Key(
+            _CONNECTIONS,
+            "How many of them one address may have (an IPv6 network of 64 bits counts as one); the next one is "
+            "answered with 503 server_busy. Raise it to max_connections behind a proxy.",
+        ),
+    ] = 500
     cert_path: Annotated[
         Path | None,
         Key(
@@ -159,6 +182,24 @@ class Config(Settings, frozen=True, kw_only=True):
             FLAG,
             "true: commands need a protection_access_token. false: they do not. null: they do over HTTPS and on every "
             "address that is not loopback.",
+        ),
+    ] = None
+
+    https_commands_without_token: Annotated[
+        tuple[str, ...],
+        Key(
+            COMMANDS,
+            "Commands that need no token over HTTPS, for libraries that send none with them (older ones: "
+            "introspect_access_token, introspect_rpt, get_access_token_by_refresh_token). Whoever reaches the front "
+            "can then run them for every site.",
+        ),
+    ] = ()
+    bind_ip_addresses: Annotated[
+        tuple[str, ...] | None,
+        Key(
+            CALLERS,
+            "The IP addresses and networks that may call the HTTPS front; all others get 403. []: this machine only. "
+            "null or *: whoever can reach it.",
         ),
     ] = None
 

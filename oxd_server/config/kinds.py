@@ -7,8 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from oxd_protocol.catalog import find_command
+
 __all__ = [
     "ADDRESSES",
+    "CALLERS",
+    "COMMANDS",
     "FLAG",
     "MINUTES",
     "PATH",
@@ -121,6 +125,17 @@ def _addresses(value: Any) -> tuple[str, ...]:
     return tuple(str(ipaddress.ip_address(text)) for text in _texts(value))
 
 
+def _callers(value: Any) -> tuple[str, ...]:
+    return tuple(text if text == "*" else str(ipaddress.ip_network(text, strict=False)) for text in _texts(value))
+
+
+def _commands(value: Any) -> tuple[str, ...]:
+    found = [find_command(text) for text in _texts(value)]
+    if any(command is None or not command.protected or command.returns_secrets for command in found):
+        raise ValueError
+    return tuple(command.name for command in found if command is not None)
+
+
 def _workers(value: Any) -> int:
     if value == "auto":
         return min(len(os.sched_getaffinity(0)), _MAX_WORKERS)
@@ -134,5 +149,7 @@ TEXTS: Final = Kind("a list of texts", _texts)
 SCOPES: Final = Kind("a list of scopes", _scopes)
 PATH: Final = Kind("a path", _path)
 ADDRESSES: Final = Kind("a list of IP addresses", _addresses)
+CALLERS: Final = Kind("a list of IP addresses and networks, or *", _callers)
+COMMANDS: Final = Kind("a list of commands, none of which answers client secrets", _commands)
 MINUTES: Final = whole(1, 525_600)
 WORKERS: Final = Kind("a whole number from 1 to 64, or auto: one for each processor", _workers)

@@ -21,6 +21,11 @@ def notes_on(path: Path, config: Config) -> list[str]:
             f"{path.name}: storage h2 is a legacy database: sites are kept in {config.store_path}, and the first start "
             "brings over what the database beside it holds"
         )
+    if config.https_commands_without_token:
+        notes.append(
+            f"{path.name}: https_commands_without_token: over HTTPS anybody can run "
+            f"{', '.join(config.https_commands_without_token)} for every site"
+        )
     notes += [
         f"{path.name}: {file} holds secrets, and others than its owner can read it; chmod 600 keeps them out"
         for file in _files_with_secrets(path, config)

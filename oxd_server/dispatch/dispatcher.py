@@ -93,6 +93,10 @@ class Dispatcher:
         """How many commands are being run."""
         return self._in_flight
 
+    def needs_token(self, entrance: Entrance, command: AnyCommand) -> bool:
+        """Return whether the command needs a protection token when it comes from there."""
+        return self._guard.protects(command, entrance)
+
     async def dispatch(self, entrance: Entrance, name: str, raw_params: Mapping[str, Any]) -> Response:
         """Run one command and answer, whatever happens; only cancellation is raised."""
         # One site gets half of the places at most: if its OP is slow, or its users many, the others have theirs.

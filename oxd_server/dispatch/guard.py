@@ -5,6 +5,7 @@ refuses. A token is sent to the OP that the site (or the command) names and to n
 """
 
 import enum
+from collections.abc import Container
 from contextlib import suppress
 from typing import Final
 
@@ -46,14 +47,20 @@ def is_protected(command: AnyCommand, setting: bool | None, entrance: Entrance) 
 
 
 class Guard:
-    """Checks the protection token of every command that needs one. ``setting`` is the configured one."""
+    """Checks the protection token of every command that needs one.
 
-    def __init__(self, services: Services, setting: bool | None) -> None:
+    ``setting`` is the configured one; the commands that are ``open_over_https`` need none there, whatever it says.
+    """
+
+    def __init__(self, services: Services, setting: bool | None, open_over_https: Container[str] = ()) -> None:
         self._services = services
         self._setting = setting
+        self._open_over_https = open_over_https
 
     def protects(self, command: AnyCommand, entrance: Entrance) -> bool:
         """Return whether the command needs a token when it comes from there; then it may run only after ``check``."""
+        if entrance is Entrance.HTTPS and command.name in self._open_over_https:
+            return False
         return is_protected(command, self._setting, entrance)
 
     def access(self, entrance: Entrance) -> Access:

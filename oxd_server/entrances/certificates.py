@@ -18,7 +18,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from oxd_server.config import ConfigError
 
-__all__ = ["CERT_NAME", "KEY_NAME", "ensure_self_signed", "make_server_context"]
+__all__ = ["CERT_NAME", "KEY_NAME", "ensure_self_signed", "make_server_context", "names_of"]
 
 CERT_NAME: Final = "https-localhost.crt"
 KEY_NAME: Final = "https-localhost.key"
@@ -52,6 +52,17 @@ def make_server_context(cert_path: Path, key_path: Path) -> ssl.SSLContext:
             "that belongs to it, without a password"
         ) from None
     return context
+
+
+def names_of(cert_path: Path) -> tuple[str, ...]:
+    """Return the names and addresses that the certificate is for (RFC 9525, section 6); () if none can be read."""
+    try:
+        cert = x509.load_pem_x509_certificate(cert_path.read_bytes())
+        named = cert.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except (OSError, ValueError, x509.ExtensionNotFound):
+        return ()
+    addresses = named.get_values_for_type(x509.IPAddress)
+    return (*named.get_values_for_type(x509.DNSName), *map(str, addresses))
 
 
 def ensure_self_signed(folder: Path, now: datetime) -> tuple[Path, Path]:

@@ -11,6 +11,7 @@ follow wait in our buffer, not in h11's.
 
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from email.utils import formatdate
 from functools import partial
@@ -20,11 +21,14 @@ import h11
 import trio
 
 from oxd_server.entrances.http1_head import BARE_CR_OR_LF_OR_NUL, Refused, check_framing, check_raw_head, split_target
+from oxd_server.entrances.http1_places import Idle, Peer, Places, peer_of
 
 _RECEIVE_SIZE = 65_536
 _LINGER_SECONDS = 2.0
 _LINGER_BYTES = 1_048_576
 _CLOSE_SECONDS = 2.0
+_TURN_AWAY_SECONDS = 5.0
+_TURNED_AWAY_AT_ONCE = 32
 
 Headers = Sequence[tuple[str, str]]
 
@@ -40,6 +44,7 @@ class Limits:
     send_timeout: float = 20.0
     idle_timeout: float = 60.0
     max_connections: int = 1000
+    max_connections_per_address: int | None = None
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,7 @@ class HttpRequest:
     body: bytes = field(default=b"", repr=False)
     http_version: str = "1.1"
     client: str = ""
+    server: str = ""  # the address that the client connected to
 
     def header(self, name: str) -> str | None:
         """The first value of a header (`name` in any letter case), or None."""
@@ -72,6 +78,9 @@ class HttpResponse:
 Handler = Callable[[HttpRequest], Awaitable[HttpResponse]]
 ErrorResponse = Callable[[int, str], HttpResponse]
 OnException = Callable[[Exception, HttpRequest], None]
+OnRefused = Callable[[int, str, str], None]
+"""Told of a refusal: status, reason and the client."""
+RefuseAddress = Callable[[str], str | None]
 _Outgoing = h11.InformationalResponse | h11.Response | h11.Data | h11.EndOfMessage
 
 
@@ -92,33 +101,12 @@ def _ignore_exception(exception: Exception, request: HttpRequest) -> None:
     del exception, request
 
 
-class _Idle:
-    """Connections that wait for a request, the longest waiting first; a full server gives those up."""
+def _ignore_refusal(status: int, reason: str, client: str) -> None:
+    del status, reason, client
 
-    def __init__(self) -> None:
-        self.stopping = False
-        self._scopes: dict[int, trio.CancelScope] = {}
 
-    def enter(self, scope: trio.CancelScope) -> None:
-        self._scopes[id(scope)] = scope
-        if self.stopping:
-            scope.cancel()
-
-    def leave(self, scope: trio.CancelScope) -> None:
-        self._scopes.pop(id(scope), None)
-
-    def drop_oldest(self) -> bool:
-        """Close the connection that has waited longest; False if none is waiting."""
-        for key in self._scopes:
-            self._scopes.pop(key).cancel()
-            return True
-        return False
-
-    def stop(self) -> None:
-        """Close every waiting connection now, and the others after their answer."""
-        self.stopping = True
-        while self.drop_oldest():
-            pass
+def _everybody(address: str) -> None:
+    del address
 
 
 @dataclass(frozen=True)
@@ -129,18 +117,19 @@ class _Service:
     limits: Limits
     error_response: ErrorResponse
     on_exception: OnException
+    on_refused: OnRefused
     now: Callable[[], float]
-    idle: _Idle
+    idle: Idle
 
 
 class _Connection:
     """Reads requests from one stream and writes their answers."""
 
-    def __init__(self, stream: trio.abc.Stream, service: _Service, client: str) -> None:
+    def __init__(self, stream: trio.abc.Stream, service: _Service, peer: Peer) -> None:
         self._stream = stream
         self._service = service
         self._limits = service.limits
-        self._client = client
+        self._peer = peer
         self._buffer = bytearray()
         self._begin()
 
@@ -166,9 +155,9 @@ class _Connection:
                 return
             first_wait = self._limits.idle_timeout
 
-    async def refuse_unread(self) -> None:
-        """Answer 503 without reading a request."""
-        await self._send(self._service.error_response(503, "too many connections"), close=True)
+    async def refuse_unread(self, refused: Refused) -> None:
+        """Answer without reading a request."""
+        await self._refuse(refused)
 
     async def _receive(self) -> bool:
         """Add what arrives next to the buffer; False at the end of the stream."""
@@ -190,13 +179,14 @@ class _Connection:
             headers=[(n.decode("ascii"), v.decode("latin-1")) for n, v in event.headers],
             body=body,
             http_version=event.http_version.decode("ascii"),
-            client=self._client,
+            client=self._peer.name,
+            server=self._peer.server,
         )
 
     async def _read_head(self, first_wait: float) -> bytes | None:
         """The next head with its blank line; None if the peer left or sent nothing for too long."""
         with trio.CancelScope() as scope:
-            self._service.idle.enter(scope)
+            self._service.idle.enter(scope, self._peer.share)
             try:
                 if not self._buffer:
                     with trio.move_on_after(first_wait):
@@ -316,6 +306,7 @@ class _Connection:
             return self._service.error_response(500, "something went wrong here")
 
     async def _refuse(self, refused: Refused) -> None:
+        self._service.on_refused(refused.status, refused.reason, self._peer.name)
         await self._send(self._service.error_response(refused.status, refused.reason), close=True)
         await self._linger()
 
@@ -366,22 +357,32 @@ async def _close(stream: trio.abc.Stream) -> None:
             return  # the peer is gone: nobody to tell
 
 
-async def _serve_stream(stream: trio.abc.Stream, service: _Service, client: str) -> None:
+async def _serve_stream(stream: trio.abc.Stream, service: _Service, peer: Peer) -> None:
     try:
-        await _Connection(stream, service, client).run()
+        await _Connection(stream, service, peer).run()
     except (trio.BrokenResourceError, trio.ClosedResourceError):
-        return  # the peer is gone: nobody to tell
+        await _send_alert(stream)  # else the peer is gone: nobody to tell
     except Exception as exception:  # a mistake here must end this connection only, not the server
-        service.on_exception(exception, HttpRequest("", "", client=client))
+        service.on_exception(exception, HttpRequest("", "", client=peer.name))
     finally:
         await _close(stream)
 
 
-async def _turn_away(stream: trio.abc.Stream, service: _Service) -> None:
-    """Answer 503 where that costs nothing (a TLS peer would want a handshake first), and close."""
+async def _send_alert(stream: trio.abc.Stream) -> None:
+    """Send what TLS has to say about a handshake that failed (RFC 8446, section 6.2), which trio leaves unsent."""
+    if not isinstance(stream, trio.SSLStream):
+        return
+    alert = stream._outgoing.read()
+    if alert:
+        with trio.move_on_after(_CLOSE_SECONDS), suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+            await stream.transport_stream.send_all(alert)
+
+
+async def _turn_away(stream: trio.abc.Stream, service: _Service, peer: Peer, refused: Refused) -> None:
+    """Answer without reading a request, and close; over TLS this takes a handshake."""
     try:
-        if isinstance(stream, trio.SocketStream):
-            await _Connection(stream, service, "").refuse_unread()
+        with trio.move_on_after(_TURN_AWAY_SECONDS):
+            await _Connection(stream, service, peer).refuse_unread(refused)
     except (trio.BrokenResourceError, trio.ClosedResourceError):
         return
     finally:
@@ -404,20 +405,15 @@ async def serve_connection(
     `on_exception` is told of a handler's exception, whose text never reaches the peer, and of any other that ends
     this connection (then with a request without a method); `now` gives the seconds since the epoch for the Date header.
     """
-    service = _Service(handler, limits, error_response, on_exception, now, _Idle())
-    await _serve_stream(stream, service, client)
+    service = _Service(handler, limits, error_response, on_exception, _ignore_refusal, now, Idle())
+    await _serve_stream(stream, service, Peer(client))
 
 
-def _peer_name(stream: object) -> str:
-    """The address of the peer, for logs; empty where the stream has none."""
-    inner = getattr(stream, "transport_stream", stream)
-    if not isinstance(inner, trio.SocketStream):
-        return ""
-    try:
-        name = inner.socket.getpeername()
-    except OSError:
-        return ""
-    return f"{name[0]}:{name[1]}" if isinstance(name, tuple) else str(name)
+def _refusal(refuse_address: RefuseAddress, places: Places, peer: Peer) -> Refused | None:
+    if peer.address and (reason := refuse_address(peer.address)) is not None:
+        return Refused(403, reason)
+    reason = places.refusal(peer.share)
+    return None if reason is None else Refused(503, reason)
 
 
 async def serve(
@@ -427,6 +423,8 @@ async def serve(
     *,
     error_response: ErrorResponse = plain_error,
     on_exception: OnException = _ignore_exception,
+    on_refused: OnRefused = _ignore_refusal,
+    refuse_address: RefuseAddress = _everybody,
     now: Callable[[], float] = time.time,
     stop: trio.Event | None = None,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
@@ -435,21 +433,29 @@ async def serve(
 
     A TLS listener should be an `trio.SSLListener(..., https_compatible=True)`; the handshake counts
     as part of the first request's head. At `max_connections` the connection that has waited longest
-    for a request makes room for a new one; if none waits, the new one gets 503.
+    for a request makes room for a new one; if none waits, the new one gets 503. So it is for the share of each
+    address. `refuse_address` says why an address is not served (403, before anything is read), None if it is;
+    `on_refused` is told of every refusal.
     """
-    service = _Service(handler, limits, error_response, on_exception, now, _Idle())
-    open_streams = 0
+    service = _Service(handler, limits, error_response, on_exception, on_refused, now, Idle())
+    places = Places(service.idle, limits.max_connections, limits.max_connections_per_address)
+    turned_away = 0
 
     async def serve_one(stream: trio.abc.Stream) -> None:
-        nonlocal open_streams
-        if open_streams >= limits.max_connections and not service.idle.drop_oldest():
-            await _turn_away(stream, service)
-            return
-        open_streams += 1
-        try:
-            await _serve_stream(stream, service, _peer_name(stream))
-        finally:
-            open_streams -= 1
+        nonlocal turned_away
+        peer = peer_of(stream)
+        refused = _refusal(refuse_address, places, peer)
+        if refused is None:
+            with places.take(peer.share):
+                await _serve_stream(stream, service, peer)
+        elif turned_away < _TURNED_AWAY_AT_ONCE:
+            turned_away += 1
+            try:
+                await _turn_away(stream, service, peer, refused)
+            finally:
+                turned_away -= 1
+        else:
+            await trio.aclose_forcefully(stream)
 
     async with trio.open_nursery() as connections, trio.open_nursery() as accepting:
         await accepting.start(partial(trio.serve_listeners, handler_nursery=connections), serve_one, listeners)

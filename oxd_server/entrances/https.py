@@ -7,7 +7,7 @@ people.
 
 import re
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -27,7 +27,8 @@ from oxd_protocol.params import AnyCommand
 from oxd_server import __version__
 from oxd_server.config import Config
 from oxd_server.entrances import http1
-from oxd_server.entrances.certificates import ensure_self_signed, make_server_context
+from oxd_server.entrances.callers import Callers, make_callers
+from oxd_server.entrances.certificates import ensure_self_signed, make_server_context, names_of
 from oxd_server.entrances.http1 import HttpRequest, HttpResponse, Limits
 from oxd_server.entrances.openapi import openapi_document
 from oxd_server.entrances.pages import POLICY, front_page, style_sheet
@@ -45,10 +46,19 @@ __all__ = [
     "respond",
 ]
 
-_EVERYWHERE: Final = ("0.0.0.0", "::")  # noqa: S104 - the front is off by default and made for other machines
+_LOOPBACK: Final = ("127.0.0.1", "::1")
+_EVERYWHERE: Final = ("0.0.0.0", "::")  # noqa: S104 - where there is a certificate for it
 _IDLE_TIMEOUT: Final = 60.0
 _FIRST_ERROR_STATUS: Final = 400
 _LAST_STATUS: Final = 599
+
+_SHOWN_OF_PATH: Final = 100
+_NO_TOKEN: Final = "The protection token is missing. Send it in one header: Authorization: Bearer <token>."
+_NO_TOKEN_OF_LIBRARY: Final = (
+    "The protection token is missing. For a library that cannot send one, name {} in https_commands_without_token. "
+    "Others send it in one header: Authorization: Bearer <token>."
+)
+_EVERYBODY: Final = Callers(None, frozenset({"*"}))
 
 _BEARER: Final = re.compile(r"bearer[ \t]+(\S+)", re.IGNORECASE)
 _SECURITY: Final = (
@@ -86,23 +96,36 @@ def _by_path() -> dict[str, AnyCommand]:
 _COMMANDS: Final[Mapping[str, AnyCommand]] = _by_path()
 
 
-async def respond(handle: CommandHandler, readable: Mapping[str, Document], request: HttpRequest) -> HttpResponse:
-    """Answer one request; ``handle`` runs the command."""
+def _always(command: AnyCommand) -> bool:
+    return command.protected
+
+
+async def respond(
+    handle: CommandHandler,
+    readable: Mapping[str, Document],
+    request: HttpRequest,
+    *,
+    callers: Callers = _EVERYBODY,
+    needs_token: Callable[[AnyCommand], bool] = _always,
+) -> HttpResponse:
+    """Answer one request; ``handle`` runs the command, ``needs_token`` says whether one needs a protection token."""
+    if (reason := callers.refuse_request(request)) is not None:
+        return _refuse(request, 403, reason)
     if (document := readable.get(request.path)) is not None:
         return _read(document, request)
     command = _COMMANDS.get(request.path)
     if command is None:
-        return error(404, "There is no such path. GET / lists the commands.")
+        return _refuse(request, 404, "There is no such path. GET / lists the commands.")
     if request.method != "POST":
-        return error(405, "Commands are sent with POST.", ("Allow", "POST"))
-    # Browsers say where a request comes from. A page of another site has no business here: it could only abuse that
-    # the person in front of the browser can reach this server.
-    if request.header("sec-fetch-site") in ("cross-site", "same-site"):
-        return error(403, "Pages of other sites cannot send commands.")
+        return _refuse(request, 405, "Commands are sent with POST.", ("Allow", "POST"))
     token = bearer_token(request)
-    if command.protected and token is None:
-        return error(403, "Send the protection token in one header: Authorization: Bearer <token>.")
+    if token is None and needs_token(command):
+        return _refuse(request, 403, _no_token(command))
     return _answer(await _run(handle, command, token, request.body))
+
+
+def _no_token(command: AnyCommand) -> str:
+    return _NO_TOKEN if command.returns_secrets else _NO_TOKEN_OF_LIBRARY.format(command.name)
 
 
 async def _run(handle: CommandHandler, command: AnyCommand, token: str | None, body: bytes) -> Response:
@@ -124,7 +147,7 @@ def bearer_token(request: HttpRequest) -> str | None:
 
 def _read(document: Document, request: HttpRequest) -> HttpResponse:
     if request.method not in ("GET", "HEAD"):
-        return error(405, "This can be read with GET.", ("Allow", "GET, HEAD"))
+        return _refuse(request, 405, "This can be read with GET.", ("Allow", "GET, HEAD"))
     security = _PAGE_SECURITY if document.media_type.startswith("text/html") else _SECURITY
     return HttpResponse(200, [("Content-Type", document.media_type), *security], document.body)
 
@@ -147,6 +170,19 @@ def error(status: int, description: str, *headers: tuple[str, str]) -> HttpRespo
     return _json(status, Response("error", data), *headers)
 
 
+def _refuse(request: HttpRequest, status: int, reason: str, *headers: tuple[str, str]) -> HttpResponse:
+    """Refuse a request of its own, and say so in the log."""
+    _log_refusal(status, reason, request.client, request.path)
+    return error(status, reason, *headers)
+
+
+def _log_refusal(status: int, reason: str, client: str, path: str | None = None) -> None:
+    shown = None if path is None else path[:_SHOWN_OF_PATH]
+    structlog.get_logger("oxd_server.https").info(
+        "request refused", status=status, reason=reason, client=client, path=shown
+    )
+
+
 def _json(status: int, response: Response, *headers: tuple[str, str]) -> HttpResponse:
     return HttpResponse(status, [("Content-Type", "application/json"), *_SECURITY, *headers], encode_body(response))
 
@@ -159,11 +195,16 @@ class HttpsFront:
     """A front whose ports are open; ``addresses`` are those that were bound."""
 
     def __init__(
-        self, listeners: list[trio.SSLListener[trio.SocketStream]], handler: http1.Handler, limits: Limits
+        self,
+        listeners: list[trio.SSLListener[trio.SocketStream]],
+        handler: http1.Handler,
+        limits: Limits,
+        callers: Callers,
     ) -> None:
         self._listeners = listeners
         self._handler = handler
         self._limits = limits
+        self._callers = callers
         self._log = structlog.get_logger("oxd_server.https")
 
     @property
@@ -180,6 +221,8 @@ class HttpsFront:
             self._limits,
             error_response=_refused,
             on_exception=self._log_exception,
+            on_refused=_log_refusal,
+            refuse_address=self._callers.refuse_address,
             stop=stop,
             task_status=task_status,
         )
@@ -195,14 +238,24 @@ def _socket_of(listener: trio.SSLListener[trio.SocketStream]) -> trio.socket.Soc
 
 
 def open_https_listeners(config: Config) -> list[socket.socket]:
-    """Bind the configured addresses. Raises ``OSError`` for one that cannot be bound."""
-    return open_listeners(config.https.bind_addresses or _EVERYWHERE, config.https.port)
+    """Bind the configured addresses. Raises ``OSError`` for one that cannot be bound.
+
+    Without any, it is loopback: a self-signed certificate for localhost is good for nobody else.
+    """
+    default = _LOOPBACK if config.https.cert_path is None else _EVERYWHERE
+    return open_listeners(config.https.bind_addresses or default, config.https.port)
 
 
 async def open_https_front(
-    config: Config, handle: CommandHandler, listeners: list[socket.socket] | None = None
+    config: Config,
+    handle: CommandHandler,
+    listeners: list[socket.socket] | None = None,
+    *,
+    needs_token: Callable[[AnyCommand], bool] = _always,
 ) -> HttpsFront:
     """Serve on ``listeners``, else on the configured addresses, with the configured certificate or one for localhost.
+
+    ``needs_token`` says whether a command needs a protection token.
 
     Raises ``ConfigError`` for a certificate that cannot be used and ``OSError`` for an address that cannot be bound.
     """
@@ -212,10 +265,17 @@ async def open_https_front(
     listeners = open_https_listeners(config) if listeners is None else listeners
     port = address_of(listeners[0])[1]
     readable = await trio.to_thread.run_sync(documents, __version__, port)
+    callers = make_callers(
+        config.bind_ip_addresses,
+        bound=[address_of(listener)[0] for listener in listeners],
+        names=await trio.to_thread.run_sync(names_of, cert_path),
+        allowed=config.https.allowed_hosts,
+    )
     front = HttpsFront(
         [trio.SSLListener(listener, context, https_compatible=True) for listener in as_trio_listeners(listeners)],
-        partial(respond, handle, readable),
+        partial(respond, handle, readable, callers=callers, needs_token=needs_token),
         _limits(config),
+        callers,
     )
     log.info("HTTPS listens", port=port, addresses=[address for address, _ in front.addresses])
     return front
@@ -240,4 +300,5 @@ def _limits(config: Config) -> Limits:
         send_timeout=timeout,
         idle_timeout=config.idle_timeout_in_seconds or _IDLE_TIMEOUT,
         max_connections=config.https.max_connections,
+        max_connections_per_address=config.https.max_connections_per_address,
     )

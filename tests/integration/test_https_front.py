@@ -83,14 +83,23 @@ async def test_an_ops_error_keeps_its_status(front: Front, sandbox: RunningSandb
     assert (response.status_code, error_of(envelope_of(response))) == (401, "http_status_401")
 
 
-async def test_without_a_bearer_token_it_is_403(front: Front) -> None:
-    """A missing, blank or other Authorization header is refused for every command but the two that give tokens."""
-    for command in COMMANDS:
-        response = await front.post(command.name, {})
-        if command.protected:
-            assert (response.status_code, error_of(envelope_of(response))) == (403, "403"), command.name
-        else:
-            assert response.status_code == 200, command.name
+@pytest.mark.parametrize("config", [{}, OPEN], ids=["protected", "open"])
+async def test_without_a_bearer_token_it_is_403(tmp_path: Path, config: dict[str, Any]) -> None:
+    """A missing Authorization header is refused for every command but the two that give tokens.
+
+    Where commands are open, it is refused for the one that answers client secrets only.
+    """
+    async with running_front(tmp_path, config) as front:
+        for command in COMMANDS:
+            response = await front.post(command.name, {})
+            if command.protected and (not config or command.returns_secrets):
+                assert (response.status_code, error_of(envelope_of(response))) == (403, "403"), command.name
+            else:
+                assert response.status_code == 200, command.name
+
+
+async def test_what_is_no_bearer_token_is_403(front: Front) -> None:
+    """A blank Authorization header, or one of another kind, is none."""
     for value in ("", "Bearer", "Bearer ", "Bearer  ", "Bearer\t", "Basic eDp5", "Bearer a b", "token", "Bearertoken"):
         request = raw_request("get-rp", {}, f"Authorization: {value}", "Connection: close")
         assert status_of(await front.exchange(request)) == 403, value

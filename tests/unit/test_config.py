@@ -193,6 +193,10 @@ def test_comments_are_skipped(write: Write) -> None:
         ({"https": {"port": "x"}}, 'https.port: "x" is wrong'),
         ({"https": {"cert_path": "c.pem"}}, "https.key_path"),
         ({"https": {"key_path": "k.pem"}}, "https.cert_path"),
+        ({"bind_ip_addresses": ["nowhere"]}, "expected a list of IP addresses and networks, or *"),
+        ({"https_commands_without_token": ["no_such"]}, "expected a list of commands"),
+        ({"https_commands_without_token": ["get_rp"]}, "none of which answers client secrets"),
+        ({"https_commands_without_token": ["setup_client"]}, "expected a list of commands"),
         ({"bind_addresses": ["nowhere"]}, "expected a list of IP addresses"),
         ({"bind_addresses": ["192.0.2.1"]}, "while localhost_only is not false"),
         ({"allowed_op_hosts": {"a": 1}}, "expected a list of texts"),
@@ -245,6 +249,23 @@ def test_opened_to_the_network(write: Write) -> None:
     """With localhost_only false other addresses may be named."""
     config = load_config(write({"localhost_only": False, "bind_addresses": ["192.0.2.1", "2001:DB8:0::1"]}))
     assert config.bind_addresses == ("192.0.2.1", "2001:db8::1")
+
+
+def test_callers_and_commands_are_read(write: Write) -> None:
+    """Networks are read in their usual spelling, commands by any of their names, and open commands are warned about."""
+    path = write(
+        {
+            "bind_ip_addresses": ["192.0.2.9/24", "::1", "*"],
+            "https_commands_without_token": ["INTROSPECT_RPT", "update_site_registration"],
+        }
+    )
+    config = load_config(path)
+    assert config.bind_ip_addresses == ("192.0.2.0/24", "::1/128", "*")
+    assert config.https_commands_without_token == ("introspect_rpt", "update_site")
+    (warning,) = config.warnings
+    assert "anybody can run introspect_rpt, update_site" in warning
+    assert load_config(write({"bind_ip_addresses": []})).bind_ip_addresses == ()
+    assert load_config(write({})).bind_ip_addresses is None
 
 
 def test_passwords_are_not_in_a_repr() -> None:

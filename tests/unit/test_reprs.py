@@ -22,7 +22,7 @@ ALSO_SECRET = {
 }  # fmt: skip
 NOT_SECRET = {
     "Command": {"params", "returns_secrets"},  # the type of the params, and whether
-    "Config": {"protect_commands_with_access_token"},
+    "Config": {"protect_commands_with_access_token", "https_commands_without_token"},
     "ClientMetadata": {"access_token_as_jwt", "rpt_as_jwt"},  # whether
     "ScopeExpression": {"data"},  # the names of scopes
     "_Exchange": {"sent"},  # whether

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from oxd_server.entrances.certificates import CERT_NAME, KEY_NAME, ensure_self_signed, make_server_context
+from oxd_server.entrances.certificates import CERT_NAME, KEY_NAME, ensure_self_signed, make_server_context, names_of
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -59,3 +59,22 @@ def test_a_key_that_others_could_read_is_closed_again(tmp_path: Path) -> None:
     key.chmod(0o644)
     ensure_self_signed(tmp_path, NOW)
     assert stat.S_IMODE(key.stat().st_mode) == 0o600
+
+
+def test_the_suites_are_exactly_these(tmp_path: Path) -> None:
+    """With TLS 1.2: ephemeral elliptic-curve keys and AES-GCM or ChaCha20-Poly1305 (RFC 9325, section 4.2)."""
+    context = make_server_context(*ensure_self_signed(tmp_path, NOW))
+    suites = {suite["name"] for suite in context.get_ciphers() if suite["protocol"] != "TLSv1.3"}
+    assert suites == {
+        f"ECDHE-{key}-{cipher}"
+        for key in ("ECDSA", "RSA")
+        for cipher in ("AES128-GCM-SHA256", "AES256-GCM-SHA384", "CHACHA20-POLY1305")
+    }
+
+
+def test_the_names_of_a_certificate_are_read(tmp_path: Path) -> None:
+    """The names and addresses of the certificate count, and what is no certificate has none."""
+    cert, key = ensure_self_signed(tmp_path, NOW)
+    assert names_of(cert) == ("localhost", "127.0.0.1", "::1")
+    assert names_of(key) == ()
+    assert names_of(tmp_path / "missing") == ()

@@ -1,0 +1,105 @@
+"""Who is at the other end of a connection, and how many connections each of them has."""
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from ipaddress import ip_network
+from typing import NamedTuple
+
+import trio
+
+__all__ = ["Idle", "Peer", "Places", "peer_of"]
+
+
+class Idle:
+    """Connections that wait for a request, the longest waiting first; a full server gives those up."""
+
+    def __init__(self) -> None:
+        self.stopping = False
+        self._waiting: dict[int, tuple[trio.CancelScope, str]] = {}
+
+    def enter(self, scope: trio.CancelScope, share: str) -> None:
+        """Count a connection as waiting; it is closed by cancelling the scope."""
+        self._waiting[id(scope)] = scope, share
+        if self.stopping:
+            scope.cancel()
+
+    def leave(self, scope: trio.CancelScope) -> None:
+        """Count it as busy again."""
+        self._waiting.pop(id(scope), None)
+
+    def drop_oldest(self, share: str | None = None) -> bool:
+        """Close the connection (of this share) that has waited longest; False if none is waiting."""
+        for key, (scope, of_share) in self._waiting.items():
+            if share is None or share == of_share:
+                del self._waiting[key]
+                scope.cancel()
+                return True
+        return False
+
+    def stop(self) -> None:
+        """Close every waiting connection now, and the others after their answer."""
+        self.stopping = True
+        while self.drop_oldest():
+            pass
+
+
+class Peer(NamedTuple):
+    """Who is at the other end: its name for logs, its address and ours; empty where the stream has none."""
+
+    name: str = ""
+    address: str = ""
+    server: str = ""
+
+    @property
+    def share(self) -> str:
+        """Whose share of the connections this is: of an IPv6 network, whose addresses are one customer's, all."""
+        return self.address if ":" not in self.address else str(ip_network(f"{self.address}/64", strict=False))
+
+
+def peer_of(stream: object) -> Peer:
+    """Return the peer of a TCP stream, or of TLS over one."""
+    inner = getattr(stream, "transport_stream", stream)
+    if not isinstance(inner, trio.SocketStream):
+        return Peer()
+    try:
+        name, own = inner.socket.getpeername(), inner.socket.getsockname()
+    except OSError:
+        return Peer()
+    if not isinstance(name, tuple):
+        return Peer(str(name))
+    address = str(name[0]).partition("%")[0]
+    return Peer(f"{name[0]}:{name[1]}", address, str(own[0]).partition("%")[0])
+
+
+class Places:
+    """The connections that are open, in all and of each share, within the limits."""
+
+    def __init__(self, idle: Idle, most: int, most_of_share: int | None) -> None:
+        self._idle = idle
+        self._most = most
+        self._most_of_share = most_of_share
+        self._open = 0
+        self._of_share: Counter[str] = Counter()
+
+    def refusal(self, share: str) -> str | None:
+        """Return why no further connection is taken; an idle one makes room if there is one."""
+        most = self._most_of_share
+        if most is not None and share and self._of_share[share] >= most and not self._idle.drop_oldest(share):
+            return "server_busy: too many connections from this address"
+        if self._open >= self._most and not self._idle.drop_oldest():
+            return "server_busy: too many connections"
+        return None
+
+    @contextmanager
+    def take(self, share: str) -> Iterator[None]:
+        """Hold a place of this share."""
+        self._open += 1
+        self._of_share[share] += 1
+        try:
+            yield
+        finally:
+            self._open -= 1
+            self._of_share[share] -= 1
+            if not self._of_share[share]:
+                del self._of_share[share]
