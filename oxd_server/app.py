@@ -50,6 +50,7 @@ _LOOPBACK: Final = ("127.0.0.1", "::1")
 _EVERYWHERE: Final = ("0.0.0.0", "::")  # noqa: S104 - asked for with localhost_only: false, and warned about
 _WRITE_TIMEOUT: Final = 30.0
 _THREADS: Final = 40
+_REQUESTS_IN_TIME: Final = 4
 _OTHER_FILES: Final = 64  # the store, the log, the listeners, name resolution
 
 
@@ -297,7 +298,7 @@ def _make_dispatcher(services: Services) -> Dispatcher:
         ROUTES,
         guard,
         max_in_flight=config.max_commands_in_flight,
-        time_out=config.time_out_in_seconds or None,
+        time_out=config.time_out_in_seconds or _REQUESTS_IN_TIME * config.op_total_timeout_in_seconds,
     )
 
 

@@ -220,7 +220,12 @@ class Config(Settings, frozen=True, kw_only=True):
 
     allowed_op_hosts: Annotated[
         tuple[str, ...],
-        Key(TEXTS, "The OPs that may be used; empty: any.", heading="How it talks to OpenID providers (OPs)."),
+        Key(
+            TEXTS,
+            "The OPs that may be used; empty: any. A host is meant with any port, host:port with that port only, a "
+            "URL with its own port or that of its scheme.",
+            heading="How it talks to OpenID providers (OPs).",
+        ),
     ] = ()
     allow_http_op_hosts: Annotated[
         tuple[str, ...],
@@ -246,13 +251,18 @@ class Config(Settings, frozen=True, kw_only=True):
         float, Key(seconds(0.1), "How long one request to an OP may take in all.")
     ] = 20
     op_max_response_bytes: Annotated[
-        int, Key(whole(1000, 100_000_000), "The longest answer of an OP that is read.")
+        int,
+        Key(
+            whole(1000, 100_000_000),
+            "The longest answer of an OP that is read; of metadata and keys 262144 bytes at most.",
+        ),
     ] = 1_000_000
     op_max_requests_per_host: Annotated[
         int,
         Key(
             whole(1, 10_000),
-            "How many requests one host of an OP may get at a time; twice as many wait, more are answered with "
+            "How many requests one host of an OP may get at a time, and beside them a quarter as many for its metadata "
+            "and keys; twice as many wait, more are answered with "
             "server_busy, so that an OP that hangs does not hold up the sites of others.",
         ),
     ] = 100
@@ -325,14 +335,15 @@ class Config(Settings, frozen=True, kw_only=True):
         int,
         Key(
             whole(1, 100_000),
-            "How many commands may run at once, those of one site half as many; more are answered with server_busy.",
+            "How many commands may run at once; those of one site, those at one OP host and those that name no site "
+            "half as many each. More are answered with server_busy.",
         ),
     ] = 500
     time_out_in_seconds: Annotated[
         float,
         Key(
-            seconds(0, zero_is_none=True),
-            "How long a command may take in all; 0: as long as its requests to the OP may.",
+            seconds(0),
+            "How long a command may take in all; 0: four times op_total_timeout_in_seconds.",
         ),
     ] = 0
     frame_timeout_in_seconds: Annotated[

@@ -19,9 +19,12 @@ from oxd_protocol.messages import Response, error_response
 from oxd_protocol.params import AnyCommand, Command, Params, Result, decode_params
 from oxd_protocol.site import AnyResult
 from oxd_server.dispatch.guard import Entrance, Guard, without_token
+from oxd_server.dispatch.places import Places
 from oxd_server.dispatch.wire_errors import command_error, for_a_stranger
 from oxd_server.log.known import begin_command, end_command
-from oxd_server.op.errors import IdTokenError, IssuerMismatch, OpError, OpErrorResponse
+from oxd_server.op.discovery import normalize_op_host
+from oxd_server.op.errors import IdTokenError, InvalidOpHost, IssuerMismatch, OpError, OpErrorResponse
+from oxd_server.op.reach import origin_of
 from oxd_server.rp.services import Services
 from oxd_server.rp.setup_client import SetupClient
 from oxd_server.store.base import SiteNotFound, StoreError
@@ -33,7 +36,8 @@ P = TypeVar("P", bound=Params)
 R = TypeVar("R", bound=Result)
 
 _ERROR_ID_BYTES: Final = 6
-_LONGEST_OXD_ID: Final = 100
+_STRANGERS: Final = "no site"
+"""Whose the commands are that name no site, or one that is not known here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +70,7 @@ def pass_through(command: Command[P, AnyResult], handler: Callable[[Services, P]
 class Dispatcher:
     """Runs commands with the services of the entrance where they come in.
 
-    ``time_out`` is in seconds (None: only the OP's own time-outs bound a command).
+    ``time_out`` is in seconds (None: no bound, for tests).
     """
 
     def __init__(
@@ -81,9 +85,7 @@ class Dispatcher:
         self._services = services
         self._routes = {route.command.name: route for route in routes}
         self._guard = guard
-        self._max_in_flight = max_in_flight
-        self._in_flight = 0
-        self._in_flight_of: dict[str, int] = {}
+        self._places = Places(max_in_flight)
         self._time_out = time_out
         self._log = structlog.get_logger("oxd_server.dispatch.dispatcher").bind()  # bound once, not at every line
         self._logs_all = self._log.is_enabled_for(logging.DEBUG)
@@ -91,7 +93,7 @@ class Dispatcher:
     @property
     def in_flight(self) -> int:
         """How many commands are being run."""
-        return self._in_flight
+        return self._places.taken
 
     def needs_token(self, entrance: Entrance, command: AnyCommand) -> bool:
         """Return whether the command needs a protection token when it comes from there."""
@@ -99,17 +101,17 @@ class Dispatcher:
 
     async def dispatch(self, entrance: Entrance, name: str, raw_params: Mapping[str, Any]) -> Response:
         """Run one command and answer, whatever happens; only cancellation is raised."""
-        # One site gets half of the places at most: if its OP is slow, or its users many, the others have theirs.
-        site = str(raw_params.get("oxd_id"))[:_LONGEST_OXD_ID]
-        of_site = self._in_flight_of.get(site, 0)
-        if self._in_flight >= self._max_in_flight or 2 * of_site >= self._max_in_flight:
+        if not self._places.take():
             return error_response(CommandError("server_busy"))
-        self._in_flight += 1
-        self._in_flight_of[site] = of_site + 1
+        owners: tuple[str, ...] = ()
         noted = begin_command(raw_params)
         try:
             route = self._find(name)
             params = decode_params(route.command, raw_params)
+            wanted = await _owners(self._services[entrance], params)
+            if not self._places.count_for(wanted):
+                return error_response(CommandError("server_busy"))
+            owners = wanted
             if self._time_out is None:
                 return await self._run(route, params, entrance)
             return await self._run_in_time(route, params, entrance, self._time_out)
@@ -125,10 +127,7 @@ class Dispatcher:
             return self._fail(name, error, ERROR_CODES["internal_error"])
         finally:
             end_command(noted)
-            self._in_flight -= 1
-            self._in_flight_of[site] -= 1
-            if not self._in_flight_of[site]:
-                del self._in_flight_of[site]
+            self._places.give_back(owners)
 
     def _find(self, name: str) -> Route:
         command = find_command(name)
@@ -189,3 +188,16 @@ def _said_by_us(error: BaseException | None) -> str | None:
         case IssuerMismatch():
             return f"The iss parameter of the OP's redirect is not {error.expected}."
     return None
+
+
+async def _owners(services: Services, params: Params) -> tuple[str, ...]:
+    """Whose the command is: a site's, or that of all who name none, and the OP host's that it may wait for."""
+    oxd_id: str | None = getattr(params, "oxd_id", None)
+    site = await services.store.get(oxd_id) if oxd_id is not None else None
+    if site is not None:
+        return site.oxd_id, origin_of(site.op_host)
+    op_host: str | None = getattr(params, "op_host", None) or services.default_site.current.op_host
+    try:
+        return _STRANGERS, origin_of(normalize_op_host(op_host or ""))
+    except InvalidOpHost:
+        return (_STRANGERS,)

@@ -42,6 +42,7 @@ _CONFLICT = 409
 _SERVER_ERROR = 500
 _MARK_BYTES = 8
 _MAX_READ = 200
+_MAX_CONDITIONS = 500
 
 
 async def uma_rs_protect(services: Services, params: UmaRsProtectParams) -> OxdIdResult:
@@ -72,6 +73,8 @@ def _wanted(resources: Iterable[Resource]) -> list[UmaResource]:
     wanted = [_checked(resource.path, condition) for resource in resources for condition in resource.conditions]
     if not wanted:
         raise CommandError("invalid_uma_request")
+    if len(wanted) > _MAX_CONDITIONS:
+        raise CommandError("invalid_request", f"At most {_MAX_CONDITIONS} conditions can be registered by one command.")
     repeated = repeated_method(wanted)
     if repeated is not None:
         path, method = repeated

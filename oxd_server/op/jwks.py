@@ -11,8 +11,8 @@ from oxd_server.op.answer import Answer
 from oxd_server.op.cache import Fetched, RefreshingCache, lifetime_of
 from oxd_server.op.errors import IdTokenCheck, IdTokenError, OpErrorResponse, OpInvalidResponse, OpUnreachable
 from oxd_server.op.jose import KeySet, parse_key_set
-from oxd_server.op.metadata_cache import DEFAULT_LIFETIME
-from oxd_server.op.reach import Reach, Zone
+from oxd_server.op.metadata_cache import DEFAULT_LIFETIME, MAX_DOCUMENT_BYTES
+from oxd_server.op.reach import Reach, Zone, origin_of
 from oxd_server.op.transport import MAX_REDIRECTS, Transport
 
 T = TypeVar("T")
@@ -20,6 +20,8 @@ T = TypeVar("T")
 MAX_REFETCHES = 5
 REFETCH_WINDOW = 60.0
 STEP = "key set"
+
+_KEY_BYTES = 4096
 
 _ASKS_FOR_NEW_KEYS = frozenset({IdTokenCheck.KEY_NOT_FOUND, IdTokenCheck.BAD_SIGNATURE})
 
@@ -53,7 +55,9 @@ class KeySetCache:
         self._clock = clock
         self._lifetime = lifetime
         self._capacity = capacity
-        self._cache = RefreshingCache[tuple[str, Zone | None], KeySet](clock, capacity=capacity)
+        self._cache = RefreshingCache[tuple[str, Zone | None], KeySet](
+            clock, capacity=capacity, host_of=lambda key: origin_of(key[0])
+        )
         self._refetches: dict[str, deque[float]] = {}
 
     def __len__(self) -> int:
@@ -104,9 +108,18 @@ class KeySetCache:
     async def _fetch(self, jwks_uri: str, within: Reach | None) -> Fetched[KeySet]:
         headers = {"accept": "application/jwk-set+json, application/json"}
         answer = await self._transport.send(
-            "GET", jwks_uri, step=STEP, within=within, headers=headers, shared=True, redirects=MAX_REDIRECTS
+            "GET",
+            jwks_uri,
+            step=STEP,
+            within=within,
+            headers=headers,
+            shared=True,
+            redirects=MAX_REDIRECTS,
+            max_bytes=MAX_DOCUMENT_BYTES,
         )
-        return Fetched(process_key_set(answer), lifetime_of(answer.headers, self._lifetime))
+        keys = process_key_set(answer)
+        size = len(answer.body) + len(keys.keys) * _KEY_BYTES
+        return Fetched(keys, lifetime_of(answer.headers, self._lifetime), size)
 
     def _may_refetch(self, jwks_uri: str) -> bool:
         now = self._clock()

@@ -4,12 +4,16 @@ from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from oxd_server.op.answer import Answer
-from oxd_server.op.cache import Fetched, RefreshingCache, lifetime_of
+from oxd_server.op.cache import Fetched, RefreshingCache, held_bytes, lifetime_of
+from oxd_server.op.reach import origin_of
 from oxd_server.op.transport import MAX_REDIRECTS, Transport
 
 V = TypeVar("V")
 
 DEFAULT_LIFETIME = 3600.0
+MAX_DOCUMENT_BYTES = 256 * 1024
+"""Of what an OP publishes of itself, a key set as well; the largest that are known have a tenth of that."""
+_LONGEST_REMEMBERED = 500
 MAX_WAITING = 200
 """So many commands may wait for the metadata of one OP; an OP that hangs must not take all places of the server."""
 
@@ -38,7 +42,7 @@ class MetadataCache(Generic[V]):
         self._process = process
         self._lifetime = lifetime
         self._capacity = capacity
-        self._cache = RefreshingCache[str, V](clock, capacity=capacity, max_waiting=MAX_WAITING)
+        self._cache = RefreshingCache[str, V](clock, capacity=capacity, max_waiting=MAX_WAITING, host_of=origin_of)
         self._urls: dict[tuple[str, str | None], str] = {}
 
     def __len__(self) -> int:
@@ -62,12 +66,17 @@ class MetadataCache(Generic[V]):
         self._remember(op_host, op_discovery_path, url)
 
         async def fetch() -> Fetched[V]:
-            answer = await self._transport.send("GET", url, step=self._step, shared=True, redirects=MAX_REDIRECTS)
-            return Fetched(self._process(answer, url), lifetime_of(answer.headers, self._lifetime))
+            answer = await self._transport.send(
+                "GET", url, step=self._step, shared=True, redirects=MAX_REDIRECTS, max_bytes=MAX_DOCUMENT_BYTES
+            )
+            metadata = self._process(answer, url)
+            return Fetched(metadata, lifetime_of(answer.headers, self._lifetime), held_bytes(metadata))
 
         return await self._cache.get(url, fetch)
 
     def _remember(self, op_host: str, op_discovery_path: str | None, url: str) -> None:
+        if len(url) > _LONGEST_REMEMBERED:
+            return
         if len(self._urls) >= self._capacity:
             self._urls.clear()
         self._urls[op_host, op_discovery_path] = url

@@ -7,6 +7,9 @@ bytes, whatever HTTP makes of them.
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
+from functools import partial
+from ipaddress import ip_address
 from math import inf
 from typing import Any
 
@@ -15,12 +18,17 @@ import trio
 
 from oxd_server.op.errors import OpHostRefused
 from oxd_server.op.reach import Zone, is_loopback, zone_of
+from oxd_server.sync.host_slots import HostSlots
 
 Resolve = Callable[[str, int], Awaitable[list[str]]]
 """The IP addresses of a host, for a port; raises OSError."""
 
 MAX_HEAD_BYTES = 64 * 1024
 MAX_ADDRESSES = 8
+
+_LOOKUPS = 64
+_LOOKUPS_OF_A_HOST = 4
+_WAITING_LOOKUPS = 1000
 
 _READ_BYTES = 16 * 1024
 _READ_COST = 64
@@ -31,10 +39,26 @@ class TooManyBytes(Exception):
     """The answer is larger than it may be, counting every byte on the wire."""
 
 
-async def resolve(host: str, port: int) -> list[str]:
-    """The addresses that the system knows for the host."""
-    found = await trio.socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return list(dict.fromkeys(str(address[0]) for *_, address in found))
+class Resolver:
+    """Asks the system for addresses, in threads of its own: names that nobody answers for hold up few others."""
+
+    def __init__(self) -> None:
+        self._threads = trio.CapacityLimiter(_LOOKUPS)
+        self._slots = HostSlots(_LOOKUPS_OF_A_HOST, most_waiting=_WAITING_LOOKUPS)
+
+    async def addresses(self, host: str, port: int) -> list[str]:
+        """The addresses that the system knows for the host.
+
+        Raises:
+            TooBusy: too many wait for the same host.
+            OSError, UnicodeError: it has none.
+        """
+        with suppress(ValueError):
+            return [str(ip_address(host))]
+        async with self._slots.hold(host):
+            look_up = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
+            found = await trio.to_thread.run_sync(look_up, abandon_on_cancel=True, limiter=self._threads)
+        return list(dict.fromkeys(str(address[0]) for *_, address in found))
 
 
 class CheckedNetwork(httpcore2.AsyncNetworkBackend):

@@ -17,6 +17,9 @@ from oxd_server.op.reach import origin_of
 
 Texts = tuple[str, ...]
 
+_MAX_CREDENTIAL = 8192
+_MAX_METADATA_BYTES = 64 * 1024
+
 
 class ClientMetadata(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a client tells an OP of itself, under the registered names; None is left out.
@@ -228,21 +231,39 @@ def process_registration(answer: Answer, *statuses: int) -> RegistrationAnswer:
     """
     answer.expect(*statuses)
     body = answer.json_object()
-    client_id = text_member(answer, body, "client_id")
+    client_id = _bounded_text(answer, body, "client_id")
     if client_id is None:
         raise answer.invalid("client_id is missing")
-    client_uri = text_member(answer, body, "registration_client_uri")
+    client_uri = _bounded_text(answer, body, "registration_client_uri")
     if client_uri is not None and not client_uri.startswith(("https://", "http://")):
         raise answer.invalid("registration_client_uri is not an http or https URL")
     return RegistrationAnswer(
         client_id=client_id,
-        client_secret=text_member(answer, body, "client_secret"),
-        registration_access_token=text_member(answer, body, "registration_access_token"),
+        client_secret=_bounded_text(answer, body, "client_secret"),
+        registration_access_token=_bounded_text(answer, body, "registration_access_token"),
         registration_client_uri=client_uri,
         client_id_issued_at=seconds_member(answer, body, "client_id_issued_at"),
         client_secret_expires_at=seconds_member(answer, body, "client_secret_expires_at"),
-        metadata={name: value for name, value in body.items() if name not in _NOT_METADATA},
+        metadata=_bounded({name: value for name, value in body.items() if name not in _NOT_METADATA}),
     )
+
+
+def _bounded_text(answer: Answer, body: Mapping[str, object], name: str) -> str | None:
+    value = text_member(answer, body, name)
+    if value is not None and len(value) > _MAX_CREDENTIAL:
+        raise answer.invalid(f"{name} is longer than {_MAX_CREDENTIAL} characters")
+    return value
+
+
+def _bounded(metadata: Mapping[str, object]) -> dict[str, object]:
+    """The members as far as a site has room for them, the small ones first."""
+    kept, room = {}, _MAX_METADATA_BYTES
+    for size, name in sorted((len(msgspec.json.encode({name: value})), name) for name, value in metadata.items()):
+        room -= size
+        if room < 0:
+            break
+        kept[name] = metadata[name]
+    return kept
 
 
 def process_deletion(answer: Answer) -> None:

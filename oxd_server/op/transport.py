@@ -27,7 +27,7 @@ from oxd_server.log.known import note_secrets
 from oxd_server.op.answer import Answer
 from oxd_server.op.body import BodyTooLarge, UnreadableBody, unpacked
 from oxd_server.op.errors import OpBusy, OpHostRefused, OpInvalidResponse, OpUnreachable
-from oxd_server.op.network import CheckedNetwork, CountedStream, Resolve, TooManyBytes, resolve
+from oxd_server.op.network import CheckedNetwork, CountedStream, Resolve, Resolver, TooManyBytes
 from oxd_server.op.reach import Reach, Zone, is_loopback, origin_of
 from oxd_server.sync.busy import TooBusy
 from oxd_server.sync.host_slots import HostSlots
@@ -38,6 +38,8 @@ MAX_REDIRECTS = 3
 """Of a document that is public."""
 
 _CHECKED_URLS = 1000
+_LONGEST_KEPT_URL = 500
+_LONGEST_URL = 8000
 _MOST_WAITING_SHARED = 200
 _REDIRECTS = (301, 302, 307, 308)
 _DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -85,7 +87,7 @@ class Transport:
     There is a pool for each zone that an OP may live in: a connection is used again only by those who may have it.
     """
 
-    def __init__(self, settings: TransportSettings, resolve: Resolve = resolve) -> None:
+    def __init__(self, settings: TransportSettings, resolve: Resolve | None = None) -> None:
         """Prepare the pools; `resolve` gives the addresses of a host.
 
         Raises:
@@ -97,6 +99,7 @@ class Transport:
         self._slots = HostSlots(settings.max_requests_per_host)
         self._shared_slots = HostSlots(-(-settings.max_requests_per_host // 4), most_waiting=_MOST_WAITING_SHARED)
         self._checked: dict[str, _Target] = {}
+        resolve = resolve or Resolver().addresses
         self._pools = {zone: self._make_pool(CheckedNetwork(zone, resolve)) for zone in (None, *Zone)}
 
     def _make_pool(self, network: CheckedNetwork) -> httpcore2.AsyncConnectionPool:
@@ -136,10 +139,13 @@ class Transport:
             target = self._check_url(url)
             if len(self._checked) >= _CHECKED_URLS:
                 self._checked.clear()
-            self._checked[url] = target
+            if len(url) <= _LONGEST_KEPT_URL:
+                self._checked[url] = target
         return target
 
     def _check_url(self, url: str) -> "_Target":
+        if len(url) > _LONGEST_URL:
+            raise OpHostRefused("?", f"a URL of more than {_LONGEST_URL} characters")
         try:
             parsed = httpx2.URL(url)
         except (httpx2.InvalidURL, ValueError) as error:

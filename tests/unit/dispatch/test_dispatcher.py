@@ -4,6 +4,7 @@ import io
 import json
 from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,6 +22,18 @@ from oxd_server.store import SiteNotFound, StoreError
 
 Handle = Callable[[Any, GetRpParams], Awaitable[GetRpResult]]
 SECRET = "hunter2-hunter2"
+
+
+class _Services:
+    """Knows the sites a and b at one OP, and c at another."""
+
+    def __init__(self) -> None:
+        self.store = self
+        self.default_site = SimpleNamespace(current=SimpleNamespace(op_host=None))
+
+    async def get(self, oxd_id: str) -> Any:
+        hosts = {"a": "https://one.example/x", "b": "https://one.example/y", "c": "https://two.example"}
+        return SimpleNamespace(oxd_id=oxd_id, op_host=hosts[oxd_id]) if oxd_id in hosts else None
 
 
 class _OpenGuard:
@@ -41,7 +54,7 @@ def log() -> Iterator[io.StringIO]:
 def dispatcher(handle: Handle, *, max_in_flight: int = 10, time_out: float | None = None) -> Dispatcher:
     """A dispatcher whose only command is get_rp."""
     guard: Any = _OpenGuard()
-    services: Any = dict.fromkeys(Entrance, object())
+    services: Any = dict.fromkeys(Entrance, _Services())
     return Dispatcher(services, [Route(GET_RP, handle)], guard, max_in_flight=max_in_flight, time_out=time_out)
 
 
@@ -140,11 +153,11 @@ async def test_too_many_at_once(log: io.StringIO, autojump_clock: trio.testing.M
 
     busy = dispatcher(slowly, max_in_flight=2)
     async with trio.open_nursery() as nursery:
-        for oxd_id in ("a", "b"):
+        for oxd_id in ("a", "c"):
             nursery.start_soon(partial(ask, busy, oxd_id=oxd_id))
         await trio.testing.wait_all_tasks_blocked()
         assert busy.in_flight == 2
-        assert (await ask(busy, oxd_id="c"))["error"] == "server_busy"
+        assert (await ask(busy, oxd_id="d"))["error"] == "server_busy"
     assert busy.in_flight == 0
     assert (await ask(busy)).node is None
 
@@ -162,9 +175,37 @@ async def test_one_site_leaves_room_for_others(log: io.StringIO, autojump_clock:
             nursery.start_soon(partial(ask, busy, oxd_id="a"))
         await trio.testing.wait_all_tasks_blocked()
         assert (await ask(busy, oxd_id="a"))["error"] == "server_busy"
-        assert (await ask(busy, oxd_id="b")).node == "b"
+        assert (await ask(busy, oxd_id="c")).node == "c"
+        assert (await ask(busy, oxd_id="nobody")).node == "nobody"
     assert (await ask(busy, oxd_id="a")).node == "a"
-    assert busy._in_flight_of == {}
+
+
+@pytest.mark.parametrize(
+    ("takers", "refused", "served"),
+    [(["a", "b", "a", "b"], "b", "c"), (["r1", "r2", "r3", None], "r4", "a")],
+    ids=["one OP host", "ids that nobody has"],
+)
+async def test_nobody_takes_all_the_places(
+    log: io.StringIO,
+    autojump_clock: trio.testing.MockClock,
+    takers: list[str | None],
+    refused: str,
+    served: str,
+) -> None:
+    """All sites at one OP host have half of the places together, and so have all who name no site that is known."""
+
+    async def slowly(services: Any, params: GetRpParams) -> GetRpResult:
+        await trio.sleep(1)
+        return GetRpResult(node=params.oxd_id)
+
+    busy = dispatcher(slowly, max_in_flight=8)
+    async with trio.open_nursery() as nursery:
+        for oxd_id in takers:
+            nursery.start_soon(partial(ask, busy, oxd_id=oxd_id))
+        await trio.testing.wait_all_tasks_blocked()
+        assert (await ask(busy, oxd_id=refused))["error"] == "server_busy"
+        assert (await ask(busy, oxd_id=served)).node == served
+    assert busy.in_flight == 0
 
 
 async def test_the_time_is_limited(log: io.StringIO, autojump_clock: trio.testing.MockClock) -> None:

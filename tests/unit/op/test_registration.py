@@ -170,6 +170,24 @@ async def test_client_is_managed_at_its_op_only(op, client, url):
         await update_client(client, metadata(op), "client", url, "rat", known={}, changes=CLIENT)
 
 
+async def test_what_an_answer_adds_is_bounded(op, client):
+    """Of an answer's members those are kept that there is room for, the small ones first."""
+    large = {"filler": "y" * 900_000, "second": "z" * 70_000}
+    op.on("POST", "/register", {**ANSWER, **large}, status=201)
+    registered = await register_client(client, metadata(op), CLIENT)
+    assert registered.client_id == "client"
+    assert registered.metadata["redirect_uris"] == ANSWER["redirect_uris"]
+    assert not set(large) & set(registered.metadata)
+
+
+@pytest.mark.parametrize("name", ["client_id", "client_secret", "registration_access_token", "registration_client_uri"])
+async def test_credential_that_is_too_long(op, client, name):
+    """A credential of more than 8192 characters is no credential."""
+    op.on("POST", "/register", {**ANSWER, name: "https://op/" + "y" * 8192}, status=201)
+    with pytest.raises(OpInvalidResponse, match="longer than"):
+        await register_client(client, metadata(op), CLIENT)
+
+
 def test_metadata_in_typed_form():
     """What the OP answered becomes typed; members that are null, unknown or of another type are left out."""
     answered = {

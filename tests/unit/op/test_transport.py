@@ -1,12 +1,14 @@
 """`Transport` against a server that answers well, badly, slowly or not at all."""
 
 import gzip
+from functools import partial
 
 import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
 from oxd_server.op.errors import OpErrorResponse, OpHostRefused, OpInvalidResponse, OpUnreachable
+from oxd_server.op.network import Resolver
 from oxd_server.op.reach import Reach, Zone, is_loopback
 from oxd_server.op.tls import make_ssl_context
 from oxd_server.op.transport import USER_AGENT
@@ -348,6 +350,33 @@ async def test_addresses_that_may_not_be_called_are_left_out(op, open_transport)
     network = addresses("169.254.169.254", "127.0.0.2", "127.0.0.1")
     async with open_transport(network, plain_http_hosts=frozenset({"op.example"})) as transport:
         assert (await transport.send("GET", url, step="s")).status == 200
+
+
+async def test_addresses_of_the_system():
+    """The system is asked for names; an address is its own."""
+    resolver = Resolver()
+    assert "127.0.0.1" in await resolver.addresses("localhost", 80)
+    assert await resolver.addresses("::1", 80) == ["::1"]
+    with pytest.raises(OSError):
+        await resolver.addresses("nowhere.invalid", 80)
+
+
+async def test_url_that_is_too_long(transport):
+    """A URL of more than 8000 characters is refused, and nothing of it is kept."""
+    with pytest.raises(OpHostRefused):
+        transport.check_url("https://op.example/" + "x" * 8000)
+
+
+async def test_shared_documents_have_a_bound_of_their_own(op, open_transport):
+    """Documents of one host that hang, under whatever paths, take a quarter of its places and no more wait."""
+    hanging = [op.raw("GET", f"/{i}", raw_bytes(b"", then_hang=True)) for i in range(8)]
+    async with open_transport(max_requests_per_host=8) as transport, trio.open_nursery() as nursery:
+        for url in hanging:
+            nursery.start_soon(partial(transport.send, "GET", url, step="s", shared=True))
+        await wait_all_tasks_blocked(0.05)
+        assert len(op.requests) == 2
+        assert (await transport.send("GET", op.on("GET", "/", {}), step="s")).status == 200
+        nursery.cancel_scope.cancel()
 
 
 async def test_localhost_means_this_machine(open_transport):
