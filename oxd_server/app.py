@@ -29,7 +29,10 @@ from oxd_server.entrances.https import HttpsFront, make_certificate, open_https_
 from oxd_server.entrances.sockets import address_of, open_listeners
 from oxd_server.entrances.tcp import CommandHandler, FrameListener, ListenerLimits
 from oxd_server.op.context import OpContext
+from oxd_server.op.discovery import WELL_KNOWN, discovery_url
+from oxd_server.op.errors import InvalidOpHost
 from oxd_server.op.key_store import KeyStore, load_key_store
+from oxd_server.op.settings import SettingsOf, settings_of
 from oxd_server.op.tls import make_ssl_context
 from oxd_server.op.transport import Transport, TransportSettings
 from oxd_server.process.figures import raise_open_files, report_on_signal
@@ -187,6 +190,7 @@ async def _open_op_context(config: Config, now: Callable[[], float]) -> AsyncIte
             trust_all=config.trust_all_certs,
         )
     )
+    settings_of_ops = _settings_of_ops(config)
     settings = TransportSettings(
         ssl_context=context,
         connect_timeout=config.op_connect_timeout_in_seconds,
@@ -203,7 +207,18 @@ async def _open_op_context(config: Config, now: Callable[[], float]) -> AsyncIte
             clock=now,
             discovery_lifetime=config.discovery_cache_expiration_in_minutes * _SECONDS_PER_MINUTE,
             key_set_lifetime=config.public_op_key_cache_expiration_in_minutes * _SECONDS_PER_MINUTE,
+            settings=settings_of_ops,
         )
+
+
+def _settings_of_ops(config: Config) -> SettingsOf:
+    def url_of(op: str) -> str:
+        try:
+            return discovery_url(op).removesuffix(WELL_KNOWN)
+        except InvalidOpHost as error:
+            raise ConfigError(f"op_settings, op_issuers and op_exceptions name OPs by URL: {op!r}: {error}") from None
+
+    return settings_of(config.op_settings, config.op_issuers, config.op_exceptions, url_of)
 
 
 async def _load_key_store(config: Config) -> KeyStore | None:

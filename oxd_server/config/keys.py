@@ -23,10 +23,13 @@ from oxd_server.config.kinds import (
     TEXTS,
     WORKERS,
     Kind,
+    mapping,
     one_of,
     seconds,
     whole,
 )
+from oxd_server.config.ops import OP_EXCEPTIONS, OP_SETTINGS
+from oxd_server.op.settings import OpException, OpSettings
 
 __all__ = [
     "DEFAULT_SITE_NAME",
@@ -276,6 +279,34 @@ class Config(Settings, frozen=True, kw_only=True):
         int, Key(MINUTES, "How long an OP's keys are used before they are fetched again, if the OP does not say.")
     ] = 60
 
+    op_issuers: Annotated[
+        dict[str, str],
+        Key(
+            mapping(TEXT, "the URL of an OP's metadata"),
+            "OPs whose issuer is another URL than the one that their metadata is under, and that issuer. {tenantid} in "
+            "it stands for the tid of a token, as Entra's common endpoint has it.",
+        ),
+    ] = {}
+    op_settings: Annotated[
+        dict[str, OpSettings],
+        Key(
+            mapping(OP_SETTINGS, "an OP"),
+            "What is special about an OP, by op_host (with op_discovery_path, if sites name one). assertion_audience: "
+            "whom client assertions are for; not set: the token endpoint where it lies on the issuer's own origin, "
+            "else the issuer. fapi_enabled: they are for the issuer always. trusted_audiences: what may stand beside "
+            "the client in the aud of an id_token, or as azp. logout_parameters: further parameters of the logout "
+            "request; {client_id} and {post_logout_redirect_uri} are filled in.",
+        ),
+    ] = {}
+    op_exceptions: Annotated[
+        dict[str, tuple[OpException, ...]],
+        Key(
+            mapping(OP_EXCEPTIONS, "an OP"),
+            "What an OP never sends and may leave out. no_nonce: the nonce of id_tokens, which keeps a stolen one out "
+            "of other logins. no_token_type: the type of access tokens. Each weakens a check, and the log says so.",
+        ),
+    ] = {}
+
     crypt_provider_key_store_path: Annotated[
         Path | None,
         Key(
@@ -392,4 +423,5 @@ def _declared(struct: type[Settings]) -> Iterator[Declared]:
     for field in msgspec.structs.fields(struct):
         for key in get_args(hints[field.name]):
             if isinstance(key, Key):
-                yield Declared(key.name or field.name, field.name, key, field.default)
+                default = field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory()
+                yield Declared(key.name or field.name, field.name, key, default)

@@ -4,6 +4,7 @@ import stat
 from pathlib import Path
 
 from oxd_server.config.keys import Config
+from oxd_server.op.settings import EXCEPTIONS
 
 __all__ = ["notes_on"]
 
@@ -16,6 +17,12 @@ def notes_on(path: Path, config: Config) -> list[str]:
             f"{path.name}: trust_all_certs is true: no certificate is checked, so whoever is on the way to an "
             "OP can read and change everything; set trust_store_path instead"
         )
+    exceptions = [(op, settings.exceptions) for op, settings in config.op_settings.items()]
+    notes += [
+        f"{path.name}: {name} is allowed to {op}: {EXCEPTIONS[name]}"
+        for op, names in (*exceptions, *config.op_exceptions.items())
+        for name in names
+    ]
     if config.storage == "h2":
         notes.append(
             f"{path.name}: storage h2 is a legacy database: sites are kept in {config.store_path}, and the first start "

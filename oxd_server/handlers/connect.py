@@ -25,11 +25,12 @@ from oxd_server.op.authorization import (
 )
 from oxd_server.op.client_auth import ClientAuthMethod
 from oxd_server.op.discovery import ProviderMetadata, required, supports_s256
-from oxd_server.op.errors import OpError
+from oxd_server.op.errors import OpError, ParameterRefused
 from oxd_server.op.id_token import EarlierIdToken, Expectations, IdToken, Unchecked
 from oxd_server.op.id_token_check import check_id_token
 from oxd_server.op.jose import allowed_algorithms
 from oxd_server.op.logout import end_session_url
+from oxd_server.op.settings import NO_NONCE, NO_TOKEN_TYPE
 from oxd_server.op.tokens import TokenAnswer, exchange_code, refresh_tokens, told_lifetime
 from oxd_server.op.userinfo import get_userinfo, userinfo_expectations
 from oxd_server.rp.issued import (
@@ -146,6 +147,7 @@ async def _accept_tokens(
         raise CommandError("no_id_token")
     expected = expectations(services, site, metadata, login.nonce, access_token=tokens.access_token, code=code)
     id_token = await check_id_token(services.op, metadata, tokens.id_token, expected)
+    _warn_of_exceptions(services, site, tokens, id_token)
     result = GetTokensByCodeResult(
         access_token=tokens.access_token,
         expires_in=told_lifetime(tokens),
@@ -167,6 +169,17 @@ async def _keep_login(services: Services, site: Site, text: str, id_token: IdTok
         issued=issued_in(login_with(site.oxd_id, id_token), tokens, now),
         now=now,
     )
+
+
+def _warn_of_exceptions(services: Services, site: Site, tokens: TokenAnswer, id_token: IdToken) -> None:
+    used = {NO_NONCE: id_token.claims.get("nonce") is None, NO_TOKEN_TYPE: tokens.token_type is None}
+    for name in (name for name, is_used in used.items() if is_used):
+        services.log.warning(
+            "A login was accepted by an exception in op_exceptions.",
+            exception=name,
+            oxd_id=site.oxd_id,
+            op=site.op_host,
+        )
 
 
 def expectations(
@@ -195,6 +208,8 @@ def expectations(
         code=code,
         require_at_hash=require_at_hash,
         require_c_hash=require_c_hash,
+        trusted_audiences=frozenset(metadata.settings.trusted_audiences),
+        nonce_may_be_missing=metadata.settings.allows(NO_NONCE),
         accept_expired=accept_expired,
         earlier=earlier,
         leeway=services.config.op_clock_leeway_in_seconds,
@@ -295,5 +310,20 @@ async def get_logout_uri(services: Services, params: GetLogoutUriParams) -> GetL
         post_logout_redirect_uri=redirect_uri,
         state=params.state,
         session_state=params.session_state,
+        further=_further_logout_parameters(site, metadata, params, redirect_uri),
     )
     return GetLogoutUriResult(uri=uri)
+
+
+def _further_logout_parameters(
+    site: Site, metadata: ProviderMetadata, params: GetLogoutUriParams, redirect_uri: str | None
+) -> dict[str, str]:
+    """Return what the operator says that the OP wants, and what the caller adds. Raises ``ParameterRefused``."""
+    known = {"{client_id}": site.client_id or "", "{post_logout_redirect_uri}": redirect_uri or ""}
+    filled = dict(metadata.settings.logout_parameters)
+    for name, value in known.items():
+        filled = {parameter: text.replace(name, value) for parameter, text in filled.items()}
+    further = {**{parameter: text for parameter, text in filled.items() if text}, **params.custom_parameters}
+    if further.get("client_id", site.client_id) != site.client_id:
+        raise ParameterRefused("client_id")
+    return further

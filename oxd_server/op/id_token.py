@@ -5,17 +5,24 @@ Specification: OpenID Connect Core 1.0 section 3.1.3.7 (code flow), 3.3.2.11 and
 """
 
 import hmac
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from enum import Enum
 
 from authlib.oidc.core.util import create_half_hash
 
+from oxd_server.op.answer import type_name
 from oxd_server.op.errors import IdTokenCheck, IdTokenError
 from oxd_server.op.jose import Algorithm, KeySet, verify_token
 
 DEFAULT_LEEWAY = 60.0
 MAX_SECONDS = 10**15
+
+
+TENANT = "{tenantid}"
+_TENANT = re.compile(r"[0-9A-Za-z-]{1,64}")
 
 
 class Unchecked(Enum):
@@ -54,6 +61,7 @@ class Expectations:
         require_at_hash, require_c_hash: what the flow demands (Core sections 3.2.2.10, 3.3.2.11).
         earlier: what is known of the id_token of the login, when this one was refreshed.
         trusted_audiences: other audiences that may stand beside the client.
+        nonce_may_be_missing: the operator says that this OP never sends one; another one than `nonce` stays refused.
         leeway: tolerated difference of the clocks, in seconds.
         accept_expired: for telling what an id_token says, never for a login.
     """
@@ -69,6 +77,7 @@ class Expectations:
     require_c_hash: bool = False
     earlier: "EarlierIdToken | None" = None
     trusted_audiences: frozenset[str] = frozenset()
+    nonce_may_be_missing: bool = False
     leeway: float = DEFAULT_LEEWAY
     accept_expired: bool = False
 
@@ -96,12 +105,12 @@ def validate_id_token(token: str, keys: KeySet, expected: Expectations, now: flo
     claims = signed.claims
     check_issuer(claims, expected.issuer)
     check_audience(claims, expected.client_id, expected.trusted_audiences)
-    check_authorized_party(claims, expected.client_id)
+    check_authorized_party(claims, expected.client_id, expected.trusted_audiences)
     check_times(claims, now, expected.leeway, accept_expired=expected.accept_expired)
     check_subject(claims)
     if expected.earlier is not None:
         check_refreshed(claims, expected.earlier)
-    check_nonce(claims, expected.nonce)
+    check_nonce(claims, expected.nonce, may_be_missing=expected.nonce_may_be_missing)
     check_at_hash(claims, signed.algorithm, expected.access_token, required=expected.require_at_hash)
     check_c_hash(claims, signed.algorithm, expected.code, required=expected.require_c_hash)
     return IdToken(signed.header, claims)
@@ -110,8 +119,18 @@ def validate_id_token(token: str, keys: KeySet, expected: Expectations, now: flo
 def check_issuer(claims: Mapping[str, object], issuer: str) -> None:
     """Core 3.1.3.7 (2): the issuer "MUST exactly match the value of the iss (issuer) Claim"."""
     actual = _text_claim(claims, "iss", IdTokenCheck.MISSING_ISSUER)
-    if actual != issuer:
-        raise IdTokenError(IdTokenCheck.BAD_ISSUER, issuer, actual)
+    expected = tenant_issuer(issuer, claims.get("tid"))
+    if actual != expected:
+        raise IdTokenError(IdTokenCheck.BAD_ISSUER, expected, actual)
+
+
+def tenant_issuer(issuer: str, tenant: object) -> str:
+    """The issuer; one with `{tenantid}` in it, which the operator has named, is that of the tenant.
+
+    Entra's common endpoint serves every tenant: the `iss` of a token names the one whose `tid` the token has.
+    """
+    known = isinstance(tenant, str) and _TENANT.fullmatch(tenant)
+    return issuer.replace(TENANT, tenant) if known and isinstance(tenant, str) else issuer
 
 
 def check_audience(claims: Mapping[str, object], client_id: str, trusted: frozenset[str]) -> None:
@@ -123,16 +142,21 @@ def check_audience(claims: Mapping[str, object], client_id: str, trusted: frozen
         raise IdTokenError(IdTokenCheck.BAD_AUDIENCE, client_id, ", ".join(audiences))
     untrusted = [audience for audience in audiences if audience != client_id and audience not in trusted]
     if untrusted:
-        raise IdTokenError(IdTokenCheck.UNTRUSTED_AUDIENCE, client_id, ", ".join(untrusted))
+        remedy = "(others are trusted if trusted_audiences in op_settings names them)"
+        raise IdTokenError(IdTokenCheck.UNTRUSTED_AUDIENCE, f"{client_id} alone {remedy}", ", ".join(untrusted))
 
 
-def check_authorized_party(claims: Mapping[str, object], client_id: str) -> None:
-    """`azp` is there when there are several audiences, and it is the client whenever it is there."""
-    if claims.get("azp") is None:
+def check_authorized_party(claims: Mapping[str, object], client_id: str, trusted: frozenset[str] = frozenset()) -> None:
+    """`azp` is there when there are several audiences, and it is the client whenever it is there.
+
+    Some OPs issue for several clients of one project; then it may be another one that the operator trusts.
+    """
+    party = claims.get("azp")
+    if party is None:
         if len(set(_audiences(claims))) > 1:
             raise IdTokenError(IdTokenCheck.MISSING_AUTHORIZED_PARTY, client_id)
-    elif claims["azp"] != client_id:
-        raise IdTokenError(IdTokenCheck.BAD_AUTHORIZED_PARTY, client_id, claims["azp"])
+    elif party != client_id and not (isinstance(party, str) and party in trusted):
+        raise IdTokenError(IdTokenCheck.BAD_AUTHORIZED_PARTY, client_id, party)
 
 
 def check_times(claims: Mapping[str, object], now: float, leeway: float, *, accept_expired: bool = False) -> None:
@@ -142,14 +166,14 @@ def check_times(claims: Mapping[str, object], now: float, leeway: float, *, acce
     """
     expires_at = _time_claim(claims, "exp", IdTokenCheck.MISSING_EXPIRY)
     if now >= expires_at + leeway and not accept_expired:
-        raise IdTokenError(IdTokenCheck.EXPIRED, f"exp after {now:.0f}", f"{expires_at:.0f}")
+        raise IdTokenError(IdTokenCheck.EXPIRED, f"exp after {_time(now)}", _time(expires_at))
     issued_at = _time_claim(claims, "iat", IdTokenCheck.MISSING_ISSUED_AT)
     if issued_at > now + leeway:
-        raise IdTokenError(IdTokenCheck.ISSUED_IN_THE_FUTURE, f"iat before {now:.0f}", f"{issued_at:.0f}")
+        raise IdTokenError(IdTokenCheck.ISSUED_IN_THE_FUTURE, f"iat before {_time(now)}", _time(issued_at))
     if claims.get("nbf") is not None:
         not_before = _time_claim(claims, "nbf", IdTokenCheck.BAD_CLAIM_TYPE)
         if not_before > now + leeway:
-            raise IdTokenError(IdTokenCheck.NOT_YET_VALID, f"nbf before {now:.0f}", f"{not_before:.0f}")
+            raise IdTokenError(IdTokenCheck.NOT_YET_VALID, f"nbf before {_time(now)}", _time(not_before))
 
 
 def check_subject(claims: Mapping[str, object]) -> None:
@@ -173,11 +197,11 @@ def check_refreshed(claims: Mapping[str, object], earlier: EarlierIdToken) -> No
         raise IdTokenError(IdTokenCheck.BAD_AUTHORIZED_PARTY, "no azp, as in the earlier id_token", claims["azp"])
 
 
-def check_nonce(claims: Mapping[str, object], expected: str | Unchecked) -> None:
+def check_nonce(claims: Mapping[str, object], expected: str | Unchecked, *, may_be_missing: bool = False) -> None:
     """Core 3.1.3.7 (11): a nonce Claim MUST be present "and its value checked to verify that it is the same value as
     the one that was sent in the Authentication Request."
     """
-    if isinstance(expected, Unchecked):
+    if isinstance(expected, Unchecked) or (may_be_missing and claims.get("nonce") is None):
         return
     actual = _text_claim(claims, "nonce", IdTokenCheck.MISSING_NONCE)
     if not same_secret(actual, expected):
@@ -208,7 +232,8 @@ def check_c_hash(
 
 def half_hash(value: str, algorithm: Algorithm) -> str:
     """Base64url of the left half of the hash that belongs to the id_token's algorithm (Core section 3.3.2.11)."""
-    digest: bytes = create_half_hash(value, algorithm.name)
+    # Ed25519 is EdDSA with one curve, and its hash is SHA-512 (RFC 8032 section 5.1).
+    digest: bytes = create_half_hash(value, "EdDSA" if "EdDSA" in algorithm.names else algorithm.name)
     return digest.decode("ascii")
 
 
@@ -226,7 +251,7 @@ def _text_claim(claims: Mapping[str, object], name: str, missing: IdTokenCheck) 
     if value is None:
         raise IdTokenError(missing, f"a claim {name}")
     if not isinstance(value, str):
-        raise IdTokenError(IdTokenCheck.BAD_CLAIM_TYPE, f"a text as {name}", type(value).__name__)
+        raise IdTokenError(IdTokenCheck.BAD_CLAIM_TYPE, f"a text as {name}", type_name(value))
     return value
 
 
@@ -236,8 +261,22 @@ def _time_claim(claims: Mapping[str, object], name: str, missing: IdTokenCheck) 
         raise IdTokenError(missing, f"a claim {name}")
     # JSON numbers may be of any size; beyond any date they are of the wrong kind as well.
     if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= MAX_SECONDS:
-        raise IdTokenError(IdTokenCheck.BAD_CLAIM_TYPE, f"seconds as {name}", type(value).__name__)
+        raise IdTokenError(IdTokenCheck.BAD_CLAIM_TYPE, f"a number of seconds as {name}", _odd_time(value))
     return float(value)
+
+
+def _time(seconds: float) -> str:
+    """A date for a person, in seconds since 1970 and as ISO 8601."""
+    try:
+        date = datetime.fromtimestamp(seconds, UTC)
+    except (ValueError, OverflowError, OSError):
+        return f"{seconds:.0f}, which is beyond the calendar: is it in milliseconds?"
+    return f"{seconds:.0f} ({date:%Y-%m-%dT%H:%M:%SZ})"
+
+
+def _odd_time(value: object) -> str:
+    shown = isinstance(value, str | int | float) and not isinstance(value, bool)
+    return f"{type_name(value)}, {str(value)[:40]!r}" if shown else type_name(value)
 
 
 def _audiences(claims: Mapping[str, object]) -> list[str]:
@@ -247,5 +286,5 @@ def _audiences(claims: Mapping[str, object]) -> list[str]:
     values = value if isinstance(value, list) else [value]
     texts = [audience for audience in values if isinstance(audience, str)]
     if len(texts) < len(values):
-        raise IdTokenError(IdTokenCheck.BAD_CLAIM_TYPE, "a text or texts as aud", type(value).__name__)
+        raise IdTokenError(IdTokenCheck.BAD_CLAIM_TYPE, "a text or texts as aud", type_name(value))
     return texts

@@ -3,7 +3,8 @@
 An algorithm fixes the type and curve of its key, so that no key can be used in another way than it was made for: a
 published key is never an HMAC secret, and a client secret is never anything else.
 
-Specifications: RFC 7515 (JWS), RFC 7517 (JWK), RFC 7518 (algorithms), RFC 8037 (EdDSA), RFC 8725 (best practice).
+Specifications: RFC 7515 (JWS), RFC 7517 (JWK), RFC 7518 (algorithms), RFC 8037 (EdDSA), RFC 8725 (best practice),
+RFC 9864 (Ed25519).
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,6 +16,7 @@ from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, OctKey, OKPKey, RSAKey
 from joserfc.jws import JWSRegistry
 
+from oxd_server.op import members
 from oxd_server.op.answer import decode_json_object
 from oxd_server.op.base64url import decode_base64url, encode_base64url
 from oxd_server.op.errors import IdTokenCheck, IdTokenError
@@ -22,8 +24,10 @@ from oxd_server.op.errors import IdTokenCheck, IdTokenError
 JwkKey = RSAKey | ECKey | OKPKey
 AnyKey = JwkKey | OctKey
 
+MIN_RSA_BITS = 2048
 MAX_TOKEN_CHARACTERS = 64 * 1024
 MAX_KEYS = 200
+MAX_SHOWN_KEYS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +44,13 @@ class Algorithm:
         """Whether it is an HMAC with the client secret."""
         return self.key_type == "oct"
 
+    @property
+    def names(self) -> frozenset[str]:
+        """What it is called: RFC 9864 gave EdDSA with the curve Ed25519 a name of its own."""
+        return _ED25519 if self.name in _ED25519 else frozenset({self.name})
 
+
+_ED25519 = frozenset({"EdDSA", "Ed25519"})
 _CURVES = {"256": "P-256", "384": "P-384", "512": "P-521"}
 
 
@@ -51,6 +61,7 @@ def _algorithms() -> Iterable[Algorithm]:
         yield Algorithm(f"ES{size}", "EC", _CURVES[size])
         yield Algorithm(f"HS{size}", "oct", None, int(size) // 8)
     yield Algorithm("EdDSA", "OKP", "Ed25519")
+    yield Algorithm("Ed25519", "OKP", "Ed25519")
 
 
 ALGORITHMS: Mapping[str, Algorithm] = {algorithm.name: algorithm for algorithm in _algorithms()}
@@ -59,7 +70,7 @@ ALGORITHMS: Mapping[str, Algorithm] = {algorithm.name: algorithm for algorithm i
 
 @dataclass(frozen=True, slots=True)
 class PublishedKey:
-    """A public key of an OP's key set, with what the set says of its use."""
+    """A public key of an OP's key set, with what the set says of its use; `material` tells equal keys."""
 
     kid: str | None
     key_type: str
@@ -68,6 +79,11 @@ class PublishedKey:
     algorithm: str | None
     key_ops: tuple[str, ...] | None
     key: JwkKey = field(repr=False)
+    material: tuple[str, ...] = field(default=(), repr=False)
+
+    def __str__(self) -> str:
+        known = (self.curve or self.key_type, "key", self.kid and repr(self.kid), self.use and f"with use {self.use}")
+        return " ".join(filter(None, (*known, self.algorithm and f"for {self.algorithm}")))
 
     def fits(self, algorithm: Algorithm) -> bool:
         """Whether it may verify signatures of this algorithm (RFC 7517 sections 4.2 to 4.4)."""
@@ -75,33 +91,36 @@ class PublishedKey:
             self.key_type == algorithm.key_type
             and (algorithm.curve is None or self.curve == algorithm.curve)
             and self.use in (None, "sig")
-            and self.algorithm in (None, algorithm.name)
+            and (self.algorithm is None or self.algorithm in algorithm.names)
             and (self.key_ops is None or "verify" in self.key_ops)
         )
 
 
 @dataclass(frozen=True, slots=True)
 class KeySet:
-    """The usable public keys that an OP publishes."""
+    """The usable public keys that an OP publishes, and in words the others."""
 
     keys: tuple[PublishedKey, ...] = ()
+    unusable: tuple[str, ...] = ()
 
     def select(self, algorithm: Algorithm, kid: str | None) -> PublishedKey:
         """The one key that can have made the signature.
 
         Core 1.0 section 10.1: "If there are multiple keys in the referenced JWK Set document, a kid value MUST be
-        provided in the JOSE Header."
+        provided in the JOSE Header." A kid says nothing where no key has one, and a key that is listed twice is one.
 
         Raises:
             IdTokenError: no key fits, or more than one does.
         """
-        fitting = [key for key in self.keys if key.fits(algorithm) and (kid is None or key.kid == kid)]
+        named = kid is not None and any(key.kid is not None for key in self.keys)
+        fitting = {key.material: key for key in self.keys if key.fits(algorithm) and (not named or key.kid == kid)}
         wanted = f"one {algorithm.name} key" + (f" with kid {kid}" if kid is not None else "")
         if not fitting:
-            raise IdTokenError(IdTokenCheck.KEY_NOT_FOUND, wanted, "none")
+            there = "; ".join((*self.unusable, *map(str, self.keys[:MAX_SHOWN_KEYS]))) or "an empty key set"
+            raise IdTokenError(IdTokenCheck.KEY_NOT_FOUND, wanted, f"none among: {there}")
         if len(fitting) > 1:
             raise IdTokenError(IdTokenCheck.KEY_AMBIGUOUS, wanted, f"{len(fitting)} keys")
-        return fitting[0]
+        return next(iter(fitting.values()))
 
 
 def parse_key_set(document: Mapping[str, object]) -> KeySet | None:
@@ -114,47 +133,65 @@ def parse_key_set(document: Mapping[str, object]) -> KeySet | None:
     entries = document.get("keys")
     if not isinstance(entries, list):
         return None
-    keys = (_parse_key(entry) for entry in entries[:MAX_KEYS] if isinstance(entry, dict))
-    return KeySet(tuple(key for key in keys if key is not None))
+    keys, unusable = [], []
+    for entry in entries[:MAX_KEYS]:
+        key = _parse_key(entry) if isinstance(entry, dict) else "an entry that is no object"
+        if isinstance(key, str):
+            unusable.append(key)
+        else:
+            keys.append(key)
+    return KeySet(tuple(keys), tuple(unusable[:MAX_SHOWN_KEYS]))
 
 
 _PUBLIC_MEMBERS = {"RSA": ("n", "e"), "EC": ("crv", "x", "y"), "OKP": ("crv", "x")}
 _USABLE_CURVES = frozenset({"P-256", "P-384", "P-521", "Ed25519"})
 
 
-def _parse_key(entry: dict[str, object]) -> PublishedKey | None:
-    key_type, key_ops = entry.get("kty"), entry.get("key_ops")
-    if not isinstance(key_type, str) or key_type not in _PUBLIC_MEMBERS:
-        return None
-    members = {name: entry.get(name) for name in _PUBLIC_MEMBERS[key_type]}
-    texts = {name: value for name, value in members.items() if isinstance(value, str)}
-    if len(texts) < len(members) or (key_type != "RSA" and texts["crv"] not in _USABLE_CURVES):
-        return None
-    key = _import_key(key_type, texts)
-    if key is None or (key_ops is not None and not isinstance(key_ops, list)):
-        return None
+def _parse_key(entry: dict[str, object]) -> PublishedKey | str:
+    """The key, or in words what is there and cannot be used."""
+    key_type, kid = members.text(entry.get("kty")), _kid(entry.get("kid"))
+    shown = f"{(key_type or 'typeless')[:20]} key" + (f" {kid[:50]!r}" if kid is not None else "")
+    if key_type not in _PUBLIC_MEMBERS:
+        return f"{shown}, of no type for public keys"
+    found = {name: members.text(entry.get(name)) for name in _PUBLIC_MEMBERS[key_type]}
+    parts = {name: value.rstrip("=") for name, value in found.items() if value is not None}
+    if len(parts) < len(found):
+        return f"{shown}, which is incomplete"
+    if key_type != "RSA" and parts["crv"] not in _USABLE_CURVES:
+        return f"{shown}, on curve {parts['crv'][:20]}"
+    # RFC 7518 section 3.3: "A key of size 2048 bits or larger MUST be used with these algorithms."
+    if key_type == "RSA" and (bits := _bit_length(parts["n"])) < MIN_RSA_BITS:
+        return f"{shown}, which has {bits} bits and needs {MIN_RSA_BITS}"
+    key = _import_key(key_type, parts)
+    if key is None:
+        return f"{shown}, whose members make no key"
     return PublishedKey(
-        kid=_text(entry.get("kid")),
+        kid=kid,
         key_type=key_type,
-        curve=texts.get("crv"),
-        use=_text(entry.get("use")),
-        algorithm=_text(entry.get("alg")),
-        key_ops=tuple(op for op in key_ops if isinstance(op, str)) if key_ops is not None else None,
+        curve=parts.get("crv"),
+        use=members.text(entry.get("use")),
+        algorithm=members.text(entry.get("alg")),
+        key_ops=members.texts(key_ops) if isinstance(key_ops := entry.get("key_ops"), list | str) else None,
         key=key,
+        material=tuple(parts.values()),
     )
 
 
-def _import_key(key_type: str, members: dict[str, str]) -> JwkKey | None:
-    # RFC 7518 section 3.3: "A key of size 2048 bits or larger MUST be used with these algorithms."
-    if key_type == "RSA" and _bit_length(members["n"]) < 2048:
-        return None
+def _kid(value: object) -> str | None:
+    """A kid as text; some servers write a number."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    return value if isinstance(value, str) else None
+
+
+def _import_key(key_type: str, parts: dict[str, str]) -> JwkKey | None:
     importers: dict[str, Callable[[dict[str, str]], JwkKey]] = {
         "RSA": lambda jwk: RSAKey.import_key({**jwk}),
         "EC": lambda jwk: ECKey.import_key({**jwk}),
         "OKP": lambda jwk: OKPKey.import_key({**jwk}),
     }
     try:
-        key = importers[key_type]({"kty": key_type, **members})
+        key = importers[key_type]({"kty": key_type, **parts})
         key.public_key  # noqa: B018 - made on first use; a bad point shows here
     except (JoseError, ValueError, TypeError, KeyError, OverflowError, UnsupportedAlgorithm):
         return None
@@ -166,19 +203,16 @@ def _bit_length(text: str) -> int:
     return int.from_bytes(decode_base64url(text) or b"", "big").bit_length()
 
 
-def _text(value: object) -> str | None:
-    return value if isinstance(value, str) else None
-
-
 def allowed_algorithms(registered: str | None, published: Sequence[str]) -> frozenset[str]:
     """The algorithms to accept: the one the client registered, else the asymmetric ones that the OP publishes.
 
     `none`, and what we do not know, is never among them; an HMAC only if it was registered.
     """
-    if registered is not None:
-        return frozenset({registered} & ALGORITHMS.keys())
-    asymmetric = (name for name in published if name in ALGORITHMS and not ALGORITHMS[name].symmetric)
-    return frozenset(asymmetric)
+    named = [registered] if registered is not None else published
+    known = [ALGORITHMS[name] for name in named if name in ALGORITHMS]
+    return frozenset(
+        name for algorithm in known if registered is not None or not algorithm.symmetric for name in algorithm.names
+    )
 
 
 def needs_key_set(algorithms: Iterable[str]) -> bool:
@@ -250,7 +284,7 @@ def _check_header(header: Mapping[str, object], algorithms: frozenset[str]) -> A
     if "crit" in header:
         raise IdTokenError(IdTokenCheck.CRITICAL_HEADER, "no crit", header["crit"])
     # RFC 8725 section 3.11: a JWT of another kind (an access token, a logout token) is not taken for this one.
-    typ = header.get("typ", "JWT")
+    typ = header.get("typ") or "JWT"
     if not isinstance(typ, str) or typ.lower().removeprefix("application/") != "jwt":
         raise IdTokenError(IdTokenCheck.BAD_TYPE, "JWT", typ)
     name = header.get("alg")
@@ -268,9 +302,9 @@ def _verification_key(
 ) -> AnyKey:
     if algorithm.symmetric:
         return _secret_key(algorithm, client_secret)
-    kid = header.get("kid")
-    if kid is not None and not isinstance(kid, str):
-        raise IdTokenError(IdTokenCheck.MALFORMED, "a text as kid", kid)
+    kid = _kid(header.get("kid"))
+    if kid is None and header.get("kid") is not None:
+        raise IdTokenError(IdTokenCheck.MALFORMED, "a text as kid", header["kid"])
     return keys.select(algorithm, kid).key
 
 

@@ -34,9 +34,11 @@ def process_key_set(answer: Answer) -> KeySet:
         OpInvalidResponse: no JWK Set.
     """
     answer.expect(200)
-    keys = parse_key_set(answer.json_object())
+    document = answer.json_object()
+    keys = parse_key_set(document)
     if keys is None:
-        raise answer.invalid("the answer is not a JWK Set")
+        answer.refuse_error(document)
+        raise answer.invalid("the answer is not a JWK Set: it has no list of keys")
     return keys
 
 

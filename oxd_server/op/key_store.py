@@ -48,7 +48,7 @@ class SigningKey:
         return (
             self.key_type == algorithm.key_type
             and (algorithm.curve is None or self.curve == algorithm.curve)
-            and self.algorithm in (None, algorithm.name)
+            and (self.algorithm is None or self.algorithm in algorithm.names)
         )
 
 

@@ -1,6 +1,11 @@
 """The logout request as a URL. Pure. Specification: OpenID Connect RP-Initiated Logout 1.0."""
 
+from collections.abc import Mapping
+
 from oxd_server.op.authorization import add_query
+from oxd_server.op.errors import ParameterRefused
+
+_PROTOCOL_PARAMETERS = frozenset({"id_token_hint", "post_logout_redirect_uri", "state", "session_state"})
 
 
 def end_session_url(
@@ -12,10 +17,15 @@ def end_session_url(
     session_state: str | None = None,
     client_id: str | None = None,
     ui_locales: str | None = None,
+    further: Mapping[str, str] | None = None,
 ) -> str:
     """The URL to send the browser to; a query of the endpoint is kept, parameters without a value are left out.
 
-    RP-Initiated Logout section 2. `session_state` is not in the specification; Gluu's server reads it.
+    RP-Initiated Logout section 2. `session_state` is not in the specification; Gluu's server reads it. `further` is
+    what an OP wants beside them, such as Cognito's `logout_uri`.
+
+    Raises:
+        ParameterRefused: a further parameter would override one of the protocol.
     """
     values = {
         "id_token_hint": id_token_hint,
@@ -25,4 +35,8 @@ def end_session_url(
         "client_id": client_id,
         "ui_locales": ui_locales,
     }
-    return add_query(endpoint, {name: value for name, value in values.items() if value})
+    sent = {name: value for name, value in values.items() if value}
+    for name, value in (further or {}).items():
+        if name in _PROTOCOL_PARAMETERS or sent.get(name, value) != value:
+            raise ParameterRefused(name)
+    return add_query(endpoint, {**sent, **(further or {})})

@@ -129,9 +129,7 @@ def process_token_answer(answer: Answer, *, type_may_be_missing: bool = False) -
     if access_token is None:
         answer.refuse_error(body)
     token_type = members.text(body.get("token_type"))
-    if token_type is None and type_may_be_missing:
-        token_type = "Bearer"
-    if access_token is not None:
+    if access_token is not None and not (token_type is None and type_may_be_missing):
         _check_type(answer, token_type)
     return TokenAnswer(
         access_token=access_token,

@@ -291,12 +291,12 @@ def process_rpt(answer: Answer, *, type_may_be_missing: bool = False) -> RptAnsw
         OpInvalidResponse: there is no RPT.
     """
     token = process_token_answer(answer, type_may_be_missing=type_may_be_missing)
-    if token.access_token is None or token.token_type is None:
+    if token.access_token is None:
         raise answer.invalid("there is no access_token")
     body = answer.form_or_json()
     return RptAnswer(
         access_token=token.access_token,
-        token_type=token.token_type,
+        token_type=token.token_type or "Bearer",
         pct=members.text(body.get("pct")),
         upgraded=members.flag(body.get("upgraded")) or False,
     )

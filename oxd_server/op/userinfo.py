@@ -1,9 +1,10 @@
 """The userinfo endpoint. Specification: OpenID Connect Core 1.0 section 5.3."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from oxd_server.op.answer import Answer
+from oxd_server.op.answer import Answer, type_name
 from oxd_server.op.client_auth import bearer_header
 from oxd_server.op.context import OpContext
 from oxd_server.op.discovery import ProviderMetadata, required
@@ -12,6 +13,8 @@ from oxd_server.op.id_token import DEFAULT_LEEWAY, check_audience, check_issuer,
 from oxd_server.op.jose import KeySet, allowed_algorithms, needs_key_set, verify_token
 
 STEP = "userinfo"
+
+_JWT = re.compile(rb'"?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]*){2,4}"?')
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +26,7 @@ class UserInfoExpectations:
         algorithms: those that may sign it.
         client_secret: the HMAC key, for a client that registered an HMAC algorithm.
         must_be_signed: the client registered `userinfo_signed_response_alg`.
+        trusted_audiences: other audiences that may stand beside the client.
         subject: the `sub` of the id_token of the same login; None if it is not known.
         leeway: seconds by which clocks may differ, for a signed answer.
     """
@@ -32,6 +36,7 @@ class UserInfoExpectations:
     algorithms: frozenset[str]
     client_secret: str | None = field(default=None, repr=False)
     must_be_signed: bool = False
+    trusted_audiences: frozenset[str] = frozenset()
     subject: str | None = None
     leeway: float = DEFAULT_LEEWAY
 
@@ -53,6 +58,7 @@ def userinfo_expectations(
         algorithms=allowed_algorithms(signed_response_alg, published),
         client_secret=client_secret,
         must_be_signed=signed_response_alg is not None,
+        trusted_audiences=frozenset(metadata.settings.trusted_audiences),
         subject=subject,
         leeway=leeway,
     )
@@ -90,8 +96,10 @@ async def request_userinfo(op: OpContext, metadata: ProviderMetadata, access_tok
 
 
 def is_signed(answer: Answer) -> bool:
-    """Whether the answer is a JWT (Core section 5.3.2)."""
-    return answer.status == 200 and answer.content_type == "application/jwt"
+    """Whether the answer is a JWT (Core section 5.3.2); some servers send it as application/json."""
+    return answer.status == 200 and (
+        answer.content_type == "application/jwt" or _JWT.fullmatch(answer.body.strip()) is not None
+    )
 
 
 def process_userinfo(answer: Answer, expected: UserInfoExpectations, keys: KeySet, now: float) -> dict[str, object]:
@@ -109,17 +117,20 @@ def process_userinfo(answer: Answer, expected: UserInfoExpectations, keys: KeySe
             raise _refused(answer, error) from error
     if expected.must_be_signed:
         raise answer.invalid("the client is registered for signed userinfo, and this is not signed", "not_signed")
-    return _check_subject(answer, answer.json_object(), expected.subject)
+    claims = answer.json_object()
+    if "sub" not in claims:
+        answer.refuse_error(claims)
+    return _check_subject(answer, claims, expected.subject)
 
 
 def _signed_claims(answer: Answer, expected: UserInfoExpectations, keys: KeySet, now: float) -> dict[str, object]:
-    token = answer.body.decode("ascii", "replace").strip()
+    token = answer.body.strip().strip(b'"').decode("ascii", "replace")
     claims = verify_token(token, keys, expected.algorithms, expected.client_secret).claims
     # Core section 5.3.2: signed userinfo "SHOULD contain the Claims iss (issuer) and aud (audience) as members".
     if "iss" in claims:
         check_issuer(claims, expected.issuer)
     if "aud" in claims:
-        check_audience(claims, expected.client_id, frozenset())
+        check_audience(claims, expected.client_id, expected.trusted_audiences)
     if "exp" in claims:
         check_times({"iat": now, **claims}, now, expected.leeway)
     return _check_subject(answer, claims, expected.subject)
@@ -127,8 +138,11 @@ def _signed_claims(answer: Answer, expected: UserInfoExpectations, keys: KeySet,
 
 def _check_subject(answer: Answer, claims: Mapping[str, object], expected: str | None) -> dict[str, object]:
     subject = claims.get("sub")
-    if not isinstance(subject, str) or not subject:
+    if subject is None or subject == "":
         raise answer.invalid("the sub is missing", IdTokenCheck.MISSING_SUBJECT)
+    # Core section 5.1: sub is a string; a number is another value than the text of its digits in an id_token.
+    if not isinstance(subject, str):
+        raise answer.invalid(f"the sub is not a text but {type_name(subject)}", IdTokenCheck.BAD_CLAIM_TYPE)
     # Core section 5.3.2: "The sub Claim in the UserInfo Response MUST be verified to exactly match the sub Claim in
     # the ID Token; if they do not match, the UserInfo Response values MUST NOT be used."
     if expected is not None and subject != expected:

@@ -117,6 +117,10 @@ class GetLogoutUriParams(OxdIdParams, frozen=True, kw_only=True):
     post_logout_redirect_uri: Annotated[str, Meta(description="Default: the site's.")] | None = None
     state: Annotated[str, Meta(description="Comes back at the post_logout_redirect_uri.")] | None = None
     session_state: str | None = None
+    custom_parameters: Annotated[
+        dict[str, str],
+        Meta(description="Further query parameters, as some OPs want them; none may override one of the protocol's."),
+    ] = msgspec.field(default_factory=dict)
 
 
 class GetLogoutUriResult(Result, frozen=True, kw_only=True):

@@ -207,6 +207,10 @@ def test_comments_are_skipped(write: Write) -> None:
         ({"log_level": "chatty"}, "expected one of debug, info"),
         ({"trust_store_password": ["hidden-word"]}, "trust_store_password: the value is wrong: expected a text"),
         ({"protect_commands_with_access_token": 3}, "protect_commands_with_access_token: 3 is wrong"),
+        ({"op_issuers": {"https://op": 1}}, "expected an object: for the URL of an OP's metadata, a text"),
+        ({"op_exceptions": {"https://op": ["no_signature"]}}, "a list of no_nonce and no_token_type"),
+        ({"op_settings": {"https://op": {"assertion_audience": "op"}}}, "token_endpoint or issuer"),
+        ({"op_settings": {"https://op": {"trusted_audience": ["x"]}}}, "expected an object: for an OP, an object with"),
         ("{\n  // two\n  'port': 1\n}", "line 3, column 3"),
         ('{"port": 1', "line 1, column"),
         ("", "is not JSON: line 1"),
@@ -344,6 +348,20 @@ def test_a_setting_for_each_op() -> None:
     with pytest.raises(ValueError):
         kind.read({"https://op": 0})
     assert mapping(TEXT, of="x").read({}) == {}
+
+
+def test_exceptions_of_ops_are_loud(write: Write) -> None:
+    """What an OP may leave out is a warning at every start, which says what it means."""
+    config = load_config(
+        write(
+            {"op_exceptions": {"https://a": ["no_nonce"]}, "op_settings": {"https://b": {"exceptions": ["no_nonce"]}}}
+        )
+    )
+    assert config.op_exceptions == {"https://a": ("no_nonce",)}
+    assert [text.partition(": id_tokens without a nonce are accepted")[0] for text in config.warnings] == [
+        "oxd-conf.json: no_nonce is allowed to https://b",
+        "oxd-conf.json: no_nonce is allowed to https://a",
+    ]
 
 
 def test_sample_config_explains_every_key() -> None:

@@ -253,6 +253,7 @@ def signers() -> dict[str, Signer]:
         "ES384": ECKey.generate_key("P-384"),
         "ES512": ECKey.generate_key("P-521"),
         "EdDSA": OKPKey.generate_key("Ed25519"),
+        "Ed25519": OKPKey.generate_key("Ed25519"),
     }
     keys |= {name: rsa for name, algorithm in ALGORITHMS.items() if algorithm.key_type == "RSA"}
     secret = CLIENT_SECRET.encode()

@@ -148,3 +148,14 @@ def test_logout_url():
         "&state=s%201&session_state=ss&client_id=client&ui_locales=de"
     )
     assert end_session_url("https://op/logout") == "https://op/logout"
+
+
+def test_further_logout_parameters():
+    """What one OP wants beside the protocol's is added; nothing of the protocol's is overridden."""
+    further = {"logout_uri": "https://app/bye", "client_id": "c"}
+    url = end_session_url("https://op/logout", state="s", further=further)
+    assert url == "https://op/logout?state=s&logout_uri=https%3A%2F%2Fapp%2Fbye&client_id=c"
+    assert end_session_url("https://op/logout", client_id="c", further=further).count("client_id") == 1
+    for refused in ({"state": "x"}, {"id_token_hint": "x"}, {"post_logout_redirect_uri": "x"}, {"client_id": "x"}):
+        with pytest.raises(ParameterRefused):
+            end_session_url("https://op/logout", client_id="c", further=refused)

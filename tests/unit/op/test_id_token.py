@@ -147,15 +147,18 @@ def test_claims_that_pass(signers, change):
 
 
 def test_trusted_audience(signers):
-    """Another audience passes if it is trusted, and then azp must be there and be ours."""
+    """Another audience passes if it is trusted, and then azp must be there and be ours or trusted as well."""
     expected = expectations(trusted_audiences=frozenset({"api"}))
     two = {**CLAIMS, "aud": ["client", "api"]}
     keys = signers["ES256"].key_set
     validate_id_token(signers["ES256"].sign({**two, "azp": "client"}), keys, expected, NOW)
     assert refusal(signers["ES256"].sign(two), keys, expected).check is IdTokenCheck.MISSING_AUTHORIZED_PARTY
-    assert (
-        refusal(signers["ES256"].sign({**two, "azp": "api"}), keys, expected).check is IdTokenCheck.BAD_AUTHORIZED_PARTY
-    )
+    validate_id_token(signers["ES256"].sign({**two, "azp": "api"}), keys, expected, NOW)
+    other = signers["ES256"].sign({**two, "azp": "other"})
+    assert refusal(other, keys, expected).check is IdTokenCheck.BAD_AUTHORIZED_PARTY
+    untrusted = refusal(signers["ES256"].sign({**two, "azp": "client"}), keys, expectations())
+    assert untrusted.check is IdTokenCheck.UNTRUSTED_AUDIENCE
+    assert "trusted_audiences" in str(untrusted)
 
 
 def test_leeway_is_a_setting(signers):
@@ -292,10 +295,106 @@ def test_key_by_kid(make_signer):
     keys = key_set(one.jwk, two.jwk)
     validate_id_token(two.sign(CLAIMS), keys, expectations(), NOW)
     assert refusal(make_signer("three").sign(CLAIMS), keys, expectations()).check is IdTokenCheck.KEY_NOT_FOUND
-    assert refusal(one.sign(CLAIMS), nameless.key_set, expectations()).check is IdTokenCheck.KEY_NOT_FOUND
+    assert refusal(one.sign(CLAIMS), key_set(nameless.jwk, two.jwk), expectations()).check is IdTokenCheck.KEY_NOT_FOUND
     twice = key_set(one.jwk, make_signer("one").jwk)
     assert refusal(one.sign(CLAIMS), twice, expectations()).check is IdTokenCheck.KEY_AMBIGUOUS
-    assert refusal(one.sign(CLAIMS, kid=7), keys, expectations()).check is IdTokenCheck.MALFORMED
+    assert refusal(one.sign(CLAIMS, kid=7), keys, expectations()).check is IdTokenCheck.KEY_NOT_FOUND
+    assert refusal(one.sign(CLAIMS, kid=[7]), keys, expectations()).check is IdTokenCheck.MALFORMED
+
+
+def test_kid_where_no_key_has_one(make_signer):
+    """A kid says nothing where no key has one: the only fitting key counts, and of two neither."""
+    nameless, other = make_signer(None), make_signer(None)
+    token = nameless.sign(CLAIMS, kid="one")
+    validate_id_token(token, nameless.key_set, expectations(), NOW)
+    assert refusal(token, other.key_set, expectations()).check is IdTokenCheck.BAD_SIGNATURE
+    two = key_set(nameless.jwk, other.jwk)
+    assert refusal(token, two, expectations()).check is IdTokenCheck.KEY_AMBIGUOUS
+
+
+def test_the_same_key_twice(make_signer):
+    """A key that is listed twice is one key, with a kid and without."""
+    signer = make_signer("one")
+    keys = key_set(signer.jwk, signer.jwk, {**signer.jwk, "use": None}, {**signer.jwk, "use": "enc"})
+    validate_id_token(signer.sign(CLAIMS), keys, expectations(), NOW)
+    validate_id_token(signer.sign(CLAIMS, kid=None), keys, expectations(), NOW)
+
+
+def test_a_kid_that_is_a_number(make_signer):
+    """A number as kid is the text of its digits, in the key set and in the header."""
+    signer = make_signer("7")
+    validate_id_token(
+        signer.sign(CLAIMS, kid=7), key_set({**signer.jwk, "kid": 7}, make_signer("8").jwk), expectations(), NOW
+    )
+
+
+def test_two_names_of_one_algorithm(signers):
+    """EdDSA with the curve Ed25519 has been called Ed25519 since RFC 9864; either name is good for either."""
+    signer = signers["EdDSA"]
+    for name in ("EdDSA", "Ed25519"):
+        keys = key_set({**signer.jwk, "alg": name})
+        for header in ("EdDSA", "Ed25519"):
+            expected = expectations(algorithms=allowed_algorithms(name, ()))
+            validate_id_token(signer.sign(CLAIMS, alg=header), keys, expected, NOW)
+
+
+@pytest.mark.parametrize(
+    ("jwk", "words"),
+    [
+        ({"use": "enc"}, "P-256 key 'k' with use enc"),
+        ({"alg": "ES384"}, "P-256 key 'k' with use sig for ES384"),
+        ({"kid": "other"}, "P-256 key 'other' with use sig"),
+        ({"kty": "oct", "k": "AAAA"}, "oct key 'k', of no type for public keys"),
+        ({"kty": "RSA", "n": "AQAB", "e": "AQAB"}, "RSA key 'k', which has 17 bits and needs 2048"),
+        ({"crv": "P-999"}, "EC key 'k', on curve P-999"),
+        ({"x": None}, "EC key 'k', which is incomplete"),
+        ({"x": "AAAA"}, "EC key 'k', whose members make no key"),
+        ({"kty": 7, "kid": None}, "typeless key, of no type for public keys"),
+    ],
+)
+def test_the_error_says_what_keys_there_are(make_signer, jwk, words):
+    """Where no key fits, the error names those that are there, and why one cannot be used."""
+    signer = make_signer("k")
+    error = refusal(signer.sign(CLAIMS), key_set({**signer.jwk, **jwk}), expectations())
+    assert (error.check, error.actual) == (IdTokenCheck.KEY_NOT_FOUND, f"none among: {words}")
+
+
+def test_issuer_of_a_tenant(signers):
+    """An issuer with {tenantid} is that of the tenant that the token names; any other is refused."""
+    expected = expectations(issuer="https://login.example/{tenantid}/v2.0")
+    keys, sign = signers["ES256"].key_set, signers["ES256"].sign
+    ours = {**CLAIMS, "iss": "https://login.example/11-aa/v2.0", "tid": "11-aa"}
+    validate_id_token(sign(ours), keys, expected, NOW)
+    for change in ({"tid": "22-bb"}, {"tid": None}, {"tid": ["11-aa"]}, {"iss": "https://login.example/22-bb/v2.0"}):
+        assert refusal(sign({**ours, **change}), keys, expected).check is IdTokenCheck.BAD_ISSUER
+    path = {"iss": "https://login.example/a/../b/v2.0", "tid": "a/../b"}
+    assert refusal(sign({**ours, **path}), keys, expected).check is IdTokenCheck.BAD_ISSUER
+
+
+def test_a_missing_nonce_where_the_operator_allows_it(signers):
+    """An OP that never sends a nonce can be allowed to; a wrong nonce stays refused."""
+    expected = expectations(nonce_may_be_missing=True)
+    keys, sign = signers["ES256"].key_set, signers["ES256"].sign
+    validate_id_token(sign({**CLAIMS, "nonce": None}), keys, expected, NOW)
+    assert refusal(sign({**CLAIMS, "nonce": "other"}), keys, expected).check is IdTokenCheck.BAD_NONCE
+    assert refusal(sign({**CLAIMS, "nonce": None}), keys, expectations()).check is IdTokenCheck.MISSING_NONCE
+
+
+@pytest.mark.parametrize(
+    ("claim", "value", "words"),
+    [
+        ("exp", "2027-01-15", "a text, '2027-01-15'"),
+        ("exp", True, "true or false"),
+        ("exp", 1_700_000_000, "1700000000 (2023-11-14T22:13:20Z)"),
+        ("iat", 1_800_000_000_000, "1800000000000, which is beyond the calendar: is it in milliseconds?"),
+        ("sub", 35, "a number"),
+        ("aud", {"client": 1}, "an object"),
+    ],
+)
+def test_the_error_says_what_the_claim_is(signers, claim, value, words):
+    """A claim that is refused is told as it is: its type, or its date."""
+    error = refusal(signers["ES256"].sign({**CLAIMS, claim: value}), signers["ES256"].key_set, expectations())
+    assert error.actual == words
 
 
 def test_key_of_another_curve(signers):
@@ -405,7 +504,8 @@ def test_long_values_are_cut_in_errors(signers):
         ("HS256", ("RS256",), {"HS256"}),
         ("none", ("none", "RS256"), set()),
         ("XX999", ("RS256",), set()),
-        (None, ("none", "RS256", "HS256", "XX999", "EdDSA"), {"RS256", "EdDSA"}),
+        (None, ("none", "RS256", "HS256", "XX999", "EdDSA"), {"RS256", "EdDSA", "Ed25519"}),
+        ("Ed25519", ("RS256",), {"EdDSA", "Ed25519"}),
         (None, (), set()),
     ],
 )

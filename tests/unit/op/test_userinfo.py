@@ -36,7 +36,23 @@ async def test_another_sub_is_refused(op, client, subject):
         await get_userinfo(client, metadata(op), "at", expected(op, subject="user"))
 
 
-@pytest.mark.parametrize("sub", [None, "", 7, ["user"]])
+@pytest.mark.parametrize(("sub", "type_name"), [(7, "a number"), (["user"], "a list"), (True, "true or false")])
+async def test_sub_of_another_type_is_refused(op, client, sub, type_name):
+    """A sub that is no text is refused, and told as what it is."""
+    op.on("GET", "/me", {**CLAIMS, "sub": sub})
+    with pytest.raises(OpInvalidResponse, match=f"the sub is not a text but {type_name}"):
+        await get_userinfo(client, metadata(op), "at", expected(op, subject="7"))
+
+
+async def test_an_error_with_status_200(op, client):
+    """An error in place of claims keeps the OP's words."""
+    op.on("GET", "/me", {"error": "invalid_auth", "ok": False})
+    with pytest.raises(OpErrorResponse) as caught:
+        await get_userinfo(client, metadata(op), "at", expected(op))
+    assert caught.value.oauth_error == "invalid_auth"
+
+
+@pytest.mark.parametrize("sub", [None, ""])
 async def test_missing_sub_is_refused(op, client, sub):
     """Userinfo without a sub is refused, whoever is expected."""
     op.on("GET", "/me", {**CLAIMS, "sub": sub})
@@ -69,6 +85,27 @@ async def test_signed_userinfo(op, client, signers, alg):
     op.on("GET", "/jwks", {"keys": [signers[alg].jwk]})
     wanted = expected(op, signed_response_alg=alg, subject="user")
     assert await get_userinfo(client, metadata(op), "at", wanted) == claims
+
+
+@pytest.mark.parametrize("content_type", ["application/json", "text/plain;charset=UTF-8", "application/octet-stream"])
+@pytest.mark.parametrize("quote", [b"", b'"'])
+async def test_signed_userinfo_of_another_content_type(op, client, signers, content_type, quote):
+    """A JWT is one whatever it is sent as, also as a JSON text; whether it was registered or not, it is verified."""
+    signed = signers["RS256"].sign(CLAIMS).encode()
+    op.on("GET", "/me", body=quote + signed + quote, headers={"content-type": content_type})
+    op.on("GET", "/me", body=quote + signed[:-4] + b"AAAA" + quote, headers={"content-type": content_type})
+    op.on("GET", "/jwks", {"keys": [signers["RS256"].jwk]})
+    assert await get_userinfo(client, metadata(op), "at", expected(op, signed_response_alg="RS256")) == CLAIMS
+    with pytest.raises(OpInvalidResponse, match="bad_signature"):
+        await get_userinfo(client, metadata(op), "at", expected(op))
+
+
+async def test_encrypted_userinfo_is_told_as_such(op, client):
+    """An encrypted JWT cannot be read here, and the error says so."""
+    op.on("GET", "/me", body=b"e30.a.b.c.d", headers=JWT)
+    op.on("GET", "/jwks", {"keys": []})
+    with pytest.raises(OpInvalidResponse, match="encrypted"):
+        await get_userinfo(client, metadata(op), "at", expected(op))
 
 
 async def test_signed_userinfo_with_the_client_secret(op, client, signers):
