@@ -17,6 +17,7 @@ from oxd_protocol.connect import (
 )
 from oxd_protocol.errors import CommandError
 from oxd_protocol.messages import Response, check_fits, claims_as_lists
+from oxd_server.handlers.states import refused_state, used_state
 from oxd_server.op.authorization import (
     AuthorizationRequest,
     add_login,
@@ -110,11 +111,11 @@ async def get_tokens_by_code(services: Services, params: GetTokensByCodeParams) 
     site = await services.site(params.oxd_id)
     login = await services.logins.open(params.state, site.oxd_id)
     if login is None:
-        raise _unknown_state()
+        raise refused_state(services, params.state, site.oxd_id, "bad_request")
     metadata = await services.metadata_of(site)
     check_authorization_response_iss(params.iss, metadata)
     if not await services.logins.consume(login):
-        raise _unknown_state()
+        raise used_state("bad_request")
     try:
         tokens = await exchange_code(
             services.op,
@@ -128,14 +129,6 @@ async def get_tokens_by_code(services: Services, params: GetTokensByCodeParams) 
         await services.logins.give_back(login)
         raise
     return await _accept_tokens(services, site, metadata, login, params.code, tokens)
-
-
-def _unknown_state() -> CommandError:
-    return CommandError(
-        "bad_request",
-        "'state' is not registered: it was not issued for this site, has expired or was used already. "
-        "Send the user to a new URL from get_authorization_url.",
-    )
 
 
 async def _accept_tokens(

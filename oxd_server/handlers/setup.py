@@ -36,6 +36,7 @@ _SIGNS_FOR_NOBODY = (
     "With private_key_jwt nothing shows that this client is yours: its client_id is no secret, and the key is the "
     "server's. Use a client with a client_secret, or ask over the loopback socket where commands are open."
 )
+_ALWAYS_TOLD = ("username", "sub", "jti", "acr_values")
 
 
 async def setup_client(services: Services, params: SetupClientParams) -> SetupClientResult:
@@ -176,10 +177,13 @@ def _check_algorithm(method: str | None, params: GetClientTokenParams) -> None:
 
 
 async def introspect_access_token(services: Services, params: IntrospectAccessTokenParams) -> dict[str, Any]:
-    """Ask the site's OP about any token (RFC 7662); what it says is passed on, ``scopes`` as a list beside it."""
+    """Ask the site's OP about any token (RFC 7662); what it says is passed on, ``scopes`` as a list beside it.
+
+    Old scripts look for some keys whatever it says; they are null then.
+    """
     site = await services.site(params.oxd_id)
     metadata = await services.metadata_of(site)
     credentials = services.credentials_of(site)
     answer = await introspect_token(services.op, metadata, credentials, params.access_token)
-    told = {name: value for name, value in answer.items() if value is not None}
+    told = dict.fromkeys(_ALWAYS_TOLD) | {name: value for name, value in answer.items() if value is not None}
     return {**told, "scopes": scopes_of(answer)} if "scope" in told else told

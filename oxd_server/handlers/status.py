@@ -13,6 +13,7 @@ from oxd_protocol.connect import (
 from oxd_protocol.errors import CommandError
 from oxd_protocol.messages import claims_as_lists
 from oxd_server.handlers.connect import expectations, login_of, response_type_of
+from oxd_server.handlers.states import refused_state
 from oxd_server.op.errors import IdTokenCheck, IdTokenError
 from oxd_server.op.id_token import Expectations, IdToken, Unchecked
 from oxd_server.op.id_token_check import check_id_token
@@ -29,7 +30,7 @@ async def validate(services: Services, params: ValidateParams) -> EmptyResult:
     site = await services.site(params.oxd_id)
     login = await services.logins.open(params.state, site.oxd_id)
     if login is None:
-        raise CommandError("invalid_state", "'state' was not issued for this site, or it has expired.")
+        raise refused_state(services, params.state, site.oxd_id, "invalid_state")
     if params.nonce is not None and not hmac.compare_digest(params.nonce.encode(), login.nonce.encode()):
         raise CommandError("invalid_nonce", "'nonce' is not the one that was issued with the state.")
     metadata = await services.metadata_of(site)

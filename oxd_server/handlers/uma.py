@@ -17,6 +17,7 @@ from oxd_protocol.uma import (
     UmaRsCheckAccessParams,
     UmaRsCheckAccessResult,
 )
+from oxd_server.handlers.states import refused_state, used_state
 from oxd_server.handlers.uma_protect import uma_rs_protect
 from oxd_server.op.discovery import required
 from oxd_server.op.errors import OpError, OpErrorResponse
@@ -122,7 +123,7 @@ async def _takes_bearer_token(services: Services, site: Site) -> bool:
 
 
 async def introspect_rpt(services: Services, params: IntrospectRptParams) -> IntrospectRptResult:
-    """Ask the AS about an RPT; what it does not say is left out."""
+    """Ask the AS about an RPT."""
     site = await services.site(params.oxd_id)
     metadata = await services.uma_metadata_of(site)
     api = ProtectionApi(services, site, metadata)
@@ -131,7 +132,7 @@ async def introspect_rpt(services: Services, params: IntrospectRptParams) -> Int
         active=answer["active"] is True,
         exp=_seconds(answer.get("exp")),
         iat=_seconds(answer.get("iat")),
-        nbf=_seconds(answer.get("nbf")),
+        nbf=read_date(answer.get("nbf")),
         permissions=tuple(
             Permission(
                 resource_id=one.resource_id,
@@ -142,7 +143,7 @@ async def introspect_rpt(services: Services, params: IntrospectRptParams) -> Int
         ),
         client_id=_text(answer.get("client_id")),
         sub=_text(answer.get("sub")),
-        aud=UNSET if answer.get("aud") is None else answer["aud"],
+        aud=answer.get("aud"),
         iss=_text(answer.get("iss")),
         jti=_text(answer.get("jti")),
     )
@@ -153,8 +154,8 @@ def _seconds(value: Any) -> int | UnsetType:
     return UNSET if seconds is None else seconds
 
 
-def _text(value: object) -> str | UnsetType:
-    return value if isinstance(value, str) else UNSET
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
 
 
 async def uma_rp_get_rpt(services: Services, params: UmaRpGetRptParams) -> UmaRpGetRptResult:
@@ -166,7 +167,7 @@ async def uma_rp_get_rpt(services: Services, params: UmaRpGetRptParams) -> UmaRp
     gathering = await _opened(services, site, params.state) if params.state is not None else None
     metadata = await services.uma_metadata_of(site)
     if gathering is not None and not await services.logins.consume(gathering):
-        raise _unknown_state()
+        raise used_state("invalid_state", Purpose.CLAIMS_GATHERING)
     try:
         answer = await _request_rpt(services, site, metadata, params)
     except OpError as error:
@@ -203,16 +204,8 @@ def rpt_refusal(error: OpError) -> CommandError | None:
 async def _opened(services: Services, site: Site, state: str) -> LoginState:
     opened = await services.logins.open(state, site.oxd_id, Purpose.CLAIMS_GATHERING)
     if opened is None:
-        raise _unknown_state()
+        raise refused_state(services, state, site.oxd_id, "invalid_state", Purpose.CLAIMS_GATHERING)
     return opened
-
-
-def _unknown_state() -> CommandError:
-    return CommandError(
-        "invalid_state",
-        "'state' is not registered: it was not issued by uma_rp_get_claims_gathering_url for this site, was used "
-        "before, or has expired.",
-    )
 
 
 async def uma_rp_get_claims_gathering_url(

@@ -112,12 +112,8 @@ class States:
 
     def open(self, state: str, oxd_id: str, now: float, purpose: Purpose = Purpose.LOGIN) -> LoginState | None:
         """Return what was issued with ``state``, None if it was not issued here for this site or has expired."""
-        # One state has one spelling: what decodes to the same bytes but is written in another way is none.
-        raw = decode_base64url(state) if len(state) == _STATE_CHARACTERS else None
-        if raw is None:
-            return None
-        sealed, mac = raw[:_SEALED_BYTES], raw[_SEALED_BYTES:]
-        if not hmac.compare_digest(mac, self._mac(sealed, oxd_id, purpose)) or sealed[0] != _VERSION:
+        sealed = self._unseal(state, oxd_id, purpose)
+        if sealed is None:
             return None
         expires_at = int.from_bytes(sealed[2:8], "big") / 1000
         # One that expires later than any that is issued now is of a time from which the clock was set back.
@@ -126,6 +122,20 @@ class States:
         random = sealed[-_RANDOM_BYTES:]
         nonce, verifier = self._derive(random)
         return LoginState(nonce, verifier if sealed[1] & _WITH_PKCE else None, random, expires_at)
+
+    def issued(self, state: str, oxd_id: str, purpose: Purpose = Purpose.LOGIN) -> bool:
+        """Return whether ``state`` was issued here for this site, however long ago."""
+        return self._unseal(state, oxd_id, purpose) is not None
+
+    def _unseal(self, state: str, oxd_id: str, purpose: Purpose) -> bytes | None:
+        # One state has one spelling: what decodes to the same bytes but is written in another way is none.
+        raw = decode_base64url(state) if len(state) == _STATE_CHARACTERS else None
+        if raw is None:
+            return None
+        sealed, mac = raw[:_SEALED_BYTES], raw[_SEALED_BYTES:]
+        if not hmac.compare_digest(mac, self._mac(sealed, oxd_id, purpose)) or sealed[0] != _VERSION:
+            return None
+        return sealed
 
     def _prepare(self) -> list[_Prepared]:
         random = self._random(_PREPARED * _RANDOM_BYTES)

@@ -53,6 +53,10 @@ class Logins:
         self._states.use_key(key)  # another process on the same store has replaced it
         return self._states.open(state, oxd_id, self._now(), purpose)
 
+    def issued(self, state: str, oxd_id: str, purpose: Purpose = Purpose.LOGIN) -> bool:
+        """Return whether ``state`` was issued here for this site, however long ago."""
+        return self._states.issued(state, oxd_id, purpose)
+
     async def consume(self, login: LoginState) -> bool:
         """Use up a state; False if it was used before.
 

@@ -122,7 +122,8 @@ def decode_params(command: Command[P, R], raw: Mapping[str, Any]) -> P:
     values = command.fields.read(raw, "")
     for name in command.fields.required:
         if name not in values:
-            raise CommandError(command.missing.get(name, "bad_request"), f"'{name}' is missing or blank.")
+            details = {"check": "missing_parameter", "parameter": name}
+            raise CommandError(command.missing.get(name, "bad_request"), f"'{name}' is missing or blank.", details)
     return command.params(**values)
 
 

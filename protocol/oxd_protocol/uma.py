@@ -88,18 +88,20 @@ class Permission(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class IntrospectRptResult(Result, frozen=True, kw_only=True):
-    """The authorization server's answer; a key that it did not send is left out."""
+    """The authorization server's answer. What it did not send is null, as old scripts look for the keys; but ``exp``
+    and ``iat`` are left out then, for the C# library takes no null there.
+    """
 
     active: bool
     exp: int | UnsetType = UNSET
     iat: int | UnsetType = UNSET
-    nbf: int | UnsetType = UNSET
+    nbf: int | None = None
     permissions: tuple[Permission, ...] = ()
-    client_id: str | UnsetType = UNSET
-    sub: str | UnsetType = UNSET
-    aud: Any | UnsetType = UNSET
-    iss: str | UnsetType = UNSET
-    jti: str | UnsetType = UNSET
+    client_id: str | None = None
+    sub: str | None = None
+    aud: Any | None = None
+    iss: str | None = None
+    jti: str | None = None
 
 
 class UmaRpGetRptParams(OxdIdParams, frozen=True, kw_only=True):

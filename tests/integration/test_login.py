@@ -81,9 +81,14 @@ async def test_a_state_is_used_once(server: ServerProcess, sandbox: RunningSandb
     callback = await rp.authorize()
     params = {"code": callback["code"], "state": callback["state"]}
     stolen = await other.error("get_tokens_by_code", **params)
-    assert (stolen["error"], "'state' is not registered" in stolen["error_description"]) == ("bad_request", True)
+    assert (stolen["error"], stolen["details"]) == ("bad_request", {"check": "state_unknown"})
     await rp.ok("get_tokens_by_code", **params)
-    assert (await rp.error("get_tokens_by_code", **params))["error"] == "bad_request"
+    again = await rp.error("get_tokens_by_code", **params)
+    assert (again["error"], again["details"]) == ("bad_request", {"check": "state_used"})
+    for error in (stolen, again):
+        assert error["error_description"].startswith("'state' is not registered: ")
+    blank = await rp.error("get_tokens_by_code", **{**params, "code": " "})
+    assert (blank["error"], blank["details"]) == ("bad_request", {"check": "missing_parameter", "parameter": "code"})
 
 
 async def test_a_state_can_be_tried_again_after_the_op_refused(server: ServerProcess, sandbox: RunningSandbox) -> None:

@@ -81,12 +81,12 @@ async def test_what_does_not_belong_together(running: Background, op: RunningSan
     assert await refusal(id_token=other["id_token"]) == ("invalid_id_token_bad_nonce", "bad_nonce")
     assert await refusal(nonce="another") == ("invalid_nonce", None)
     assert await refusal(nonce="ängström") == ("invalid_nonce", None)
-    assert await refusal(state="unknown") == ("invalid_state", None)
+    assert await refusal(state="unknown") == ("invalid_state", "state_unknown")
     assert await refusal(id_token="no.jwt.atall") == ("invalid_id_token", "malformed")
     assert await refusal(id_token=one["id_token"][:-4] + "AAAA") == ("invalid_id_token_bad_signature", "bad_signature")
-    assert (await rp.error("validate", **{**held, "code": ""}))["error"] == "bad_request"
+    assert check_of(await rp.error("validate", **{**held, "code": ""})) == ("bad_request", "missing_parameter")
     stranger = await register(running.server, op.issuer, **HYBRID)
-    assert check_of(await stranger.error("validate", **held)) == ("invalid_state", None)
+    assert check_of(await stranger.error("validate", **held)) == ("invalid_state", "state_unknown")
 
 
 # --- id_token_status -------------------------------------------------------------------------

@@ -24,6 +24,9 @@ async def house() -> AsyncIterator[House]:
         yield opened
 
 
+NOT_ACTIVE = {"active": False, "permissions": (), **dict.fromkeys(("nbf", "client_id", "sub", "aud", "iss", "jti"))}
+
+
 async def test_introspection_in_the_documented_shape(house: House) -> None:
     """The documented members are passed on, under their names, and nothing else."""
     rpt = house.authorization_server.issue_rpt(
@@ -34,6 +37,7 @@ async def test_introspection_in_the_documented_shape(house: House) -> None:
         "active": True,
         "exp": NOW,
         "iat": 1_799_999_999,
+        "nbf": None,
         "permissions": ({"resource_id": "r", "resource_scopes": ("view",), "exp": NOW},),
         "client_id": "c",
         "sub": "s",
@@ -46,7 +50,7 @@ async def test_introspection_in_the_documented_shape(house: House) -> None:
 
 async def test_introspection_of_an_unknown_rpt(house: House) -> None:
     """An RPT that the server does not know is not active, and there is nothing else to say."""
-    assert await house.call("introspect_rpt", rpt="nobody's") == {"active": False, "permissions": ()}
+    assert await house.call("introspect_rpt", rpt="nobody's") == NOT_ACTIVE
 
 
 async def test_introspection_needs_an_rpt(house: House) -> None:
@@ -210,7 +214,7 @@ async def test_state_is_used_up_by_an_rpt(house: House) -> None:
     assert (await house.call("uma_rp_get_rpt", ticket="unknown", state=state))["error"] == "invalid_ticket"
     assert "access_token" in await house.call("uma_rp_get_rpt", ticket=await _ticket(house), state=state)
     again = await house.call("uma_rp_get_rpt", ticket=await _ticket(house), state=state)
-    assert again["error"] == "invalid_state"
+    assert (again["error"], again["details"]) == ("invalid_state", {"check": "state_used"})
 
 
 async def test_state_expires_and_belongs_to_its_site_and_purpose(house: House) -> None:
@@ -219,10 +223,15 @@ async def test_state_expires_and_belongs_to_its_site_and_purpose(house: House) -
     login = house.services.logins.issue(OXD_ID, pkce=False).state
     base = house.authorization_server.base
     await house.store.add(Site(oxd_id="site-2", op_host=base, client_id=CLIENT_ID, client_secret=CLIENT_SECRET))
-    assert (await house.call("uma_rp_get_rpt", ticket="t", state=login))["error"] == "invalid_state"
-    assert (await house.call("uma_rp_get_rpt", ticket="t", state=state, oxd_id="site-2"))["error"] == "invalid_state"
+    for change, check in (
+        ({"state": login}, "state_unknown"),
+        ({"state": state, "oxd_id": "site-2"}, "state_unknown"),
+    ):
+        refused = await house.call("uma_rp_get_rpt", ticket="t", **change)
+        assert (refused["error"], refused["details"]) == ("invalid_state", {"check": check})
     house.clock.now += 301
-    assert (await house.call("uma_rp_get_rpt", ticket="t", state=state))["error"] == "invalid_state"
+    refused = await house.call("uma_rp_get_rpt", ticket="t", state=state)
+    assert (refused["error"], refused["details"]) == ("invalid_state", {"check": "state_expired"})
 
 
 async def test_pat_is_kept_until_it_expires(house: House) -> None:
@@ -254,7 +263,7 @@ async def test_pat_without_a_lifetime_is_kept_until_it_is_refused(house: House) 
 async def test_imported_pat_that_no_header_can_carry(house: House) -> None:
     """A PAT that is no token is replaced before anything is sent with it."""
     await house.store.change_session(OXD_ID, lambda _: SiteSession(pat="a\r\nb"))
-    assert await house.call("introspect_rpt", rpt="r") == {"active": False, "permissions": ()}
+    assert await house.call("introspect_rpt", rpt="r") == NOT_ACTIVE
 
 
 @pytest.mark.parametrize(("scope", "fits"), [(None, True), ("uma_protection", True), ("openid", False)])

@@ -164,7 +164,7 @@ async def test_no_decision_is_kept(house: House) -> None:
         (html, "op_invalid_response"),
         ("hang", "op_unreachable"),
         ("act and hang", "op_unreachable"),
-        (lambda _: answer(200, {"active": "true"}), "op_invalid_response"),
+        (lambda _: answer(200, {"active": "yes"}), "op_invalid_response"),
         (lambda _: answer(200, {}), "op_invalid_response"),
     ],
 )

@@ -22,7 +22,7 @@ from oxd_server.op.errors import OpError
 from oxd_server.op.tls import make_ssl_context
 from oxd_server.op.transport import Transport, TransportSettings
 from oxd_server.rp.default_site import DefaultSiteHolder
-from oxd_server.rp.login_state import KEY_BYTES, States
+from oxd_server.rp.login_state import KEY_BYTES, KEY_NAME, States
 from oxd_server.rp.logins import Logins
 from oxd_server.rp.services import Services
 from oxd_server.store import MemoryStore, Site, SiteNotFound, UmaResource
@@ -88,12 +88,13 @@ async def uma_house(*, timeout: float = 20.0, **state: Any) -> AsyncIterator[Hou
     async with running_as(**state) as server, Transport(settings) as transport:
         await store.add(Site(oxd_id=OXD_ID, op_host=server.base, client_id=CLIENT_ID, client_secret=CLIENT_SECRET))
         recorder = _recorder(log)
+        key = await store.secret(KEY_NAME, lambda: os.urandom(KEY_BYTES))
         services = Services(
             config=Config(op_total_timeout_in_seconds=timeout),
             default_site=DefaultSiteHolder(DefaultSite()),
             store=store,
             op=OpContext.over(transport, clock=clock),
-            logins=Logins(States(os.urandom(KEY_BYTES), 300, os.urandom), store, clock, os.urandom, recorder),
+            logins=Logins(States(key, 300, os.urandom), store, clock, os.urandom, recorder),
             key_store=None,
             now=clock,
             random=os.urandom,

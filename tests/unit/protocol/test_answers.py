@@ -41,11 +41,12 @@ def test_an_ok_answer() -> None:
 
 
 def test_keys_that_are_left_out() -> None:
-    """An exp or iat that nobody sent is left out, never null; a ticket that could not be had as well."""
+    """An exp or iat that nobody sent is left out, as is a ticket that could not be had; other keys are null."""
     result = IntrospectRptResult(active=True, permissions=(Permission(resource_id="r", resource_scopes=("s",)),))
     assert _parsed(encode_response(Response("ok", result)))["data"] == {
         "active": True,
         "permissions": [{"resource_id": "r", "resource_scopes": ["s"]}],
+        **dict.fromkeys(("nbf", "client_id", "sub", "aud", "iss", "jti")),
     }
     denied = UmaRsCheckAccessResult(access="denied", ticket="t", www_authenticate_header="UMA")
     assert _parsed(encode_response(Response("ok", denied)))["data"] == {

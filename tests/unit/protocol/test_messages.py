@@ -382,6 +382,7 @@ def test_a_required_parameter_is_missing(command: str, name: str, code: str, bla
     assert error.code == code
     assert not isinstance(error, ParamsError)
     assert error.description == f"'{name}' is missing or blank."
+    assert error.details == {"check": "missing_parameter", "parameter": name}
 
 
 def test_the_last_required_parameter() -> None:

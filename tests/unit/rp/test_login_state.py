@@ -54,6 +54,15 @@ def test_it_expires(states: States, issued: IssuedState) -> None:
     assert states.open(issued.state, "site-1", NOW + 10 * LIFETIME) is None
 
 
+def test_what_has_expired_was_issued(states: States, issued: IssuedState) -> None:
+    """Whether a state was ever issued for a site can be told for good, and of no other text."""
+    assert states.issued(issued.state, "site-1")
+    assert not states.issued(issued.state, "site-2")
+    assert not states.issued(issued.state, "site-1", Purpose.CLAIMS_GATHERING)
+    assert not states.issued(issued.state[:-1], "site-1")
+    assert not States(bytes(KEY_BYTES), LIFETIME, os.urandom).issued(issued.state, "site-1")
+
+
 def test_it_is_bound(states: States, issued: IssuedState) -> None:
     """Another site, another purpose or another key does not open it."""
     assert states.open(issued.state, "site-2", NOW) is None
