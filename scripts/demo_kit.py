@@ -6,11 +6,12 @@ Nothing in the packages imports this.
 import contextlib
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -32,14 +33,10 @@ class StepFailed(Exception):
 # Starting things
 
 
-def free_port(wanted: int = 0) -> int:
-    """Return ``wanted`` if nobody listens there, else any free port."""
+def free_port() -> int:
+    """Return a port that is free now, and may be taken by the time that a program starts there."""
     with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", wanted))
-        except OSError:
-            probe.bind(("127.0.0.1", 0))
+        probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
@@ -50,34 +47,73 @@ class Programs(contextlib.ExitStack):
         super().__init__()
         self._folder = folder
 
-    def start_server(self, port: int, **config: object) -> None:
-        """Start oxd-server with a configuration of its own; return when it listens."""
-        path = self._folder / "oxd-conf.json"
-        path.write_text(json.dumps({"port": port, **config}))
-        self.start("server", [SERVER, "serve", "--config", str(path)], port)
+    def start_server(self, wanted: int = 0, **config: object) -> int:
+        """Start oxd-server with a configuration of its own; return its port when it listens.
 
-    def start_sandbox(self, port: int, demo_port: int, oxd_port: int) -> None:
-        """Start the sandbox provider and its demo application; return when both listen."""
-        ports = ["--port", str(port), "--demo-port", str(demo_port), "--oxd-port", str(oxd_port)]
-        self.start("sandbox", [SERVER, "sandbox", *ports], port, demo_port)
+        That is ``wanted``, or a free one where another program has that. Raises ``StepFailed``.
+        """
+        path = self._folder / "oxd-conf.json"
+        for port in dict.fromkeys((wanted, 0)):
+            path.write_text(json.dumps({"port": port, **config}))
+            line = self._announced("server", [SERVER, "serve", "--config", str(path)], "Start listening")
+            if line is not None:
+                return _port_of("port", line)
+        raise self._not_started("server")
+
+    def start_sandbox(self, oxd_port: int, wanted: tuple[int, int] = (0, 0)) -> tuple[int, int]:
+        """Start the sandbox provider and its demo application; return their ports, as above, when both listen."""
+        for port, demo_port in dict.fromkeys((wanted, (0, 0))):
+            options = ["--port", str(port), "--demo-port", str(demo_port), "--oxd-port", str(oxd_port)]
+            line = self._announced("sandbox", [SERVER, "sandbox", *options], "sandbox_listening")
+            if line is not None:
+                return _port_of("op_host", line), _port_of("demo", line)
+        raise self._not_started("sandbox")
 
     def start_module(self, name: str, port: int, *arguments: str) -> None:
         """Start a Python module of these scripts with ``--port PORT``; return when it listens."""
         command = [sys.executable, "-m", name, "--port", str(port), *arguments]
-        self.start(name.rpartition(".")[2], command, port)
+        name = name.rpartition(".")[2]
+        self._wait(name, self._start(name, command), lambda: _listens(port))
 
-    def start(self, name: str, command: list[str], *ports: int) -> None:
-        """Start a program; return when it listens on all ports. Raises ``StepFailed``."""
-        path = self._folder / f"{name}.log"
-        log = self.enter_context(path.open("wb"))
+    def _announced(self, name: str, command: list[str], words: str) -> str | None:
+        """Start a program; return the line of its log that says that, and where, it listens; None if it ends.
+
+        Its own word counts: somebody else may listen where it was to.
+        """
+        process = self._start(name, command)
+        self._wait(name, process, lambda: process.poll() is not None or self._line(name, words) is not None)
+        return self._line(name, words)
+
+    def _start(self, name: str, command: list[str]) -> subprocess.Popen[bytes]:
+        log = self.enter_context(self._log(name).open("wb"))
         process = subprocess.Popen(command, stdout=log, stderr=log, cwd=ROOT)
         self.callback(_stop, process)
+        return process
+
+    def _wait(self, name: str, process: subprocess.Popen[bytes], listens: Callable[[], bool]) -> None:
         deadline = time.monotonic() + START_SECONDS
-        for port in ports:
-            while not _listens(port):
-                if process.poll() is not None or time.monotonic() > deadline:
-                    raise StepFailed(f"the {name} did not start. Its log:\n{path.read_text()[-2000:]}")
-                time.sleep(0.05)
+        while not listens():
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise self._not_started(name)
+            time.sleep(0.05)
+
+    def _line(self, name: str, words: str) -> str | None:
+        lines = self._log(name).read_text().splitlines(keepends=True)
+        return next((line for line in lines if words in line and line.endswith("\n")), None)
+
+    def _log(self, name: str) -> Path:
+        return self._folder / f"{name}.log"
+
+    def _not_started(self, name: str) -> StepFailed:
+        return StepFailed(f"the {name} did not start. Its log:\n{self._log(name).read_text()[-2000:]}")
+
+
+def _port_of(name: str, line: str) -> int:
+    """Return the port that the line of a log, plain or JSON, gives this name: alone, or in a URL."""
+    found = re.search(rf"\b{name}\W+(?:http://[\w.]+:)?(\d+)", line)
+    if found is None:
+        raise StepFailed(f"expected that {line!r} names a port")
+    return int(found.group(1))
 
 
 def _listens(port: int) -> bool:

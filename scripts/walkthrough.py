@@ -11,8 +11,10 @@ import tempfile
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
-from scripts.demo_kit import Oxd, Programs, StepFailed, Steps, browse, check, free_port, paint, say, shortened
+from scripts.demo_kit import Oxd, Programs, StepFailed, Steps, browse, check, paint, say, shortened
 
+OXD_PORT, OP_PORT, DEMO_PORT = 8099, 8100, 8101
+"""Those that are taken are replaced by free ones."""
 USER, PASSWORD = "alice", "wonderland"
 REDIRECT_URI = "https://app.example.com/callback"
 LOGOUT_URI = "https://app.example.com/goodbye"
@@ -26,13 +28,13 @@ def main() -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with tempfile.TemporaryDirectory(prefix="oxd-run-") as folder, Programs(Path(folder)) as programs:
         try:
-            ports = {name: free_port(wanted) for name, wanted in (("oxd", 8099), ("op", 8100), ("demo", 8101))}
-            say(f"Starting oxd-server on port {ports['oxd']} and the sandbox OpenID provider on port {ports['op']} ...")
-            programs.start_server(ports["oxd"])
-            programs.start_sandbox(ports["op"], ports["demo"], ports["oxd"])
-            walk(ports["oxd"], f"http://127.0.0.1:{ports['op']}")
+            say("Starting oxd-server and the sandbox OpenID provider ...")
+            port = programs.start_server(OXD_PORT)
+            op_port, demo_port = programs.start_sandbox(port, (OP_PORT, DEMO_PORT))
+            say(f"The server listens on port {port}, the sandbox on port {op_port}.")
+            walk(port, f"http://127.0.0.1:{op_port}")
             if not options.once:
-                stay(ports)
+                stay(port, demo_port)
         except StepFailed as error:
             print(paint("31", f"\nFAILED: {error}"), file=sys.stderr)
             return 1
@@ -110,12 +112,12 @@ def log_out(url: str) -> str:
     return browse(url, LOGOUT_URI, {})
 
 
-def stay(ports: dict[str, int]) -> None:
+def stay(port: int, demo_port: int) -> None:
     """Say what can be tried now, and wait for Ctrl-C."""
-    demo, example = f"http://127.0.0.1:{ports['demo']}/", "'{\"list\": true}'"
-    port = "" if ports["oxd"] == 8099 else f" --port {ports['oxd']}"
+    demo, example = f"http://127.0.0.1:{demo_port}/", "'{\"list\": true}'"
+    option = "" if port == OXD_PORT else f" --port {port}"
     say(f"\nServer and sandbox stay up. Try it yourself:\n  click  {demo}   (log in as {USER} / {PASSWORD})")
-    say(f"  type   .venv/bin/oxd-server call get_rp {example}{port}\nCtrl-C stops both.")
+    say(f"  type   .venv/bin/oxd-server call get_rp {example}{option}\nCtrl-C stops both.")
     signal.pause()
 
 

@@ -80,11 +80,11 @@ def run(name: str, walk: Callable[[Stage], None], config: Callable[[Path], dict[
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with tempfile.TemporaryDirectory(prefix=f"oxd-{name}-") as text, Programs(folder := Path(text)) as programs:
         try:
-            oxd_port, op_port = free_port(), free_port()
-            say(f"Starting oxd-server on port {oxd_port} and the sandbox on port {op_port}: an OpenID provider that is")
-            say("a UMA authorization server as well ...")
-            programs.start_server(oxd_port, storage="memory", **(config(folder) if config else {}))
-            programs.start_sandbox(op_port, free_port(), oxd_port)
+            say("Starting oxd-server and the sandbox, an OpenID provider that is a UMA authorization server too ...")
+            settings = {"storage": "memory", **(config(folder) if config else {})}
+            oxd_port = programs.start_server(0, **settings)
+            op_port, _ = programs.start_sandbox(oxd_port)
+            say(f"The server listens on port {oxd_port}, the sandbox on port {op_port}.")
             steps = Steps()
             walk(Stage(folder, programs, steps, Oxd(oxd_port, steps), oxd_port, f"http://127.0.0.1:{op_port}"))
         except StepFailed as error:

@@ -317,7 +317,8 @@ async def _server(folder: Path, port: int) -> AsyncIterator[None]:
     """A server process on the store in the folder."""
     programs = Programs(folder)
     try:
-        await trio.to_thread.run_sync(partial(programs.start_server, port, **CONFIG))
+        if await trio.to_thread.run_sync(partial(programs.start_server, port, **CONFIG)) != port:
+            raise StepFailed(f"another program has taken port {port}")
         yield
     finally:
         with trio.CancelScope(shield=True):
