@@ -36,7 +36,8 @@ from oxd_server.op.settings import SettingsOf, settings_of
 from oxd_server.op.tls import make_ssl_context
 from oxd_server.op.transport import Transport, TransportSettings
 from oxd_server.process.figures import raise_open_files, report_on_signal
-from oxd_server.process.workers import Inherited, Supervisor, listeners_of, stop_with_supervisor
+from oxd_server.process.listen_fds import Inherited, listeners_of
+from oxd_server.process.workers import Supervisor, stop_with_supervisor
 from oxd_server.rp.default_site import DefaultSiteHolder
 from oxd_server.rp.logins import Logins, open_logins
 from oxd_server.rp.services import Services
@@ -48,6 +49,7 @@ __all__ = ["Running", "serve", "supervise"]
 LISTENING: Final = "Start listening for notifications"
 """Init scripts of the old server wait for a log line with these words."""
 
+NOTHING_INHERITED: Final = Inherited()
 _SECONDS_PER_MINUTE: Final = 60
 _LOOPBACK: Final = ("127.0.0.1", "::1")
 _EVERYWHERE: Final = ("0.0.0.0", "::")  # noqa: S104 - asked for with localhost_only: false, and warned about
@@ -65,18 +67,18 @@ class Running:
     https_addresses: tuple[tuple[str, int], ...] = ()
 
 
-async def supervise(config: Config, config_path: Path | None) -> None:
+async def supervise(config: Config, config_path: Path | None, inherited: Inherited) -> None:
     """Run ``config.workers`` servers behind the same sockets until SIGTERM or SIGINT.
 
-    Raises as ``serve`` does.
+    ``inherited``: see ``serve``, which also says what is raised.
     """
     log = structlog.get_logger("oxd_server")
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1) as signals:
-        listeners = open_listeners(_addresses_to_bind(config), config.port)
+        listeners = _listeners(config, inherited)
         https_listeners: list[socket.socket] = []
         if config.https.enabled:
             await make_certificate(config)  # before the workers, so that they find the same one
-            https_listeners = open_https_listeners(config)
+            https_listeners = listeners_of(inherited.https_sockets) or open_https_listeners(config)
         async with open_store(config.store_path):
             pass  # it is made, or found to be unusable, once and here
         supervisor = Supervisor(
@@ -93,14 +95,14 @@ async def supervise(config: Config, config_path: Path | None) -> None:
 async def serve(
     config: Config,
     *,
-    inherited: Inherited | None = None,
+    inherited: Inherited = NOTHING_INHERITED,
     now: Callable[[], float] = time.time,
     task_status: trio.TaskStatus[Running] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Run the server until SIGTERM or SIGINT; SIGHUP reloads the default site configuration, SIGUSR1 logs figures.
 
-    ``inherited`` is what a supervisor handed to this process, which is one of several workers then. ``now`` gives
-    seconds since 1970.
+    ``inherited`` are sockets that systemd or a supervisor handed to this process; it opens those that it lacks. ``now``
+    gives seconds since 1970.
 
     Raises ``ConfigError``, ``KeyFileError``, ``StoreError`` or ``OSError`` when it cannot start.
     """
@@ -235,16 +237,13 @@ async def _open_logins(config: Config, store: Store, now: Callable[[], float]) -
 async def _serve(
     services: Services,
     signals: AsyncIterator[int],
-    inherited: Inherited | None,
+    inherited: Inherited,
     log: structlog.stdlib.BoundLogger,
     task_status: trio.TaskStatus[Running],
 ) -> None:
     config = services.config
     dispatcher = _make_dispatcher(services)
-    if inherited is None:
-        listeners = open_listeners(_addresses_to_bind(config), config.port)
-    else:
-        listeners = listeners_of(inherited.command_sockets)
+    listeners = _listeners(config, inherited)
     servers = [FrameListener(_entrance(dispatcher, listener), _limits(config)) for listener in listeners]
     front = await _open_front(config, dispatcher, inherited)
     stop_front = trio.Event()
@@ -255,7 +254,7 @@ async def _serve(
             for server, listener in zip(servers, listeners, strict=True):
                 accepting.start_soon(server.accept, listener, connections)
             await accepting.start(report_on_signal, partial(_counts, services, dispatcher, servers))
-            if inherited is None:
+            if inherited.lifeline is None:
                 _announce(listeners, log)
             else:
                 accepting.start_soon(stop_with_supervisor, inherited.lifeline)
@@ -271,10 +270,15 @@ async def _serve(
         log.warning("Some commands did not finish in time and were abandoned.")
 
 
-async def _open_front(config: Config, dispatcher: Dispatcher, inherited: Inherited | None) -> HttpsFront | None:
+def _listeners(config: Config, inherited: Inherited) -> list[socket.socket]:
+    """The sockets for commands: those that were handed over, else those that the configuration asks for."""
+    return listeners_of(inherited.command_sockets) or open_listeners(_addresses_to_bind(config), config.port)
+
+
+async def _open_front(config: Config, dispatcher: Dispatcher, inherited: Inherited) -> HttpsFront | None:
     if not config.https.enabled:
         return None
-    listeners = None if inherited is None else listeners_of(inherited.https_sockets)
+    listeners = listeners_of(inherited.https_sockets) or None
     handle, needs_token = partial(dispatcher.dispatch, Entrance.HTTPS), partial(dispatcher.needs_token, Entrance.HTTPS)
     return await open_https_front(config, handle, listeners, needs_token=needs_token)
 

@@ -185,13 +185,15 @@ def _add_config(parser: argparse.ArgumentParser) -> None:
 def _serve(options: argparse.Namespace) -> int:
     # Imported late: the other subcommands start faster without the whole server.
     from oxd_server.app import serve, supervise
-    from oxd_server.process.workers import inherited_from
+    from oxd_server.process.listen_fds import inherited_from
 
     config = load_config(options.config)
     configure_logging(config.log_level, config.log_format, sys.stderr)
-    inherited = inherited_from(os.environ)
-    if config.workers > 1 and inherited is None:
-        trio.run(supervise, config, options.config)
+    inherited = inherited_from(os.environ, os.getpid())
+    if inherited.https_sockets and not config.https.enabled:
+        raise CliError("a socket named https was handed over, but https.enabled is false")
+    if config.workers > 1 and inherited.lifeline is None:
+        trio.run(supervise, config, options.config, inherited)
     else:
         trio.run(partial(serve, config, inherited=inherited))
     return 0

@@ -8,9 +8,8 @@ worker stops as if it had been told to.
 
 import os
 import signal
-import socket
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -19,54 +18,15 @@ from typing import Final
 import structlog
 import trio
 
-__all__ = ["INHERITED", "Inherited", "Supervisor", "inherited_from", "listeners_of", "stop_with_supervisor"]
+from oxd_server.process.listen_fds import Inherited, hand_over
 
-INHERITED: Final = "OXD_SERVER_INHERITED"
-"""The environment variable that tells a worker its file descriptors: ``lifeline;socket,socket;https,https``."""
+__all__ = ["Supervisor", "stop_with_supervisor"]
 
 _PASSED_ON: Final = (signal.SIGHUP, signal.SIGUSR1)
 _RESTART_DELAY: Final = 0.1
 _MAX_RESTART_DELAY: Final = 5.0
 _HEALTHY_SECONDS: Final = 10.0
 _KILL_AFTER_SECONDS: Final = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class Inherited:
-    """What a worker was handed: sockets that listen already, and the pipe that ends with the supervisor."""
-
-    lifeline: int
-    command_sockets: tuple[int, ...]
-    https_sockets: tuple[int, ...]
-
-    def encode(self) -> str:
-        """Return this as the value of ``INHERITED``."""
-        groups = ((self.lifeline,), self.command_sockets, self.https_sockets)
-        return ";".join(",".join(map(str, group)) for group in groups)
-
-    @property
-    def descriptors(self) -> tuple[int, ...]:
-        """Every file descriptor that the worker keeps open."""
-        return (self.lifeline, *self.command_sockets, *self.https_sockets)
-
-
-def inherited_from(environment: Mapping[str, str]) -> Inherited | None:
-    """Return what the supervisor handed to this process, None if this is no worker."""
-    text = environment.get(INHERITED)
-    if text is None:
-        return None
-    lifeline, commands, https = (
-        tuple(int(number) for number in group.split(",") if number) for group in text.split(";")
-    )
-    return Inherited(lifeline[0], commands, https)
-
-
-def listeners_of(descriptors: tuple[int, ...]) -> list[socket.socket]:
-    """Return the inherited sockets."""
-    listeners = [socket.socket(fileno=fd) for fd in descriptors]
-    for listener in listeners:
-        listener.setblocking(False)
-    return listeners
 
 
 async def stop_with_supervisor(lifeline: int) -> None:
@@ -119,13 +79,12 @@ class Supervisor:
             delay = min(2 * delay, _MAX_RESTART_DELAY)
 
     async def _run_one(self, number: int, lifeline: int) -> int:
-        inherited = Inherited(lifeline, self.command_sockets, self.https_sockets)
         command = [sys.executable, "-m", "oxd_server", "serve"]
         if self.config_path is not None:
             command += ["--config", str(self.config_path)]
-        process = await trio.lowlevel.open_process(
-            command, env={**os.environ, INHERITED: inherited.encode()}, pass_fds=inherited.descriptors
-        )
+        inherited = Inherited(self.command_sockets, self.https_sockets, lifeline)
+        command, variables, descriptors = hand_over(command, inherited)
+        process = await trio.lowlevel.open_process(command, env={**os.environ, **variables}, pass_fds=descriptors)
         self._running[number] = process
         try:
             self._log.info("worker started", worker=number, pid=process.pid)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Mapping
@@ -240,19 +241,23 @@ async def running_server(
     folder: Path,
     config: Mapping[str, Any] | None = None,
     default_site: Mapping[str, Any] | None = None,
+    handed: Mapping[str, socket.socket] | None = None,
 ) -> AsyncIterator[ServerProcess]:
     """Run `oxd-server serve` on files in `folder`; at the end it gets SIGTERM and must leave with code 0.
 
-    A second run on the same folder finds the store of the first.
+    A second run on the same folder finds the store of the first. `handed` are sockets that it gets as from systemd, by
+    their names.
     """
     path = write_config(folder, config, default_site)
     log = folder / "oxd-server.log"
+    command = [sys.executable, "-m", "oxd_server", "serve", "--config", str(path)]
     with log.open("wb") as output:
         process = await trio.lowlevel.open_process(
-            [sys.executable, "-m", "oxd_server", "serve", "--config", str(path)],
+            command if handed is None else _activated(command, handed),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
+            pass_fds=[one.fileno() for one in (handed or {}).values()],
         )
     server = ServerProcess(process, log)
     body_succeeded = False
@@ -263,6 +268,13 @@ async def running_server(
     finally:
         with trio.CancelScope(shield=True):
             await (server.close() if body_succeeded else server.kill())
+
+
+def _activated(command: list[str], handed: Mapping[str, socket.socket]) -> list[str]:
+    """The command as systemd would start it: the sockets are 3, 4, ..., and the variables say so."""
+    places = " ".join(f"{number}<&{one.fileno()}" for number, one in enumerate(handed.values(), 3))
+    variables = f"LISTEN_FDS={len(handed)} LISTEN_FDNAMES={':'.join(handed)} LISTEN_PID=$$"
+    return ["bash", "-c", f'export {variables}; exec "$@" {places}', "bash", *command]
 
 
 def _port_of(line: dict[str, Any]) -> int:

@@ -1,0 +1,88 @@
+"""Sockets that another process opened for this one, by the convention of systemd's socket activation.
+
+`LISTEN_FDS` says how many file descriptors were handed over, from 3 on, and `LISTEN_FDNAMES` what each is for, joined
+with colons. `LISTEN_PID` is the process that they are meant for (sd_listen_fds(3)). systemd speaks it to
+`oxd-server serve`, and so does the supervisor to its workers.
+"""
+
+import errno
+import os
+import socket
+from collections.abc import MutableMapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Final
+
+from oxd_server.process import place_descriptors
+
+__all__ = ["HTTPS", "LIFELINE", "SOCKET", "Inherited", "hand_over", "inherited_from", "listeners_of"]
+
+SOCKET: Final = "oxd"
+HTTPS: Final = "https"
+LIFELINE: Final = "lifeline"
+"""A pipe that ends with the supervisor: only a worker has one."""
+
+_START: Final = 3
+_VARIABLES: Final = ("LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PID")
+
+
+@dataclass(frozen=True, slots=True)
+class Inherited:
+    """The file descriptors that were handed to this process: sockets that listen already, and a worker's lifeline."""
+
+    command_sockets: tuple[int, ...] = ()
+    https_sockets: tuple[int, ...] = ()
+    lifeline: int | None = None
+
+
+def inherited_from(environment: MutableMapping[str, str], pid: int) -> Inherited:
+    """Take what was handed to the process with this id; its children shall not take it for theirs.
+
+    Raises:
+        OSError: what was handed over is of no use here.
+    """
+    count, names, meant_for = (environment.pop(name, None) for name in _VARIABLES)
+    if count is None or (meant_for is not None and meant_for != str(pid)):
+        return Inherited()
+    if not count.isdecimal():
+        raise OSError(errno.EINVAL, "LISTEN_FDS is no number")
+    descriptors = range(_START, _START + int(count))
+    # Without names there is one thing that the sockets can be for.
+    known = names.split(":") if names else [SOCKET] * len(descriptors)
+    if len(known) != len(descriptors) or not set(known) <= {SOCKET, HTTPS, LIFELINE}:
+        raise OSError(errno.EINVAL, f"LISTEN_FDNAMES names {len(descriptors)} sockets {SOCKET} or {HTTPS}")
+    for descriptor in descriptors:
+        os.set_inheritable(descriptor, False)
+    by_name = {name: tuple(fd for fd, its in zip(descriptors, known, strict=True) if its == name) for name in known}
+    return Inherited(by_name.get(SOCKET, ()), by_name.get(HTTPS, ()), next(iter(by_name.get(LIFELINE, ())), None))
+
+
+def listeners_of(descriptors: Sequence[int]) -> list[socket.socket]:
+    """Return the sockets, ready for use here.
+
+    Raises:
+        OSError: one is no TCP socket that listens.
+    """
+    with ExitStack() as opened:
+        listeners = [opened.enter_context(socket.socket(fileno=descriptor)) for descriptor in descriptors]
+        for listener in listeners:
+            listens = listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+            if listener.family not in (socket.AF_INET, socket.AF_INET6) or not listens:
+                raise OSError(errno.EINVAL, f"the file descriptor {listener.fileno()} is no TCP socket that listens")
+            listener.setblocking(False)
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # for the connections, which inherit it
+        opened.pop_all()
+    return listeners
+
+
+def hand_over(command: Sequence[str], inherited: Inherited) -> tuple[list[str], dict[str, str], tuple[int, ...]]:
+    """Return how to start `command` with these descriptors: what to run, what to add to its environment, what to pass.
+
+    The program in between moves them to where the convention wants them, and becomes the command.
+    """
+    named = [(SOCKET, fd) for fd in inherited.command_sockets] + [(HTTPS, fd) for fd in inherited.https_sockets]
+    if inherited.lifeline is not None:
+        named.append((LIFELINE, inherited.lifeline))
+    descriptors = tuple(fd for _, fd in named)
+    variables = {"LISTEN_FDS": str(len(named)), "LISTEN_FDNAMES": ":".join(name for name, _ in named)}
+    return place_descriptors.command(descriptors, command), variables, descriptors
