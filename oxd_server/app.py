@@ -25,6 +25,7 @@ from oxd_server.config import Config, ConfigError, load_default_site
 from oxd_server.dispatch.dispatcher import Dispatcher
 from oxd_server.dispatch.guard import Entrance, Guard
 from oxd_server.dispatch.routes import ROUTES, check_routes
+from oxd_server.dispatch.shares import Registrations
 from oxd_server.entrances.https import HttpsFront, make_certificate, open_https_front, open_https_listeners
 from oxd_server.entrances.sockets import address_of, open_listeners
 from oxd_server.entrances.tcp import CommandHandler, FrameListener, ListenerLimits
@@ -318,6 +319,7 @@ def _make_dispatcher(services: Services) -> Dispatcher:
         guard,
         max_in_flight=config.max_commands_in_flight,
         time_out=config.time_out_in_seconds or _REQUESTS_IN_TIME * config.op_total_timeout_in_seconds,
+        registrations=Registrations(config.open_registrations_per_hour),
     )
 
 

@@ -370,6 +370,14 @@ class Config(Settings, frozen=True, kw_only=True):
             "half as many each. More are answered with server_busy.",
         ),
     ] = 500
+    open_registrations_per_hour: Annotated[
+        int,
+        Key(
+            whole(1, 1_000_000),
+            "How many clients one address may have registered in an hour without a token, over HTTPS or a socket that "
+            "is not loopback; all addresses together ten times as many. Each worker counts for itself.",
+        ),
+    ] = 500
     time_out_in_seconds: Annotated[
         float,
         Key(

@@ -17,9 +17,10 @@ from oxd_protocol.catalog import find_command
 from oxd_protocol.errors import ERROR_CODES, CommandError
 from oxd_protocol.messages import Response, error_response
 from oxd_protocol.params import AnyCommand, Command, Params, Result, decode_params
-from oxd_protocol.site import AnyResult
+from oxd_protocol.site import REGISTER_SITE, SETUP_CLIENT, AnyResult
 from oxd_server.dispatch.guard import Entrance, Guard, without_token
 from oxd_server.dispatch.places import Places
+from oxd_server.dispatch.shares import Registrations
 from oxd_server.dispatch.wire_errors import command_error, for_a_stranger
 from oxd_server.log.known import begin_command, end_command
 from oxd_server.op.discovery import normalize_op_host
@@ -36,6 +37,7 @@ P = TypeVar("P", bound=Params)
 R = TypeVar("R", bound=Result)
 
 _ERROR_ID_BYTES: Final = 6
+_REGISTER: Final = (SETUP_CLIENT.name, REGISTER_SITE.name)
 _STRANGERS: Final = "no site"
 """Whose the commands are that name no site, or one that is not known here."""
 
@@ -81,12 +83,14 @@ class Dispatcher:
         *,
         max_in_flight: int,
         time_out: float | None,
+        registrations: Registrations,
     ) -> None:
         self._services = services
         self._routes = {route.command.name: route for route in routes}
         self._guard = guard
         self._places = Places(max_in_flight)
         self._time_out = time_out
+        self._registrations = registrations
         self._log = structlog.get_logger("oxd_server.dispatch.dispatcher").bind()  # bound once, not at every line
         self._logs_all = self._log.is_enabled_for(logging.DEBUG)
 
@@ -99,8 +103,13 @@ class Dispatcher:
         """Return whether the command needs a protection token when it comes from there."""
         return self._guard.protects(command, entrance)
 
-    async def dispatch(self, entrance: Entrance, name: str, raw_params: Mapping[str, Any]) -> Response:
-        """Run one command and answer, whatever happens; only cancellation is raised."""
+    async def dispatch(
+        self, entrance: Entrance, name: str, raw_params: Mapping[str, Any], address: str = ""
+    ) -> Response:
+        """Run one command and answer, whatever happens; only cancellation is raised.
+
+        ``address`` is the caller's, where the entrance tells callers apart by it.
+        """
         if not self._places.take():
             return error_response(CommandError("server_busy"))
         owners: tuple[str, ...] = ()
@@ -113,8 +122,8 @@ class Dispatcher:
                 return error_response(CommandError("server_busy"))
             owners = wanted
             if self._time_out is None:
-                return await self._run(route, params, entrance)
-            return await self._run_in_time(route, params, entrance, self._time_out)
+                return await self._run(route, params, entrance, address)
+            return await self._run_in_time(route, params, entrance, address, self._time_out)
         except CommandError as error:
             return self._refuse(name, error)
         except TooBusy as busy:
@@ -137,16 +146,18 @@ class Dispatcher:
             raise CommandError("unsupported_operation", f"{command.name} is no longer supported. {command.unsupported}")
         return self._routes[command.name]
 
-    async def _run_in_time(self, route: Route, params: Params, entrance: Entrance, seconds: float) -> Response:
+    async def _run_in_time(
+        self, route: Route, params: Params, entrance: Entrance, address: str, seconds: float
+    ) -> Response:
         with trio.move_on_after(seconds):
-            return await self._run(route, params, entrance)
+            return await self._run(route, params, entrance, address)
         raise CommandError(
             "op_unreachable",
             f"The command did not finish within {seconds:g} seconds (time_out_in_seconds).",
             {"step": "command"},
         )
 
-    async def _run(self, route: Route, params: Params, entrance: Entrance) -> Response:
+    async def _run(self, route: Route, params: Params, entrance: Entrance, address: str) -> Response:
         command, caller, services = route.command, None, self._services[entrance]
         protects = self._guard.protects(command, entrance)
         try:
@@ -154,6 +165,8 @@ class Dispatcher:
                 caller = await self._guard.check(params)
             else:
                 params = without_token(params)
+            if caller is None and entrance is not Entrance.LOOPBACK_SOCKET and command.name in _REGISTER:
+                self._registrations.admit(address, services.now())
             if route.wants_caller:
                 result = await route.handler(services, params, caller)
             else:

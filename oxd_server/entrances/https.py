@@ -7,7 +7,7 @@ people.
 
 import re
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -34,7 +34,6 @@ from oxd_server.entrances.openapi import openapi_document
 from oxd_server.entrances.pages import POLICY, front_page, style_sheet
 from oxd_server.entrances.reference import HTTP_ALIASES, http_path
 from oxd_server.entrances.sockets import address_of, as_trio_listeners, open_listeners
-from oxd_server.entrances.tcp import CommandHandler
 
 __all__ = [
     "Document",
@@ -93,6 +92,9 @@ def _by_path() -> dict[str, AnyCommand]:
     return paths | {path: command for path, name in HTTP_ALIASES.items() if (command := find_command(name))}
 
 
+HttpsHandler = Callable[[str, dict[str, object], str], Awaitable[Response]]
+"""Takes a command's name, its raw params and the caller's address; answers whatever happens."""
+
 _COMMANDS: Final[Mapping[str, AnyCommand]] = _by_path()
 
 
@@ -101,7 +103,7 @@ def _always(command: AnyCommand) -> bool:
 
 
 async def respond(
-    handle: CommandHandler,
+    handle: HttpsHandler,
     readable: Mapping[str, Document],
     request: HttpRequest,
     *,
@@ -121,21 +123,21 @@ async def respond(
     token = bearer_token(request)
     if token is None and needs_token(command):
         return _refuse(request, 403, _no_token(command))
-    return _answer(await _run(handle, command, token, request.body))
+    return _answer(await _run(handle, command, token, request))
 
 
 def _no_token(command: AnyCommand) -> str:
     return _NO_TOKEN if command.returns_secrets else _NO_TOKEN_OF_LIBRARY.format(command.name)
 
 
-async def _run(handle: CommandHandler, command: AnyCommand, token: str | None, body: bytes) -> Response:
+async def _run(handle: HttpsHandler, command: AnyCommand, token: str | None, request: HttpRequest) -> Response:
     try:
-        params = decode_object(body)
+        params = decode_object(request.body)
     except (FramingError, CommandError) as refused:
         return error_response(refused)
     if token is not None:
         params["protection_access_token"] = token  # the header's wins over the body's
-    return await handle(command.name, params)
+    return await handle(command.name, params, request.client.rpartition(":")[0])
 
 
 def bearer_token(request: HttpRequest) -> str | None:
@@ -248,7 +250,7 @@ def open_https_listeners(config: Config) -> list[socket.socket]:
 
 async def open_https_front(
     config: Config,
-    handle: CommandHandler,
+    handle: HttpsHandler,
     listeners: list[socket.socket] | None = None,
     *,
     needs_token: Callable[[AnyCommand], bool] = _always,

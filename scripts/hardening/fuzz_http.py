@@ -102,7 +102,7 @@ async def _converse(parts: list[bytes], seen: list[HttpRequest], failures: list[
     return answer
 
 
-async def _run(name: str, params: dict[str, object]) -> Response:
+async def _run(name: str, params: dict[str, object], _address: str) -> Response:
     command = find_command(name)
     assert command is not None
     try:

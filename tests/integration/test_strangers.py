@@ -219,3 +219,16 @@ async def test_nobody_reads_other_servers_answers_through_this_one(tmp_path: Pat
         params = {"oxd_id": setup.data["oxd_id"], "access_token": "t"}
         answer = await front.call("get_user_info", token=setup.token(), **params)
         assert "inner secret" in answer["data"]["error_description"]
+
+
+async def test_an_address_has_its_share_of_registrations(tmp_path: Path) -> None:
+    """Without a token so many clients are registered in an hour and no more; with a token it does not count."""
+    config = {**PROTECTED, "open_registrations_per_hour": 2}
+    async with running_sandbox() as op, running_front(tmp_path, config) as front:
+        setup = await set_up(front, op)
+        await set_up(front, op)
+        before = stored_rows(tmp_path)["site"], clients_of(op)
+        assert error_of(await front.call("setup_client", op_host=op.issuer, **SITE)) == "server_busy"
+        assert (stored_rows(tmp_path)["site"], clients_of(op)) == before
+        for _ in range(3):
+            data_of(await front.call("register_site", token=setup.token(), op_host=op.issuer, **SITE))

@@ -16,6 +16,7 @@ from oxd_protocol.errors import CommandError
 from oxd_protocol.site import GET_RP, GetRpParams, GetRpResult
 from oxd_server.dispatch.dispatcher import Dispatcher, Route
 from oxd_server.dispatch.guard import Entrance
+from oxd_server.dispatch.shares import Registrations
 from oxd_server.log import configure_logging
 from oxd_server.op.errors import OpError, OpUnreachable
 from oxd_server.store import SiteNotFound, StoreError
@@ -55,7 +56,14 @@ def dispatcher(handle: Handle, *, max_in_flight: int = 10, time_out: float | Non
     """A dispatcher whose only command is get_rp."""
     guard: Any = _OpenGuard()
     services: Any = dict.fromkeys(Entrance, _Services())
-    return Dispatcher(services, [Route(GET_RP, handle)], guard, max_in_flight=max_in_flight, time_out=time_out)
+    return Dispatcher(
+        services,
+        [Route(GET_RP, handle)],
+        guard,
+        max_in_flight=max_in_flight,
+        time_out=time_out,
+        registrations=Registrations(10),
+    )
 
 
 def raising(error: Exception) -> Handle:
