@@ -20,6 +20,7 @@ from oxd_protocol.site import (
 )
 from oxd_server.config import DefaultSite
 from oxd_server.handlers.brought import check_known_client
+from oxd_server.handlers.listing import list_of, node_of
 from oxd_server.handlers.undo import check_key, keep, new_oxd_id, with_client
 from oxd_server.op.client_auth import ClientAuthMethod
 from oxd_server.op.discovery import normalize_op_host
@@ -126,12 +127,11 @@ async def _delete_client(services: Services, site: Site) -> None:
 async def get_rp(services: Services, params: GetRpParams, caller: SetupClient | None) -> GetRpResult:
     """Show one site as it is stored, or list them: all, or under protection those of the token's setup client."""
     if params.list:
-        names = await _names(services, caller)
-        return GetRpResult(node=[{"oxd_id": oxd_id, "client_name": name} for oxd_id, name in names])
+        return list_of(await _names(services, caller), framed=services.access.framed)
     if params.oxd_id is None:
         raise CommandError("bad_request", "'oxd_id' is missing or blank. Send it, or list: true for all sites.")
     site = await services.site(params.oxd_id)
-    return GetRpResult(node=export_site(site, await services.store.session(site.oxd_id)))
+    return node_of(export_site(site, await services.store.session(site.oxd_id)), framed=services.access.framed)
 
 
 async def _names(services: Services, owner: SetupClient | None) -> list[tuple[str, str]]:
