@@ -10,6 +10,8 @@ import trio
 from oxd_protocol.errors import FramingError
 from oxd_protocol.framing import FrameReader, FrameTooLong, encode_frame
 
+__all__ = ["Exchange", "OxdClient", "OxdUnreachable"]
+
 _RECEIVE_SIZE = 65_536
 _MAX_ANSWER_BYTES = 1_000_000
 

@@ -23,6 +23,8 @@ import trio
 from oxd_server.entrances.http1_head import BARE_CR_OR_LF_OR_NUL, Refused, check_framing, check_raw_head, split_target
 from oxd_server.entrances.http1_places import Idle, Peer, Places, peer_of
 
+__all__ = ["Handler", "HttpRequest", "HttpResponse", "Limits", "plain_error", "serve", "serve_connection"]
+
 _RECEIVE_SIZE = 65_536
 _LINGER_SECONDS = 2.0
 _LINGER_BYTES = 1_048_576

@@ -12,6 +12,8 @@ from oxd_server.op import members
 from oxd_server.op.errors import OpErrorResponse, OpInvalidResponse
 from oxd_server.op.reach import Zone
 
+__all__ = ["Answer", "decode_json_object", "seconds_member", "text_member", "type_name"]
+
 _MAX_FORM_FIELDS = 100
 
 _OAUTH_ERROR = re.compile(r"[a-z_]{3,60}")

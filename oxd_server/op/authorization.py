@@ -13,6 +13,16 @@ from authlib.oauth2.rfc7636 import create_s256_code_challenge
 from oxd_server.op.discovery import ProviderMetadata
 from oxd_server.op.errors import IssuerMismatch, ParameterRefused
 
+__all__ = [
+    "PROTOCOL_PARAMETERS",
+    "AuthorizationRequest",
+    "add_login",
+    "add_query",
+    "authorization_url",
+    "check_authorization_response_iss",
+    "pkce_challenge",
+]
+
 _UNRESERVED = re.compile(r"[A-Za-z0-9._~-]*")
 _CODE_VERIFIER = re.compile(r"[A-Za-z0-9._~-]{43,128}")
 

@@ -4,6 +4,8 @@ import base64
 import binascii
 import re
 
+__all__ = ["decode_base64url", "encode_base64url"]
+
 _TEXT = re.compile(r"[A-Za-z0-9_-]*")
 _URL_SAFE = bytes.maketrans(b"+/", b"-_")
 

@@ -10,6 +10,8 @@ from collections.abc import Callable
 
 import brotli
 
+__all__ = ["BodyTooLarge", "UnreadableBody", "unpacked"]
+
 if sys.version_info >= (3, 14):
     from compression.zstd import DecompressionParameter, ZstdDecompressor, ZstdError
 else:

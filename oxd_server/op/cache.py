@@ -18,6 +18,18 @@ from oxd_server.op.errors import OpBusy, OpErrorResponse, OpUnreachable
 from oxd_server.sync.busy import TooBusy
 from oxd_server.sync.single_flight import SingleFlight
 
+__all__ = [
+    "MAX_ENTRY_BYTES",
+    "MAX_LIFETIME",
+    "MIN_LIFETIME",
+    "RETRY_INTERVAL",
+    "STALE_LIFETIME",
+    "Fetched",
+    "RefreshingCache",
+    "held_bytes",
+    "lifetime_of",
+]
+
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 

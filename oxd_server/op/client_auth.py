@@ -17,6 +17,18 @@ from oxd_server.op.jose import ALGORITHMS, AnyKey, secret_signing_key, sign_toke
 from oxd_server.op.key_store import KeyStore
 from oxd_server.op.settings import ISSUER, TOKEN_ENDPOINT
 
+__all__ = [
+    "ASSERTION_TYPE",
+    "ClientAuthMethod",
+    "ClientAuthentication",
+    "ClientCredentials",
+    "assertion_audience",
+    "authenticate",
+    "bearer_header",
+    "secret_expires_within",
+    "usual_method",
+]
+
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 ASSERTION_LIFETIME = 120
 

@@ -15,6 +15,8 @@ from oxd_server.op.settings import SettingsOf, nothing_special
 from oxd_server.op.transport import Transport
 from oxd_server.op.uma_discovery import UmaDiscoveryCache
 
+__all__ = ["OpContext"]
+
 
 @dataclass(frozen=True, slots=True)
 class OpContext:

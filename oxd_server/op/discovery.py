@@ -15,6 +15,22 @@ from oxd_server.op.reach import Reach, origin_of
 from oxd_server.op.settings import NOTHING_SPECIAL, OpSettings, SettingsOf, nothing_special
 from oxd_server.op.transport import Transport
 
+__all__ = [
+    "WELL_KNOWN",
+    "DiscoveryCache",
+    "ProviderMetadata",
+    "Published",
+    "check_metadata_issuer",
+    "discovery_url",
+    "endpoint_problem",
+    "listed",
+    "normalize_op_host",
+    "process_discovery",
+    "required",
+    "supports_s256",
+    "usable_endpoints",
+]
+
 WELL_KNOWN = "/.well-known/openid-configuration"
 STEP = "discovery"
 

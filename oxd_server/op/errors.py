@@ -23,6 +23,26 @@ from them. `OpErrorResponse` holds the OP's text, which is shown to the applicat
 from collections.abc import Mapping
 from enum import StrEnum
 
+__all__ = [
+    "ClientAuthenticationError",
+    "ClientSecretExpired",
+    "IdTokenCheck",
+    "IdTokenError",
+    "InvalidOpHost",
+    "IssuerMismatch",
+    "KeyFileError",
+    "MalformedToken",
+    "OpBusy",
+    "OpError",
+    "OpErrorResponse",
+    "OpHostRefused",
+    "OpInvalidResponse",
+    "OpMetadataMissing",
+    "OpUnreachable",
+    "ParameterRefused",
+    "shown",
+]
+
 MAX_SHOWN_CHARACTERS = 200
 MAX_ERROR_BODY_CHARACTERS = 8192
 

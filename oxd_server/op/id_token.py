@@ -17,6 +17,27 @@ from oxd_server.op.answer import type_name
 from oxd_server.op.errors import IdTokenCheck, IdTokenError
 from oxd_server.op.jose import Algorithm, KeySet, verify_token
 
+__all__ = [
+    "DEFAULT_LEEWAY",
+    "EarlierIdToken",
+    "Expectations",
+    "IdToken",
+    "Unchecked",
+    "check_at_hash",
+    "check_audience",
+    "check_authorized_party",
+    "check_c_hash",
+    "check_issuer",
+    "check_nonce",
+    "check_refreshed",
+    "check_subject",
+    "check_times",
+    "half_hash",
+    "same_secret",
+    "tenant_issuer",
+    "validate_id_token",
+]
+
 DEFAULT_LEEWAY = 60.0
 MAX_SECONDS = 10**15
 
@@ -134,8 +155,10 @@ def tenant_issuer(issuer: str, tenant: object) -> str:
 
 
 def check_audience(claims: Mapping[str, object], client_id: str, trusted: frozenset[str]) -> None:
-    """Core 3.1.3.7 (3): "The ID Token MUST be rejected if the ID Token does not list the Client as a valid audience,
-    or if it contains additional audiences not trusted by the Client."
+    """Check that the id_token is for this client, and for nobody else who is not trusted.
+
+    Core 3.1.3.7 (3): "The ID Token MUST be rejected if the ID Token does not list the Client as a valid audience, or if
+    it contains additional audiences not trusted by the Client."
     """
     audiences = _audiences(claims)
     if client_id not in audiences:
@@ -160,7 +183,9 @@ def check_authorized_party(claims: Mapping[str, object], client_id: str, trusted
 
 
 def check_times(claims: Mapping[str, object], now: float, leeway: float, *, accept_expired: bool = False) -> None:
-    """Core 3.1.3.7 (9): "The current time MUST be before the time represented by the exp Claim."
+    """Check that the id_token is good now.
+
+    Core 3.1.3.7 (9): "The current time MUST be before the time represented by the exp Claim."
 
     `exp` and `iat` are REQUIRED (Core section 2); `nbf` counts when it is there (RFC 7519 section 4.1.5).
     """
@@ -184,9 +209,11 @@ def check_subject(claims: Mapping[str, object]) -> None:
 
 
 def check_refreshed(claims: Mapping[str, object], earlier: EarlierIdToken) -> None:
-    """Core 12.2: the `sub` of a refreshed id_token "MUST be the same as in the ID Token issued when the original
-    authentication occurred". It should have no nonce, but "if it is present, its value MUST be the same", and "if no
-    azp Claim was present in the original ID Token, one MUST NOT be present in the new ID Token".
+    """Check that a refreshed id_token speaks of the same login.
+
+    Core 12.2: its `sub` "MUST be the same as in the ID Token issued when the original authentication occurred". It
+    should have no nonce, but "if it is present, its value MUST be the same", and "if no azp Claim was present in the
+    original ID Token, one MUST NOT be present in the new ID Token".
     """
     if earlier.subject is not None and claims["sub"] != earlier.subject:
         raise IdTokenError(IdTokenCheck.BAD_SUBJECT, "the sub of the earlier id_token", "another one")
@@ -198,8 +225,10 @@ def check_refreshed(claims: Mapping[str, object], earlier: EarlierIdToken) -> No
 
 
 def check_nonce(claims: Mapping[str, object], expected: str | Unchecked, *, may_be_missing: bool = False) -> None:
-    """Core 3.1.3.7 (11): a nonce Claim MUST be present "and its value checked to verify that it is the same value as
-    the one that was sent in the Authentication Request."
+    """Check that the id_token answers our own request.
+
+    Core 3.1.3.7 (11): a nonce Claim MUST be present "and its value checked to verify that it is the same value as the
+    one that was sent in the Authentication Request."
     """
     if isinstance(expected, Unchecked) or (may_be_missing and claims.get("nonce") is None):
         return

@@ -5,6 +5,8 @@ from oxd_server.op.discovery import ProviderMetadata, required
 from oxd_server.op.id_token import Expectations, IdToken, validate_id_token
 from oxd_server.op.jose import KeySet, needs_key_set
 
+__all__ = ["check_id_token"]
+
 
 async def check_id_token(op: OpContext, metadata: ProviderMetadata, token: str, expected: Expectations) -> IdToken:
     """The id_token if it is valid. An unknown key or a bad signature makes us fetch the OP's keys once more.

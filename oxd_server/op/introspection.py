@@ -8,6 +8,8 @@ from oxd_server.op.client_auth import ClientCredentials, bearer_header
 from oxd_server.op.context import OpContext
 from oxd_server.op.discovery import ProviderMetadata, required
 
+__all__ = ["introspect_token", "process_introspection", "scopes_of"]
+
 STEP = "introspection"
 
 

@@ -21,6 +21,23 @@ from oxd_server.op.answer import decode_json_object
 from oxd_server.op.base64url import decode_base64url, encode_base64url
 from oxd_server.op.errors import IdTokenCheck, IdTokenError
 
+__all__ = [
+    "ALGORITHMS",
+    "MAX_KEYS",
+    "Algorithm",
+    "AnyKey",
+    "JwkKey",
+    "KeySet",
+    "PublishedKey",
+    "SignedToken",
+    "allowed_algorithms",
+    "needs_key_set",
+    "parse_key_set",
+    "secret_signing_key",
+    "sign_token",
+    "verify_token",
+]
+
 JwkKey = RSAKey | ECKey | OKPKey
 AnyKey = JwkKey | OctKey
 

@@ -15,6 +15,8 @@ from oxd_server.op.metadata_cache import DEFAULT_LIFETIME, MAX_DOCUMENT_BYTES
 from oxd_server.op.reach import Reach, Zone, origin_of
 from oxd_server.op.transport import MAX_REDIRECTS, Transport
 
+__all__ = ["MAX_REFETCHES", "REFETCH_WINDOW", "KeySetCache", "process_key_set"]
+
 T = TypeVar("T")
 
 MAX_REFETCHES = 5

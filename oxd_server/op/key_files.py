@@ -8,6 +8,8 @@ from cryptography.hazmat.primitives.serialization import pkcs12
 
 from oxd_server.op.errors import KeyFileError
 
+__all__ = ["convert_command", "is_pem", "load_pkcs12", "pkcs12_certificates", "read_key_file"]
+
 MAX_KEY_FILE_BYTES = 10 * 1024 * 1024
 JKS_MAGIC = (b"\xfe\xed\xfe\xed", b"\xce\xce\xce\xce")
 

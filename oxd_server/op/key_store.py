@@ -28,6 +28,8 @@ from oxd_server.op.errors import ClientAuthenticationError, KeyFileError
 from oxd_server.op.jose import ALGORITHMS, Algorithm, JwkKey
 from oxd_server.op.key_files import is_pem, load_pkcs12, read_key_file
 
+__all__ = ["KeyStore", "SigningKey", "load_key_store", "new_key_store"]
+
 PrivateKey = RSAPrivateKey | EllipticCurvePrivateKey | Ed25519PrivateKey
 
 _PEM_KEY = re.compile(rb"-----BEGIN ([A-Z ]*PRIVATE KEY)-----.+?-----END \1-----", re.DOTALL)

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from oxd_server.op.authorization import add_query
 from oxd_server.op.errors import ParameterRefused
 
+__all__ = ["end_session_url"]
+
 _PROTOCOL_PARAMETERS = frozenset({"id_token_hint", "post_logout_redirect_uri", "state", "session_state"})
 
 

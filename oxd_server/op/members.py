@@ -8,6 +8,8 @@ import re
 from collections.abc import Mapping
 from math import isfinite
 
+__all__ = ["date", "flag", "lifetime", "number", "text", "texts", "with_numbers", "words"]
+
 MAX_LIFETIME = 2**31 - 1
 """In seconds, 68 years: what is longer does not fit into the integers of the libraries that are told."""
 MAX_DATE = 10**12

@@ -8,6 +8,8 @@ from oxd_server.op.cache import Fetched, RefreshingCache, held_bytes, lifetime_o
 from oxd_server.op.reach import origin_of
 from oxd_server.op.transport import MAX_REDIRECTS, Transport
 
+__all__ = ["DEFAULT_LIFETIME", "MAX_DOCUMENT_BYTES", "MetadataCache"]
+
 V = TypeVar("V")
 
 DEFAULT_LIFETIME = 3600.0

@@ -20,6 +20,8 @@ from oxd_server.op.errors import OpHostRefused
 from oxd_server.op.reach import Zone, is_loopback, zone_of
 from oxd_server.sync.host_slots import HostSlots
 
+__all__ = ["CheckedNetwork", "CountedStream", "Resolve", "Resolver", "TooManyBytes"]
+
 Resolve = Callable[[str, int], Awaitable[list[str]]]
 """The IP addresses of a host, for a port; raises OSError."""
 

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from urllib.parse import urlsplit
 
+__all__ = ["Reach", "Zone", "is_loopback", "origin_of", "zone_of"]
+
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 

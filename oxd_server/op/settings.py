@@ -8,6 +8,20 @@ from typing import Final, Literal
 
 import msgspec
 
+__all__ = [
+    "EXCEPTIONS",
+    "ISSUER",
+    "NOTHING_SPECIAL",
+    "NO_NONCE",
+    "NO_TOKEN_TYPE",
+    "TOKEN_ENDPOINT",
+    "OpException",
+    "OpSettings",
+    "SettingsOf",
+    "nothing_special",
+    "settings_of",
+]
+
 TOKEN_ENDPOINT: Final = "token_endpoint"
 ISSUER: Final = "issuer"
 NO_NONCE: Final = "no_nonce"

@@ -8,6 +8,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from oxd_server.op.errors import KeyFileError
 from oxd_server.op.key_files import is_pem, load_pkcs12, pkcs12_certificates, read_key_file
 
+__all__ = ["make_ssl_context"]
+
 
 def make_ssl_context(
     trust_store_path: Path | None = None,

@@ -13,6 +13,16 @@ from oxd_server.op.context import OpContext
 from oxd_server.op.discovery import ProviderMetadata, required
 from oxd_server.op.settings import NO_TOKEN_TYPE
 
+__all__ = [
+    "TokenAnswer",
+    "exchange_code",
+    "process_token_answer",
+    "refresh_tokens",
+    "request_client_token",
+    "request_tokens",
+    "told_lifetime",
+]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenAnswer:

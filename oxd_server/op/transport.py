@@ -32,6 +32,8 @@ from oxd_server.op.reach import Reach, Zone, is_loopback, origin_of
 from oxd_server.sync.busy import TooBusy
 from oxd_server.sync.host_slots import HostSlots
 
+__all__ = ["MAX_REDIRECTS", "USER_AGENT", "Transport", "TransportSettings"]
+
 USER_AGENT = f"oxd-server/{__version__}"
 
 MAX_REDIRECTS = 3

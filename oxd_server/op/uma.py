@@ -1,5 +1,7 @@
-"""A UMA authorization server (AS): its protection API, where a resource server registers resources and gets tickets,
-and its token endpoint, where a requesting party gets an RPT.
+"""What is said to a UMA authorization server (AS).
+
+A resource server registers resources and gets tickets at its protection API; a requesting party gets an RPT at its
+token endpoint.
 
 Specifications: UMA 2.0 Grant for OAuth 2.0 (here Grant), Federated Authorization for UMA 2.0 (here FedAuthz).
 """

@@ -21,12 +21,16 @@ from oxd_server.op.reach import Reach, origin_of
 from oxd_server.op.settings import NOTHING_SPECIAL, OpSettings, SettingsOf, nothing_special
 from oxd_server.op.transport import Transport
 
+__all__ = ["UmaDiscoveryCache", "UmaMetadata", "process_uma_discovery", "uma_discovery_url"]
+
 UMA_WELL_KNOWN = "/.well-known/uma2-configuration"
 STEP = "UMA discovery"
 
 
 class UmaMetadata(msgspec.Struct, frozen=True, kw_only=True):
-    """What an AS says of itself. `issuer` is the URL that was asked where the AS does not say it;
+    """What an AS says of itself.
+
+    `issuer` is the URL that was asked where the AS does not say it;
     `introspection_endpoint_auth_methods_supported` is None where it does not say that (RFC 8414 section 2).
     `unusable`, `settings` and `reach` are as in `ProviderMetadata`.
     """

@@ -12,6 +12,15 @@ from oxd_server.op.errors import IdTokenCheck, IdTokenError, OpInvalidResponse
 from oxd_server.op.id_token import DEFAULT_LEEWAY, check_audience, check_issuer, check_times
 from oxd_server.op.jose import KeySet, allowed_algorithms, needs_key_set, verify_token
 
+__all__ = [
+    "UserInfoExpectations",
+    "get_userinfo",
+    "is_signed",
+    "process_userinfo",
+    "request_userinfo",
+    "userinfo_expectations",
+]
+
 STEP = "userinfo"
 
 _JWT = re.compile(rb'"?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]*){2,4}"?')

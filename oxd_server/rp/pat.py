@@ -1,5 +1,6 @@
-"""The protection API access token (PAT) of a site: kept until it expires, renewed when the authorization server (AS)
-does not take it any more, by one task at a time.
+"""The protection API access token (PAT) of a site.
+
+It is kept until it expires. One task at a time renews it when the authorization server (AS) does not take it any more.
 
 Specification: Federated Authorization for UMA 2.0, sections 1.3 and 1.5.
 """

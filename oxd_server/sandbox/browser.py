@@ -6,6 +6,8 @@ from urllib.parse import urljoin
 
 import httpx2
 
+__all__ = ["LoginFailed", "log_in"]
+
 _FORM = re.compile(r'<form method="post" action="([^"]+)">(.*?)</form>', re.DOTALL)
 _INPUT = re.compile(r'<input type="[a-z]+"(?: id="[^"]*")? name="([^"]+)" value="([^"]*)"')
 _MAX_STEPS = 10

@@ -7,6 +7,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from oxd_server.entrances.http1 import HttpResponse
 from oxd_server.sandbox.web import html_response
 
+__all__ = ["error_page", "page"]
+
 _TEMPLATES = Environment(
     loader=PackageLoader("oxd_server.sandbox"),
     autoescape=True,

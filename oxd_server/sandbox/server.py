@@ -19,6 +19,8 @@ from oxd_server.sandbox.provider.keys import SigningKeys
 from oxd_server.sandbox.provider.model import ProviderState
 from oxd_server.sandbox.web import is_loopback_host
 
+__all__ = ["RunningSandbox", "SandboxError", "SandboxSettings", "new_token", "run_sandbox"]
+
 _LIMITS = Limits(max_body_bytes=200_000, max_connections=500)
 
 

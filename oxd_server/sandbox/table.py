@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
+__all__ = ["Table"]
+
 Value = TypeVar("Value")
 FOREVER = float("inf")
 

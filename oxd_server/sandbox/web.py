@@ -13,6 +13,29 @@ from urllib.parse import parse_qsl, unquote_plus, urlencode, urlsplit, urlunspli
 
 from oxd_server.entrances.http1 import HttpRequest, HttpResponse
 
+__all__ = [
+    "SECURITY_HEADERS",
+    "OAuthError",
+    "PageError",
+    "basic_credentials",
+    "bearer_token",
+    "cookie",
+    "form",
+    "html_response",
+    "is_loopback_host",
+    "is_loopback_uri",
+    "json_body",
+    "json_response",
+    "oauth_error_response",
+    "query",
+    "redirect",
+    "same_secret",
+    "set_cookie",
+    "style_response",
+    "with_fragment",
+    "with_query",
+]
+
 _FORM = "application/x-www-form-urlencoded"
 _MAX_FIELDS = 100
 SECURITY_HEADERS = (

@@ -1,14 +1,28 @@
 """A store in one SQLite file: a bounded cache for reading, group commit for writing.
 
-A write is applied in a transaction to the row as it is on disk, never to the cached copy, so that other
-processes may write to the same file; what they commit is seen by the very next read, or the first one after
-`watch_interval` (see `_Watch`). Whoever comes to write while nobody is committing commits everything that is waiting,
-in one transaction; whoever comes meanwhile waits for the next one. So one writer pays one commit, and sixty-four pay
-two between them. The event loop never waits for the disk: every statement runs in a worker thread, but for one that
-reads a number from shared memory.
+Theory of operation. A commit waits for the disk, for milliseconds. A write costs next to nothing beside it. So writes
+share commits:
 
-A failed commit (a full disk, a lock that another process holds) fails all writes that it was to carry, and nothing
-else: the cache only ever learns of committed versions, reading goes on, and the next write tries afresh.
+- A task that wants to write puts its write into the line (`_waiting`) and asks for the lock (`_committing`).
+- The task that gets the lock is the leader. It takes the whole line as its batch and commits it in one transaction.
+  Writes that arrive meanwhile form the next line.
+- The leader gives every write of the batch its outcome. When the others get the lock they find theirs and go. The
+  first whose write is not done leads the next batch. One writer pays for one commit; sixty-four share two.
+
+Four rules keep this correct:
+
+- A write changes the row as it is on disk, inside the transaction, never the cached copy. So other processes may
+  write to the same file, and two changes of one site never undo each other.
+- A write is acknowledged after the commit that carries it. The cache learns of committed versions only, in the order
+  of the commits: the leader publishes while it still holds the lock.
+- Nobody hangs when a task is cancelled. A write that still stands in the line leaves it. A leader cannot be cancelled
+  during its commit, for it carries the writes of others.
+- A commit that fails (a full disk, a lock of another process) fails the writes of its batch and nothing else.
+  Reading goes on, and the next leader tries afresh.
+
+The event loop never waits for the disk: every statement runs in a worker thread, but for one that reads a number from
+shared memory. That number says whether another process has committed; then the cache is emptied. The very next read
+sees what the other process wrote, or the first one after `watch_interval` (see `_Watch`).
 """
 
 import sqlite3
@@ -34,6 +48,8 @@ from oxd_server.store.base import (
     SiteSession,
     StoreError,
 )
+
+__all__ = ["FileStore", "open_file_store"]
 
 T = TypeVar("T")
 _Apply = Callable[[sqlite3.Connection], T]
@@ -111,8 +127,10 @@ class _Cache(Generic[T]):
 
 
 class _Watch:
-    """Tells whether anybody has committed to the file: a look at shared memory, which costs as much as the rest of a
-    look-up many times over, so that it is taken once in an `interval` of seconds.
+    """Tells whether anybody has committed to the file.
+
+    It looks at shared memory. That costs many times as much as the rest of a look-up, so it looks once in an `interval`
+    of seconds.
 
     Its connection has no busy timeout and writes nothing, so that it may be asked on the event loop. It cannot tell
     our own commits from those of others: `PRAGMA data_version` counts what other connections did, and our writer

@@ -11,6 +11,8 @@ import trio
 
 from oxd_server.sync.busy import TooBusy
 
+__all__ = ["HostSlots"]
+
 _WAITING_FOR_ONE = 2
 
 

@@ -8,6 +8,8 @@ import trio
 
 from oxd_server.sync.busy import TooBusy
 
+__all__ = ["SingleFlight"]
+
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 

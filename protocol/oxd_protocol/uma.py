@@ -88,8 +88,10 @@ class Permission(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class IntrospectRptResult(Result, frozen=True, kw_only=True):
-    """The authorization server's answer. What it did not send is null, as old scripts look for the keys; but ``exp``
-    and ``iat`` are left out then, for the C# library takes no null there.
+    """The authorization server's answer.
+
+    What it did not send is null, as old scripts look for the keys; but ``exp`` and ``iat`` are left out then, for the
+    C# library takes no null there.
     """
 
     active: bool

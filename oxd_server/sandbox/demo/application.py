@@ -29,6 +29,8 @@ from oxd_server.sandbox.web import (
     style_response,
 )
 
+__all__ = ["CommandFailed", "DemoSession", "DemoState", "handle"]
+
 SESSION_COOKIE = "oxd_demo_session"
 SCOPES = ("openid", "profile", "email", "address", "phone")
 _MAX_FRAMES = 12

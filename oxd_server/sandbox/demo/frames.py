@@ -7,6 +7,8 @@ from typing import Any
 
 from oxd_server.oxd_client import Exchange
 
+__all__ = ["first_value", "pretty_frame", "readable_frames", "readable_value"]
+
 _EXPLANATIONS = {
     "register_site": "The application introduces itself; the server registers it at the provider.",
     "get_authorization_url": "Where to send the browser to log in. State, nonce and PKCE are made by the server.",

@@ -6,6 +6,8 @@ from oxd_server.sandbox.provider.model import ACCESS_TOKEN_SECONDS, ProviderStat
 from oxd_server.sandbox.provider.users import User
 from oxd_server.sandbox.uma.model import Permission
 
+__all__ = ["new_access_token"]
+
 
 def new_access_token(
     state: ProviderState,

@@ -10,6 +10,8 @@ from oxd_server.entrances.http1 import HttpRequest, HttpResponse
 from oxd_server.sandbox.provider.model import ProviderState
 from oxd_server.sandbox.web import SECURITY_HEADERS, json_body, json_response, redirect
 
+__all__ = ["FormRequest", "MetadataRequest", "http_response", "with_issuer"]
+
 
 class FormRequest(OAuth2Request):
     """A request whose parameters were read before, strictly: none is repeated, none is empty.

@@ -37,6 +37,17 @@ from oxd_server.sandbox.web import (
     with_query,
 )
 
+__all__ = [
+    "SESSION_COOKIE",
+    "authorize",
+    "consent",
+    "current_session",
+    "interact",
+    "login",
+    "new_session",
+    "oauth_error_page",
+]
+
 SESSION_COOKIE = "oxd_sandbox_session"
 
 

@@ -40,6 +40,18 @@ from oxd_server.sandbox.provider.users import User
 from oxd_server.sandbox.uma.grant import uma_ticket
 from oxd_server.sandbox.uma.model import UMA_TICKET
 
+__all__ = [
+    "S256",
+    "ClientGrant",
+    "CodeGrant",
+    "HybridGrant",
+    "IdTokens",
+    "OpenIdRequest",
+    "RefreshGrant",
+    "Server",
+    "UmaGrant",
+]
+
 AUTHENTICATION = ("client_assertion_jwt", "client_secret_basic", "client_secret_post", "none")
 PROMPTS = {"none", "login", "consent", "select_account"}
 

@@ -12,6 +12,8 @@ from oxd_server.sandbox.provider.model import ProviderState
 from oxd_server.sandbox.uma.model import UMA_TICKET
 from oxd_server.sandbox.web import OAuthError, form
 
+__all__ = ["introspect", "manage", "register", "revoke", "token"]
+
 
 async def token(state: ProviderState, request: HttpRequest) -> HttpResponse:
     """POST /token: authenticate the client and serve its grant type (RFC 6749 3.2)."""

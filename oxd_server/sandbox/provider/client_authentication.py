@@ -20,6 +20,8 @@ from oxd_server.sandbox.provider.keys import Algorithms
 from oxd_server.sandbox.provider.model import Client, ProviderState
 from oxd_server.sandbox.web import is_loopback_uri
 
+__all__ = ["AUTH_METHODS", "HMAC_ALGS", "KEY_ALGS", "ClientAssertion", "fetch_client_keys", "jwt_payload"]
+
 AUTH_METHODS = ("client_secret_basic", "client_secret_post", "client_secret_jwt", "private_key_jwt", "none")
 HMAC_ALGS = ("HS256", "HS384", "HS512")
 KEY_ALGS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")

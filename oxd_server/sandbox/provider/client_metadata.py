@@ -21,6 +21,8 @@ from oxd_server.sandbox.provider.model import SCOPES
 from oxd_server.sandbox.uma.model import UMA_TICKET
 from oxd_server.sandbox.web import OAuthError
 
+__all__ = ["SUPPORTED", "checked_metadata", "is_redirect_uri"]
+
 GRANT_TYPES = ("authorization_code", "implicit", "refresh_token", "client_credentials", UMA_TICKET)
 RESPONSE_TYPES = ("code", "code id_token", "code id_token token")
 SUPPORTED: dict[str, list[str]] = {

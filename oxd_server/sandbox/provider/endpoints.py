@@ -13,6 +13,8 @@ from oxd_server.sandbox.provider.model import Client, Grant, ProviderState, Toke
 from oxd_server.sandbox.uma.grant import introspected_permissions
 from oxd_server.sandbox.web import OAuthError, bearer_token, query, same_secret
 
+__all__ = ["Configuration", "Introspection", "Registration", "Revocation"]
+
 
 class Registration(ClientRegistrationEndpoint):
     """Anybody may register."""

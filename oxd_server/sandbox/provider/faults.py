@@ -14,6 +14,8 @@ import trio
 from oxd_server.sandbox.provider.model import ProviderState
 from oxd_server.sandbox.web import OAuthError
 
+__all__ = ["FAULTS", "UMA_FAULTS", "misbehave", "public_jwks", "sign_id_token", "with_broken_signature"]
+
 Claims = dict[str, Any]
 
 _ID_TOKEN_CLAIMS: dict[str, Callable[[Claims], Claims]] = {

@@ -7,6 +7,8 @@ from authlib.oidc.core.util import create_half_hash
 from oxd_server.sandbox.provider import faults
 from oxd_server.sandbox.provider.model import Client, Grant, ProviderState
 
+__all__ = ["issue_id_token"]
+
 ID_TOKEN_SECONDS = 3600
 
 

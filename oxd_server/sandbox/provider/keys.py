@@ -16,6 +16,8 @@ from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, KeyParameters, KeySet, OctKey, OKPKey, RSAKey
 from joserfc.jws import JWSRegistry
 
+__all__ = ["SIGNING_ALGS", "Algorithms", "SigningKeys", "claims_by_secret"]
+
 SIGNING_ALGS = ("RS256", "PS256", "ES256", "EdDSA", "HS256")
 _RSA_BITS = 2048
 _AsymmetricKey = RSAKey | ECKey | OKPKey

@@ -10,6 +10,8 @@ from oxd_server.sandbox.provider.keys import claims_by_secret
 from oxd_server.sandbox.provider.model import Client, ProviderState, Session
 from oxd_server.sandbox.web import PageError, form, query, redirect, same_secret, with_query
 
+__all__ = ["end_session"]
+
 _KEPT = ("id_token_hint", "client_id", "post_logout_redirect_uri", "state")
 
 

@@ -13,6 +13,21 @@ from oxd_server.sandbox.table import Table
 from oxd_server.sandbox.uma.model import UMA_TICKET, Gathering, Permission, PersistedClaims, Resource, Ticket
 from oxd_server.sandbox.web import same_secret
 
+__all__ = [
+    "ACCESS_TOKEN_SECONDS",
+    "CODE_SECONDS",
+    "INTERACTION_SECONDS",
+    "SCOPES",
+    "SESSION_SECONDS",
+    "Client",
+    "Code",
+    "Grant",
+    "Interaction",
+    "ProviderState",
+    "Session",
+    "Token",
+]
+
 SESSION_SECONDS = 8 * 3600
 INTERACTION_SECONDS = 600
 CODE_SECONDS = 120

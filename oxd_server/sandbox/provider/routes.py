@@ -20,6 +20,8 @@ from oxd_server.sandbox.web import (
     style_response,
 )
 
+__all__ = ["handle", "metadata"]
+
 Route = Callable[[ProviderState, HttpRequest], Awaitable[HttpResponse]]
 
 

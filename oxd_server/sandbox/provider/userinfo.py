@@ -8,6 +8,8 @@ from oxd_server.sandbox.provider.model import ProviderState
 from oxd_server.sandbox.provider.users import User
 from oxd_server.sandbox.web import SECURITY_HEADERS, OAuthError, bearer_token, form, json_response
 
+__all__ = ["CLAIMS_BY_SCOPE", "claims_for", "userinfo"]
+
 # OpenID Connect Core 5.4: the claims that each scope asks for.
 CLAIMS_BY_SCOPE = {
     "profile": (

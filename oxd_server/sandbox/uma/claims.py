@@ -15,6 +15,8 @@ from oxd_server.sandbox.provider.model import Client, ProviderState
 from oxd_server.sandbox.uma.model import Claims
 from oxd_server.sandbox.web import OAuthError
 
+__all__ = ["CLAIM_TOKEN_FORMATS", "pushed_claims"]
+
 ID_TOKEN_FORMAT = "http://openid.net/specs/openid-connect-core-1_0.html#IDToken"
 JWT_FORMAT = "urn:ietf:params:oauth:token-type:jwt"
 CLAIM_TOKEN_FORMATS = (ID_TOKEN_FORMAT, JWT_FORMAT)

@@ -23,6 +23,8 @@ from oxd_server.sandbox.web import (
     with_query,
 )
 
+__all__ = ["ask", "gather", "take"]
+
 _MAX_CLAIM = 100
 
 

@@ -24,6 +24,8 @@ from oxd_server.sandbox.uma.model import (
 from oxd_server.sandbox.uma.policies import MissingClaims, friendly_name, policy_for
 from oxd_server.sandbox.web import OAuthError, with_query
 
+__all__ = ["introspected_permissions", "live_permissions", "live_rpt", "missing_claims", "uma_ticket"]
+
 
 def uma_ticket(state: ProviderState, client: Client, params: Mapping[str, str]) -> dict[str, Any]:
     """Serve a token request with a ticket (3.3.1): the success answer (3.3.5), or OAuthError (3.3.6)."""

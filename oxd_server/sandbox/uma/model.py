@@ -9,6 +9,21 @@ from typing import Any
 
 from oxd_server.rp.uma_rules import ScopeExpression
 
+__all__ = [
+    "GATHERING_SECONDS",
+    "PERMISSION_SECONDS",
+    "PERSISTED_CLAIMS_SECONDS",
+    "TICKET_SECONDS",
+    "UMA_TICKET",
+    "Claims",
+    "Gathering",
+    "Permission",
+    "PersistedClaims",
+    "Resource",
+    "Ticket",
+    "Wish",
+]
+
 UMA_TICKET = "urn:ietf:params:oauth:grant-type:uma-ticket"
 TICKET_SECONDS = 300
 GATHERING_SECONDS = 600

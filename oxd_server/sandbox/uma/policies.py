@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable
 
 from oxd_server.sandbox.uma.model import Claims
 
+__all__ = ["DEFAULT", "HINTS", "POLICIES", "MissingClaims", "allow", "deny", "friendly_name", "policy_for", "requires"]
+
 Policy = Callable[[Claims], bool]
 FRIENDLY_NAMES = {"country": "Country", "city": "City", "email": "E-mail address"}
 HINTS = {"country": "Two letters, for example US", "city": "For example NY", "email": "For example bob@example.org"}

@@ -15,6 +15,8 @@ from oxd_server.sandbox.uma.claims import CLAIM_TOKEN_FORMATS
 from oxd_server.sandbox.uma.model import TICKET_SECONDS, UMA_TICKET, Resource, Ticket, Wish
 from oxd_server.sandbox.web import OAuthError, bearer_token, json_response
 
+__all__ = ["create", "delete", "discovery", "list_all", "metadata", "permission", "read", "update"]
+
 RESOURCES_PATH = "/uma/resources"
 _MAX_ITEMS = 100
 _MAX_TEXT = 2000
