@@ -4,6 +4,7 @@ Exit codes: 0 done; 1 it failed, with one line that says why; 2 wrong usage.
 """
 
 import argparse
+import io
 import json
 import os
 import signal
@@ -34,11 +35,22 @@ class CliError(Exception):
     """What was asked for cannot be done; the text is one line that says why."""
 
 
-_EXPECTED_ERRORS: Final = (CliError, ConfigError, KeyFileError, StoreError, FramingError, OSError, trio.TooSlowError)
+_EXPECTED_ERRORS: Final = (
+    CliError,
+    ConfigError,
+    KeyFileError,
+    StoreError,
+    FramingError,
+    OSError,
+    trio.TooSlowError,
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one subcommand and return the exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal that cannot show a character stops nothing
     options = _parser().parse_args(arguments)
     run: Callable[[argparse.Namespace], int] = options.run
     try:

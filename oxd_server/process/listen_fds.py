@@ -23,6 +23,7 @@ LIFELINE: Final = "lifeline"
 """A pipe that ends with the supervisor: only a worker has one."""
 
 _START: Final = 3
+_MOST_DIGITS: Final = 4
 _VARIABLES: Final = ("LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PID")
 
 
@@ -44,15 +45,18 @@ def inherited_from(environment: MutableMapping[str, str], pid: int) -> Inherited
     count, names, meant_for = (environment.pop(name, None) for name in _VARIABLES)
     if count is None or (meant_for is not None and meant_for != str(pid)):
         return Inherited()
-    if not count.isdecimal():
+    if not count.isdecimal() or len(count) > _MOST_DIGITS:
         raise OSError(errno.EINVAL, "LISTEN_FDS is no number")
     descriptors = range(_START, _START + int(count))
     # Without names there is one thing that the sockets can be for.
     known = names.split(":") if names else [SOCKET] * len(descriptors)
     if len(known) != len(descriptors) or not set(known) <= {SOCKET, HTTPS, LIFELINE}:
         raise OSError(errno.EINVAL, f"LISTEN_FDNAMES names {len(descriptors)} sockets {SOCKET} or {HTTPS}")
-    for descriptor in descriptors:
-        os.set_inheritable(descriptor, False)
+    try:
+        for descriptor in descriptors:
+            os.set_inheritable(descriptor, False)
+    except OSError:
+        raise OSError(errno.EBADF, f"LISTEN_FDS names {count} file descriptors that are not all open") from None
     by_name = {name: tuple(fd for fd, its in zip(descriptors, known, strict=True) if its == name) for name in known}
     return Inherited(by_name.get(SOCKET, ()), by_name.get(HTTPS, ()), next(iter(by_name.get(LIFELINE, ())), None))
 

@@ -79,7 +79,8 @@ class Supervisor:
             delay = min(2 * delay, _MAX_RESTART_DELAY)
 
     async def _run_one(self, number: int, lifeline: int) -> int:
-        command = [sys.executable, "-m", "oxd_server", "serve"]
+        # -P: what lies in the current folder is not imported.
+        command = [sys.executable, "-P", "-m", "oxd_server", "serve"]
         if self.config_path is not None:
             command += ["--config", str(self.config_path)]
         inherited = Inherited(self.command_sockets, self.https_sockets, lifeline)

@@ -6,6 +6,7 @@ that it does not understand: it raises `StoreError` and leaves the file as it is
 
 import os
 import sqlite3
+import stat
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -115,10 +116,24 @@ def _prepare_file(path: Path) -> None:
     """Make folder and file private before SQLite sees them: its -wal and -shm files take over the mode."""
     if not path.parent.is_dir():
         path.parent.mkdir(mode=0o700, parents=True)
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-    for file in (path, Path(f"{path}-wal"), Path(f"{path}-shm")):
+    files = (path, Path(f"{path}-wal"), Path(f"{path}-shm"))
+    _check_place(path.parent, files)
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
+    for file in files:
         if file.exists() and file.stat().st_mode & 0o077:
             file.chmod(0o600)
+
+
+def _check_place(folder: Path, files: Sequence[Path]) -> None:
+    """Check that nobody else can put another file in the store's place. Raises `StoreError`."""
+    mode = folder.stat().st_mode
+    if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
+        raise StoreError("lies in a folder that everybody may write to; chmod o-w it, or name a folder in it")
+    for file in files:
+        if file.is_symlink():
+            raise StoreError(f"is not opened: {file.name} is a symbolic link; name the file that it leads to")
+        if file.exists() and file.stat().st_uid not in (0, os.geteuid()):
+            raise StoreError(f"is not opened: {file.name} belongs to another user")
 
 
 def _check_and_create(connection: sqlite3.Connection) -> None:

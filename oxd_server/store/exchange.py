@@ -5,6 +5,7 @@ on working. Read in, nearly anything goes: files of many ages lie about.
 """
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -15,6 +16,9 @@ from oxd_server.store.base import Site, SiteSession, StoreError, UmaResource
 
 # The legacy server kept one RPT per site and gave it to whoever asked next. Nothing is kept any more.
 _OBSOLETE = ("rpt", "rpt_token_type", "rpt_pct", "rpt_upgraded", "rpt_expires_at", "rpt_created_at")
+_LONGEST_OXD_ID = 255
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")  # those that turn the writing too
+_LARGEST_NUMBER = 2**63 - 1
 _DATES = {"client_id_issued_at", "client_secret_expires_at", "pat_created_at"}
 _ALIASES = {
     "post_logout_redirect_uri": "logout_redirect_uri",
@@ -46,11 +50,20 @@ def import_site(node: Mapping[str, Any]) -> tuple[Site, SiteSession]:
     made of a value.
     """
     values = {"op_host": ""} | _values(Site, node)
-    if "oxd_id" not in values:
-        raise StoreError("the site has no oxd_id")
+    _check_oxd_id(node.get("oxd_id"))
     if redirect_uris := values.get("redirect_uris"):
         values.setdefault("authorization_redirect_uri", redirect_uris[0])
     return Site(**values), SiteSession(**_values(SiteSession, node))
+
+
+def _check_oxd_id(value: Any) -> None:
+    """Check what stands in commands, logs and terminals. Raises `StoreError`."""
+    if value is None or (isinstance(value, str) and not value.strip()):
+        raise StoreError("the site has no oxd_id")
+    if not isinstance(value, str) or len(value) > _LONGEST_OXD_ID or _CONTROL.search(value):
+        raise StoreError(
+            f"the site's oxd_id is no text of up to {_LONGEST_OXD_ID} characters without control characters"
+        )
 
 
 def _values(kind: type[msgspec.Struct], node: Mapping[str, Any]) -> dict[str, Any]:
@@ -59,10 +72,10 @@ def _values(kind: type[msgspec.Struct], node: Mapping[str, Any]) -> dict[str, An
     known |= {key: value for key, value in node.items() if value is not None}
     values = {}
     for field in msgspec.structs.fields(kind):
-        read = _milliseconds if field.name in _DATES else _READERS[field.type]
+        read = _BY_NAME.get(field.name) or _READERS[field.type]
         try:
             value = read(known.get(field.name))
-        except (TypeError, ValueError, OverflowError):
+        except (TypeError, ValueError, OverflowError, RecursionError):
             raise StoreError(f"the site's {field.name} cannot be understood") from None
         if value is not None:
             values[field.name] = value
@@ -70,17 +83,26 @@ def _values(kind: type[msgspec.Struct], node: Mapping[str, Any]) -> dict[str, An
 
 
 def _text(value: Any) -> str | None:
-    """Text; of a list its first item; of an object its JSON. Blank is None."""
+    """Text; of a list its first item. Blank is None."""
     if isinstance(value, list):
         return next((text for text in map(_text, value) if text), None)
     if isinstance(value, dict):
-        return json.dumps(value)
+        raise TypeError
     return None if value is None else str(value).strip() or None
+
+
+def _expression(value: Any) -> str | None:
+    """A scope expression: its JSON, as text or as it is; of a list the first."""
+    if isinstance(value, list):
+        return next((text for text in map(_expression, value) if text), None)
+    return json.dumps(value) if isinstance(value, dict) else _text(value)
 
 
 def _texts(value: Any) -> tuple[str, ...] | None:
     """A list of texts without blanks and nulls; one text is a list of one."""
     items = value if isinstance(value, list) else [value]
+    if any(isinstance(item, dict | list) for item in items):
+        raise TypeError
     return tuple(text for text in map(_text, items) if text) or None
 
 
@@ -89,15 +111,20 @@ def _flag(value: Any) -> bool | None:
 
 
 def _number(value: Any) -> int | None:
-    return None if value in (None, "") else int(value)
+    number = None if value in (None, "") else int(value)
+    if number is not None and abs(number) > _LARGEST_NUMBER:
+        raise OverflowError
+    return number
 
 
 def _milliseconds(value: Any) -> int | None:
     """A date as milliseconds: from milliseconds, their digits, or ISO 8601. The year 1 means unknown."""
     if value in (None, ""):
         return None
+    if isinstance(value, int | float) and abs(value) > _LARGEST_NUMBER:
+        raise OverflowError
     date = read_date(value, 1000)
-    if date is None:
+    if date is None or date > _LARGEST_NUMBER:
         raise ValueError
     return date
 
@@ -120,3 +147,4 @@ _READERS: dict[Any, Callable[[Any], Any]] = {
     int: _number,
     tuple[UmaResource, ...]: _resources,
 }
+_BY_NAME: dict[str, Callable[[Any], Any]] = dict.fromkeys(_DATES, _milliseconds) | {"scope_expression": _expression}
