@@ -318,7 +318,8 @@ def _make_dispatcher(services: Services) -> Dispatcher:
         ROUTES,
         guard,
         max_in_flight=config.max_commands_in_flight,
-        time_out=config.time_out_in_seconds or _REQUESTS_IN_TIME * config.op_total_timeout_in_seconds,
+        time_out=config.time_out_in_seconds or None,
+        longest=_REQUESTS_IN_TIME * config.op_total_timeout_in_seconds,
         registrations=Registrations(config.open_registrations_per_hour),
     )
 

@@ -38,6 +38,8 @@ R = TypeVar("R", bound=Result)
 
 _ERROR_ID_BYTES: Final = 6
 _REGISTER: Final = (SETUP_CLIENT.name, REGISTER_SITE.name)
+_FEW_REQUESTS: Final = frozenset({"get_authorization_url", "get_logout_uri", "get_rp"})
+"""Commands that need the OP's metadata at most: they spare themselves a cancel scope."""
 _STRANGERS: Final = "no site"
 """Whose the commands are that name no site, or one that is not known here."""
 
@@ -72,7 +74,8 @@ def pass_through(command: Command[P, AnyResult], handler: Callable[[Services, P]
 class Dispatcher:
     """Runs commands with the services of the entrance where they come in.
 
-    ``time_out`` is in seconds (None: no bound, for tests).
+    ``time_out`` (seconds) holds for every command. ``longest`` holds where there is none, for the commands that make
+    more than a few requests, each of which has a time-out of its own.
     """
 
     def __init__(
@@ -84,6 +87,7 @@ class Dispatcher:
         max_in_flight: int,
         time_out: float | None,
         registrations: Registrations,
+        longest: float | None = None,
     ) -> None:
         self._services = services
         self._routes = {route.command.name: route for route in routes}
@@ -91,6 +95,7 @@ class Dispatcher:
         self._places = Places(max_in_flight)
         self._time_out = time_out
         self._registrations = registrations
+        self._longest = longest
         self._log = structlog.get_logger("oxd_server.dispatch.dispatcher").bind()  # bound once, not at every line
         self._logs_all = self._log.is_enabled_for(logging.DEBUG)
 
@@ -121,9 +126,10 @@ class Dispatcher:
             if not self._places.count_for(wanted):
                 return error_response(CommandError("server_busy"))
             owners = wanted
-            if self._time_out is None:
+            seconds = self._time_out or (None if route.command.name in _FEW_REQUESTS else self._longest)
+            if seconds is None:
                 return await self._run(route, params, entrance, address)
-            return await self._run_in_time(route, params, entrance, address, self._time_out)
+            return await self._run_in_time(route, params, entrance, address, seconds)
         except CommandError as error:
             return self._refuse(name, error)
         except TooBusy as busy:

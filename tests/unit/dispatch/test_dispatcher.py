@@ -13,7 +13,7 @@ import trio
 import trio.testing
 
 from oxd_protocol.errors import CommandError
-from oxd_protocol.site import GET_RP, GetRpParams, GetRpResult
+from oxd_protocol.site import GET_RP, REMOVE_SITE, GetRpParams, GetRpResult, OxdIdResult
 from oxd_server.dispatch.dispatcher import Dispatcher, Route
 from oxd_server.dispatch.guard import Entrance
 from oxd_server.dispatch.shares import Registrations
@@ -227,6 +227,24 @@ async def test_the_time_is_limited(log: io.StringIO, autojump_clock: trio.testin
     data = await ask(limited)
     assert (data["error"], data["details"]) == ("op_unreachable", {"step": "command"})
     assert "2 seconds" in data["error_description"]
+    assert limited.in_flight == 0
+
+
+async def test_the_longest_time_without_a_setting(log: io.StringIO, autojump_clock: trio.testing.MockClock) -> None:
+    """Where no time-out is configured, a command that makes many requests ends after the longest time all the same."""
+
+    async def never(services: Any, params: Any) -> OxdIdResult:
+        await trio.sleep_forever()
+        raise AssertionError
+
+    services: Any = dict.fromkeys(Entrance, _Services())
+    guard: Any = _OpenGuard()
+    routes = [Route(REMOVE_SITE, never)]
+    limited = Dispatcher(
+        services, routes, guard, max_in_flight=10, time_out=None, longest=80, registrations=Registrations(0)
+    )
+    data = await ask(limited, "remove_site", oxd_id="a")
+    assert (data["error"], data["details"]) == ("op_unreachable", {"step": "command"})
     assert limited.in_flight == 0
 
 
