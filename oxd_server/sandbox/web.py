@@ -1,7 +1,5 @@
 """HTTP helpers of the sandbox: parameters in, JSON, pages and redirects out."""
 
-import base64
-import binascii
 import hmac
 import ipaddress
 import json
@@ -9,7 +7,7 @@ from collections.abc import Mapping
 from http.cookies import CookieError, SimpleCookie
 from importlib.resources import files
 from typing import Any
-from urllib.parse import parse_qsl, unquote_plus, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from oxd_server.entrances.http1 import HttpRequest, HttpResponse
 
@@ -114,19 +112,6 @@ def bearer_token(request: HttpRequest) -> str | None:
     """The token of `Authorization: Bearer ...` (RFC 6750 2.1), or None."""
     scheme, _, token = (request.header("authorization") or "").partition(" ")
     return token.strip() or None if scheme.lower() == "bearer" else None
-
-
-def basic_credentials(request: HttpRequest) -> tuple[str, str] | None:
-    """Client id and secret of `Authorization: Basic ...`, or None where there is no such header."""
-    scheme, _, encoded = (request.header("authorization") or "").partition(" ")
-    if scheme.lower() != "basic":
-        return None
-    try:
-        client_id, _, secret = base64.b64decode(encoded.strip(), validate=True).decode().partition(":")
-    except (binascii.Error, UnicodeDecodeError) as error:
-        raise OAuthError("invalid_client", "the Basic credentials cannot be read", 401) from error
-    # RFC 6749 2.3.1: both are encoded with application/x-www-form-urlencoded first.
-    return unquote_plus(client_id), unquote_plus(secret)
 
 
 def cookie(request: HttpRequest, name: str) -> str | None:

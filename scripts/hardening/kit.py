@@ -324,7 +324,7 @@ class Provider:
         if client is None or query["redirect_uri"] not in client.listed("redirect_uris"):
             raise Failed("the provider does not know this client or its redirect URI")
         user, now = self.state.users["alice"], self.state.seconds()
-        grant = Grant(client.client_id, user, client.narrow(query["scope"]), now, query["nonce"])
+        grant = Grant(client.client_id, user, client.get_allowed_scope(query["scope"]) or "", now, query["nonce"])
         code = new_token()
         self.state.codes.put(code, Code(grant, query["redirect_uri"], query.get("code_challenge")), CODE_SECONDS)
         return {"code": code, "state": query["state"], "nonce": query["nonce"]}

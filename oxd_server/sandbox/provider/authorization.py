@@ -109,13 +109,6 @@ def _redirect_uri(state: ProviderState, params: Mapping[str, str]) -> str:
     return redirect_uri
 
 
-def _response_mode(params: Mapping[str, str]) -> str:
-    """`query` for the code flow, else `fragment`; an explicit fragment is honoured."""
-    if params.get("response_mode") == "fragment" or "id_token" in params.get("response_type", "").split():
-        return "fragment"
-    return "query"
-
-
 def _interaction(grant: Any, params: Mapping[str, str], session_id: str) -> Interaction:
     prompts = params.get("prompt", "").split()
     return Interaction(
