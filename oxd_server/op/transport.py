@@ -11,7 +11,7 @@ import ssl
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AsyncExitStack, aclosing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Self
 from urllib.parse import urlencode, urlsplit
@@ -262,8 +262,8 @@ class _Request:
     """What is sent, wherever redirects lead to, and how large its answer may be."""
 
     method: str
-    head: dict[str, str]
-    content: bytes
+    head: dict[str, str] = field(repr=False)
+    content: bytes = field(repr=False)
     step: str
     shared: bool
     max_bytes: int

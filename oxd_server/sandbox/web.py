@@ -15,7 +15,6 @@ __all__ = [
     "SECURITY_HEADERS",
     "OAuthError",
     "PageError",
-    "basic_credentials",
     "bearer_token",
     "cookie",
     "form",
