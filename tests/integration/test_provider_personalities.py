@@ -147,6 +147,13 @@ PERSONALITIES = {
         tokens={"token_type": "bearer", "expires_in": 86399, "scope": None},
         claims={"federated_claims": {"connector_id": "ldap", "user_id": "1"}, "name": "Ünal"},
     ),
+    # Sends neither a nonce nor a token_type, which only the operator can allow it.
+    "LinkedIn": Personality(
+        claims={"nonce": None},
+        tokens={"token_type": None},
+        methods=("client_secret_post",),
+        settings={"op_exceptions": {"{op}": ["no_nonce", "no_token_type"]}},
+    ),
     # An issuer for each application, with a slash at its end; discovery moves to it; signs with the client's secret.
     "Authentik": Personality(
         path="/application/o/app",
@@ -197,6 +204,8 @@ async def test_login_refresh_and_logout(tmp_path: Path, name: str) -> None:
         assert refreshed["access_token"] == "access-2"
         await log_out(server, op, oxd_id)
         assert op.refused == []
+        used = [line["exception"] for line in server.log_lines() if "exception" in line]
+        assert used == op.personality.settings.get("op_exceptions", {}).get("{op}", [])
 
 
 async def get_claims(server: ServerProcess, op: BendableOp, oxd_id: str, access_token: str) -> None:
