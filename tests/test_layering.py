@@ -58,7 +58,8 @@ ALLOWED: dict[str, set[str]] = {
     "oxd_server.process": set(),
     "oxd_server.op.settings": set(),
     "oxd_server.op": {"oxd_server.log.known", "oxd_server.op.settings", "oxd_server.sync"},
-    "oxd_server.store": {"oxd_protocol.dates"},
+    "oxd_server.client_metadata": set(),
+    "oxd_server.store": {"oxd_protocol.dates", "oxd_server.client_metadata"},
     "oxd_server.store.importers": {"oxd_server.oxd_client", "oxd_server.store.base", "oxd_server.store.exchange"},
     "oxd_server.config": {"oxd_protocol", "oxd_server.op.settings"},
     "oxd_server.oxd_client": {"oxd_protocol"},
@@ -66,11 +67,11 @@ ALLOWED: dict[str, set[str]] = {
     "oxd_server.rp.uma_rules": {"oxd_protocol.dates", "oxd_server.rp.json_logic"},
     "oxd_server.rp.login_state": {"oxd_server.op.authorization", "oxd_server.op.base64url"},
     "oxd_server.rp": {
-        "oxd_protocol.dates", "oxd_protocol.errors", "oxd_server.config", "oxd_server.log.known", "oxd_server.op",
-        "oxd_server.store", "oxd_server.sync",
+        "oxd_protocol.dates", "oxd_protocol.errors", "oxd_server.client_metadata", "oxd_server.config",
+        "oxd_server.log.known", "oxd_server.op", "oxd_server.store", "oxd_server.sync",
     },
     "oxd_server.handlers": {
-        "oxd_protocol", "oxd_server.config", "oxd_server.op", "oxd_server.rp",
+        "oxd_protocol", "oxd_server.client_metadata", "oxd_server.config", "oxd_server.op", "oxd_server.rp",
         "oxd_server.store",
     },
     "oxd_server.dispatch": {

@@ -332,6 +332,22 @@ class Config(Settings, frozen=True, kw_only=True):
         ),
     ] = 5
     nonce_expiration_in_minutes: Annotated[int, Key(MINUTES, "How long a nonce is good for.")] = 5
+    op_initial_access_tokens: Annotated[
+        dict[str, str],
+        Key(
+            mapping(SECRET, "each OP"),
+            "For OPs that register nobody without one: an initial access token, for example "
+            '{"https://op.example.org": "..."}.',
+        ),
+    ] = {}
+    send_locales: Annotated[
+        bool,
+        Key(
+            FLAG,
+            "true: logins are asked for in the ui_locales and claims_locales of the site. false: only where "
+            "get_authorization_url names them, as the old server.",
+        ),
+    ] = False
     deregister_client_on_remove: Annotated[bool, Key(FLAG, "true: remove_site also deletes the client at the OP.")] = (
         False
     )

@@ -1,6 +1,7 @@
 """The OpenID Connect commands. The checks live in ``op``; here they are put together."""
 
 import msgspec
+from msgspec.structs import replace
 
 from oxd_protocol.connect import (
     GET_TOKENS_BY_CODE,
@@ -17,6 +18,7 @@ from oxd_protocol.connect import (
 )
 from oxd_protocol.errors import CommandError
 from oxd_protocol.messages import Response, check_fits, claims_as_lists
+from oxd_server.handlers.site_params import check_response_mode
 from oxd_server.handlers.states import refused_state, used_state
 from oxd_server.op.authorization import (
     AuthorizationRequest,
@@ -45,6 +47,7 @@ from oxd_server.rp.issued import (
 )
 from oxd_server.rp.login_state import LoginState
 from oxd_server.rp.services import Services
+from oxd_server.rp.site_as_client import as_registered
 from oxd_server.store.base import Login, Site, StoreError
 
 __all__ = [
@@ -55,7 +58,6 @@ __all__ = [
     "get_tokens_by_code",
     "get_user_info",
     "login_of",
-    "response_type_of",
 ]
 
 _GOOGLE = "https://accounts.google.com"
@@ -68,42 +70,48 @@ async def get_authorization_url(services: Services, params: GetAuthorizationUrlP
     metadata = await services.metadata_of(site)
     endpoint = required(metadata, "authorization_endpoint")
     # RFC 9700, section 2.1.1: "public clients MUST use PKCE"; an OP that does not know it ignores the parameters.
-    pkce = supports_s256(metadata) or site.token_endpoint_auth_method == ClientAuthMethod.NONE
+    pkce = supports_s256(metadata) or as_registered(site).token_endpoint_auth_method == ClientAuthMethod.NONE
     login = services.logins.issue(site.oxd_id, pkce=pkce)
-    asked = (params.scope, params.prompt, params.acr_values, params.hd, params.custom_parameters)
+    asked = replace(params, protection_access_token=None)
     url = services.logins.urls.get(
-        site.oxd_id, (endpoint, site, asked), lambda: authorization_url(endpoint, _authorization_request(site, params))
+        site.oxd_id,
+        (endpoint, site, asked),
+        lambda: authorization_url(endpoint, _authorization_request(services, site, params)),
     )
     return GetAuthorizationUrlResult(authorization_url=add_login(url, login.state, login.nonce, login.code_challenge))
 
 
-def _authorization_request(site: Site, params: GetAuthorizationUrlParams) -> AuthorizationRequest:
+def _authorization_request(services: Services, site: Site, params: GetAuthorizationUrlParams) -> AuthorizationRequest:
     """Return what is the same in every login at the site with these params."""
+    client = site.client
+    custom = dict(params.custom_parameters or {})
+    response_mode = params.response_mode or custom.pop("response_mode", None) or site.response_mode
+    check_response_mode(response_mode, client.response_type)
+    # The old server never sent a site's locales: with them, login pages would change their language.
+    sends = services.config.send_locales
+    ui_locales = params.ui_locales or (client.ui_locales if sends else ())
+    claims_locales = params.claims_locales or (client.claims_locales if sends else ())
     return AuthorizationRequest(
         client_id=site.client_id or "",
-        redirect_uri=site.authorization_redirect_uri or "",
-        response_type=response_type_of(site),
-        scope=" ".join(params.scope or site.scope),
+        redirect_uri=client.redirect_uri or "",
+        response_type=client.response_type,
+        response_mode=response_mode,
+        scope=" ".join(params.scope or client.scopes),
         prompt=params.prompt,
-        acr_values=" ".join(params.acr_values or site.acr_values) or None,
-        ui_locales=" ".join(site.ui_locales) or None,
-        claims_locales=" ".join(site.claims_locales) or None,
+        acr_values=" ".join(params.acr_values or client.default_acr_values) or None,
+        ui_locales=" ".join(ui_locales) or None,
+        claims_locales=" ".join(claims_locales) or None,
         hd=params.hd,
-        custom=_custom_parameters(params),
+        custom=_custom_parameters(custom),
     )
 
 
-def response_type_of(site: Site) -> str:
-    """Return the response type that the site's logins use: the first one that it registered."""
-    return site.response_types[0] if site.response_types else "code"
-
-
-def _custom_parameters(params: GetAuthorizationUrlParams) -> dict[str, str]:
-    if not params.custom_parameters:
+def _custom_parameters(custom: dict[str, str]) -> dict[str, str]:
+    if not custom:
         return {}
     # Gluu's AS takes custom parameters from this one, a JSON list of objects with one key each.
-    as_headers = msgspec.json.encode([{name: value} for name, value in params.custom_parameters.items()]).decode()
-    return {**params.custom_parameters, "custom_response_headers": as_headers}
+    as_headers = msgspec.json.encode([{name: value} for name, value in custom.items()]).decode()
+    return {**custom, "custom_response_headers": as_headers}
 
 
 async def get_tokens_by_code(services: Services, params: GetTokensByCodeParams) -> GetTokensByCodeResult:
@@ -122,7 +130,7 @@ async def get_tokens_by_code(services: Services, params: GetTokensByCodeParams) 
             metadata,
             services.credentials_of(site),
             code=params.code,
-            redirect_uri=site.authorization_redirect_uri or "",
+            redirect_uri=site.client.redirect_uri or "",
             code_verifier=login.code_verifier,
         )
     except OpError:
@@ -193,7 +201,7 @@ def expectations(
         issuer=metadata.issuer,
         client_id=site.client_id or "",
         algorithms=allowed_algorithms(
-            site.id_token_signed_response_alg, metadata.id_token_signing_alg_values_supported
+            as_registered(site).id_token_signed_response_alg, metadata.id_token_signing_alg_values_supported
         ),
         nonce=nonce,
         client_secret=site.client_secret,
@@ -276,7 +284,7 @@ async def get_user_info(services: Services, params: GetUserInfoParams) -> GetUse
         metadata,
         client_id=site.client_id or "",
         client_secret=site.client_secret,
-        signed_response_alg=site.userinfo_signed_response_alg,
+        signed_response_alg=as_registered(site).userinfo_signed_response_alg,
         subject=None if login is None else login.subject,
         leeway=services.config.op_clock_leeway_in_seconds,
     )
@@ -288,7 +296,7 @@ async def get_logout_uri(services: Services, params: GetLogoutUriParams) -> GetL
     """Make the URL where the user logs out at the OP (RP-Initiated Logout 1.0, section 2)."""
     site = await services.site(params.oxd_id)
     metadata = await services.metadata_of(site)
-    redirect_uri = params.post_logout_redirect_uri or site.logout_redirect_uri
+    redirect_uri = params.post_logout_redirect_uri or site.client.post_logout_redirect_uri
     if services.config.support_google_logout and metadata.issuer == _GOOGLE:
         return GetLogoutUriResult(uri=f"{_GOOGLE_LOGOUT}?continue={redirect_uri}" if redirect_uri else _GOOGLE_LOGOUT)
     hint = params.id_token_hint or hint_of(await services.store.session(site.oxd_id), services.now())

@@ -15,7 +15,7 @@ from oxd_protocol.site import (
     SetupClientResult,
 )
 from oxd_server.handlers.brought import prove_client, sites_of
-from oxd_server.handlers.site import new_site
+from oxd_server.handlers.site_params import new_site
 from oxd_server.handlers.undo import keep, new_oxd_id, with_client
 from oxd_server.op.client_auth import ClientAuthMethod, ClientCredentials
 from oxd_server.op.discovery import normalize_op_host
@@ -25,6 +25,7 @@ from oxd_server.op.tokens import TokenAnswer, request_client_token, told_lifetim
 from oxd_server.rp.issued import issued_in, op_of
 from oxd_server.rp.services import Services
 from oxd_server.rp.setup_client import SCOPE
+from oxd_server.rp.site_as_client import as_registered
 from oxd_server.store.base import Login, Site, Sites, StoreError
 
 __all__ = ["get_client_token", "introspect_access_token", "setup_client"]
@@ -46,8 +47,8 @@ async def setup_client(services: Services, params: SetupClientParams) -> SetupCl
     if setup.client_id is not None:
         await prove_client(services, setup)
     async with AsyncExitStack() as undo:
-        setup = await with_client(services, setup, undo)
-        site = await with_client(services, site, undo)
+        setup = await with_client(services, setup, undo, params.initial_access_token)
+        site = await with_client(services, site, undo, params.initial_access_token)
         setup, site = (
             replace(each, setup_oxd_id=setup.oxd_id, setup_client_id=setup.client_id) for each in (setup, site)
         )
@@ -59,23 +60,24 @@ async def setup_client(services: Services, params: SetupClientParams) -> SetupCl
 
 def _setup_site(services: Services, params: SetupClientParams) -> Site:
     site = _new_site(services, params)
-    no_secret = site.token_endpoint_auth_method == ClientAuthMethod.NONE
-    return replace(
-        site,
-        is_setup_client=True,
+    method = site.client.token_endpoint_auth_method
+    client = replace(
+        site.client,
         client_name=params.setup_client_name or f"oxd-setup-{site.oxd_id}",
-        grant_types=_with(site.grant_types, _CLIENT_CREDENTIALS),
-        scope=_with(site.scope, _PAT_SCOPE, SCOPE),
+        grant_types=_with(site.client.grant_types, _CLIENT_CREDENTIALS),
+        scope=" ".join(_with(site.client.scopes, _PAT_SCOPE, SCOPE)),
         # RFC 6749, section 4.4: "The client credentials grant type MUST only be used by confidential clients."
-        token_endpoint_auth_method=None if no_secret else site.token_endpoint_auth_method,
+        token_endpoint_auth_method=None if method == ClientAuthMethod.NONE else method,
     )
+    return replace(site, is_setup_client=True, client=client)
 
 
 def _plain_site(services: Services, params: SetupClientParams) -> Site:
     site = _new_site(services, params)
-    if _PAT_SCOPE not in site.scope:
+    if _PAT_SCOPE not in site.client.scopes:
         return site
-    return replace(site, grant_types=_with(site.grant_types, _CLIENT_CREDENTIALS))  # the PAT is had with this grant
+    grant_types = _with(site.client.grant_types, _CLIENT_CREDENTIALS)  # the PAT is had with this grant
+    return replace(site, client=replace(site.client, grant_types=grant_types))
 
 
 def _new_site(services: Services, params: SetupClientParams) -> Site:
@@ -147,7 +149,7 @@ async def _remember(services: Services, setup: Site, tokens: TokenAnswer) -> Non
 
 
 def _credentials(services: Services, params: GetClientTokenParams, setup: Site | None) -> ClientCredentials:
-    registered = setup.token_endpoint_auth_method if setup is not None else None
+    registered = as_registered(setup).token_endpoint_auth_method if setup is not None else None
     method = params.authentication_method or registered
     if method is not None and method not in tuple(ClientAuthMethod):
         raise CommandError("invalid_request", f"authentication_method must be one of {', '.join(ClientAuthMethod)}.")

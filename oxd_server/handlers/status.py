@@ -12,7 +12,7 @@ from oxd_protocol.connect import (
 )
 from oxd_protocol.errors import CommandError
 from oxd_protocol.messages import claims_as_lists
-from oxd_server.handlers.connect import expectations, login_of, response_type_of
+from oxd_server.handlers.connect import expectations, login_of
 from oxd_server.handlers.states import refused_state
 from oxd_server.op.errors import IdTokenCheck, IdTokenError
 from oxd_server.op.id_token import Expectations, IdToken, Unchecked
@@ -35,7 +35,7 @@ async def validate(services: Services, params: ValidateParams) -> EmptyResult:
         raise CommandError("invalid_nonce", "'nonce' is not the one that was issued with the state.")
     metadata = await services.metadata_of(site)
     # Core 1.0, section 3.3.2.11: what the authorization endpoint issues beside an id_token, the id_token has a hash of.
-    issued = response_type_of(site).split()
+    issued = site.client.response_type.split()
     expected = expectations(
         services,
         site,

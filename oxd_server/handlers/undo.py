@@ -5,22 +5,25 @@ an error, and after a cancellation too, for a moment that nothing can cut short.
 """
 
 import uuid
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
-from typing import Final
+from typing import Any, Final
 
 import trio
 from msgspec.structs import replace
 
 from oxd_protocol.errors import CommandError
+from oxd_server.handlers.site_params import for_op_of
 from oxd_server.op.client_auth import ClientAuthMethod
+from oxd_server.op.discovery import normalize_op_host
 from oxd_server.op.errors import ClientAuthenticationError, OpError, OpMetadataMissing
-from oxd_server.op.registration import delete_client, register_client
+from oxd_server.op.registration import RegistrationAnswer, delete_client, register_client
 from oxd_server.op.uma import PAT_SCOPE
 from oxd_server.rp.services import Services
-from oxd_server.rp.site_as_client import as_answered, metadata_of
+from oxd_server.rp.site_as_client import as_answered, given_less, metadata_of
 from oxd_server.store.base import Site, SiteNotFound
 
-__all__ = ["check_key", "keep", "new_oxd_id", "with_client"]
+__all__ = ["check_key", "keep", "new_oxd_id", "say_if_less", "with_client"]
 
 _UNDO_SECONDS: Final = 15
 
@@ -30,8 +33,13 @@ def new_oxd_id(services: Services) -> str:
     return str(uuid.UUID(bytes=services.random(16), version=4))
 
 
-async def with_client(services: Services, site: Site, undo: AsyncExitStack) -> Site:
+async def with_client(
+    services: Services, site: Site, undo: AsyncExitStack, initial_access_token: str | None = None
+) -> Site:
     """Return the site with its client: the one that it brings along, or one registered now.
+
+    ``initial_access_token`` is for OPs that register nobody without one (RFC 7591, section 3); the operator can set
+    one for an OP as well.
 
     Raises ``CommandError`` when the OP registers no clients, and ``OpError``, ``OpHostRefused`` before anything else.
     """
@@ -41,8 +49,10 @@ async def with_client(services: Services, site: Site, undo: AsyncExitStack) -> S
         return site
     metadata = await services.op.discovery.get(site.op_host, site.op_discovery_path)
     site = await _with_claims_gathering_endpoint(services, site)
+    asked = metadata_of(site, services.key_store)
+    token = initial_access_token or _initial_access_token(services, site)
     try:
-        answer = await register_client(services.op, metadata, metadata_of(site, services.key_store))
+        answer = await register_client(services.op, metadata, asked, initial_access_token=token)
     except OpMetadataMissing:
         raise CommandError(
             "invalid_request",
@@ -51,7 +61,25 @@ async def with_client(services: Services, site: Site, undo: AsyncExitStack) -> S
         ) from None
     registered = as_answered(site, answer)
     undo.push_async_callback(_unregister, services, registered)
+    say_if_less(services, registered, asked, answer)
     return registered
+
+
+def _initial_access_token(services: Services, site: Site) -> str | None:
+    configured = services.config.op_initial_access_tokens
+    fitting = (token for host, token in configured.items() if normalize_op_host(host) == site.op_host)
+    return next(fitting, for_op_of(site, services.default_site.current).initial_access_token)
+
+
+def say_if_less(services: Services, site: Site, asked: Mapping[str, Any], answer: RegistrationAnswer) -> None:
+    """Log what the OP registered otherwise than it was asked to: later requests may fail for it."""
+    if less := given_less(asked, answer.metadata):
+        services.log.warning(
+            "The OP did not register all that was asked for. Listed: what is missing, or what it registered instead.",
+            oxd_id=site.oxd_id,
+            op_host=site.op_host,
+            **{f"registered_{name}": value for name, value in less.items()},
+        )
 
 
 async def _with_claims_gathering_endpoint(services: Services, site: Site) -> Site:
@@ -61,27 +89,27 @@ async def _with_claims_gathering_endpoint(services: Services, site: Site) -> Sit
     without UMA metadata has none, which is no reason not to register.
     """
     wanted = services.config.uma2_auto_register_claims_gathering_endpoint_as_redirect_uri_of_client
-    if not wanted or PAT_SCOPE not in site.scope:
+    if not wanted or PAT_SCOPE not in site.client.scopes:
         return site
     try:
         endpoint = (await services.uma_metadata_of(site)).claims_interaction_endpoint
     except OpError:
         return site
-    known = (site.authorization_redirect_uri, *site.redirect_uris)
-    return (
-        site if endpoint is None or endpoint in known else replace(site, redirect_uris=(*site.redirect_uris, endpoint))
-    )
+    known = site.client.redirect_uris
+    if endpoint is None or endpoint in known:
+        return site
+    return replace(site, client=replace(site.client, redirect_uris=(*known, endpoint)))
 
 
 def check_key(services: Services, site: Site) -> None:
     """Raise ``ClientAuthenticationError`` if the site's client is to sign with a key that this server does not have."""
-    if site.token_endpoint_auth_method != ClientAuthMethod.PRIVATE_KEY_JWT:
+    if site.client.token_endpoint_auth_method != ClientAuthMethod.PRIVATE_KEY_JWT:
         return
     if services.key_store is None:
         raise ClientAuthenticationError(
             "private_key_jwt needs a key store, and none is configured (crypt_provider_key_store_path)"
         )
-    services.key_store.select(site.token_endpoint_auth_signing_alg)
+    services.key_store.select(site.client.token_endpoint_auth_signing_alg)
 
 
 async def keep(services: Services, site: Site, undo: AsyncExitStack) -> None:

@@ -4,77 +4,21 @@ Specifications: OpenID Connect Dynamic Client Registration 1.0, RFC 7591, RFC 75
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import msgspec
 
-from oxd_server.op.answer import Answer, seconds_member, text_member
+from oxd_server.op import members
+from oxd_server.op.answer import Answer, decode_json_object
 from oxd_server.op.client_auth import bearer_header
 from oxd_server.op.context import OpContext
 from oxd_server.op.discovery import ProviderMetadata, required
-from oxd_server.op.errors import OpHostRefused
+from oxd_server.op.errors import OpError, OpHostRefused, OpInvalidResponse
 from oxd_server.op.reach import origin_of
-
-Texts = tuple[str, ...]
 
 _MAX_CREDENTIAL = 8192
 _MAX_METADATA_BYTES = 64 * 1024
-
-
-class ClientMetadata(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What a client tells an OP of itself, under the registered names; None is left out.
-
-    The names are those of Dynamic Registration 1.0 section 2, RFC 7591 section 2, the logout specifications and UMA;
-    the last group is understood by Gluu's server alone.
-    """
-
-    redirect_uris: Texts | None = None
-    response_types: Texts | None = None
-    grant_types: Texts | None = None
-    application_type: str | None = None
-    contacts: Texts | None = None
-    client_name: str | None = None
-    logo_uri: str | None = None
-    client_uri: str | None = None
-    policy_uri: str | None = None
-    tos_uri: str | None = None
-    jwks_uri: str | None = None
-    jwks: dict[str, object] | None = None
-    sector_identifier_uri: str | None = None
-    subject_type: str | None = None
-    id_token_signed_response_alg: str | None = None
-    id_token_encrypted_response_alg: str | None = None
-    id_token_encrypted_response_enc: str | None = None
-    userinfo_signed_response_alg: str | None = None
-    userinfo_encrypted_response_alg: str | None = None
-    userinfo_encrypted_response_enc: str | None = None
-    request_object_signing_alg: str | None = None
-    request_object_encryption_alg: str | None = None
-    request_object_encryption_enc: str | None = None
-    token_endpoint_auth_method: str | None = None
-    token_endpoint_auth_signing_alg: str | None = None
-    default_max_age: int | None = None
-    require_auth_time: bool | None = None
-    default_acr_values: Texts | None = None
-    initiate_login_uri: str | None = None
-    request_uris: Texts | None = None
-    scope: str | None = None
-    software_id: str | None = None
-    software_version: str | None = None
-    software_statement: str | None = None
-    post_logout_redirect_uris: Texts | None = None
-    frontchannel_logout_uri: str | None = None
-    frontchannel_logout_session_required: bool | None = None
-    backchannel_logout_uri: str | None = None
-    backchannel_logout_session_required: bool | None = None
-    claims_redirect_uris: Texts | None = None
-
-    ui_locales: Texts | None = None
-    claims_locales: Texts | None = None
-    trusted_client: bool | None = None
-    access_token_as_jwt: bool | None = None
-    access_token_signing_alg: str | None = None
-    rpt_as_jwt: bool | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +40,7 @@ class RegistrationAnswer:
     metadata: Mapping[str, object] = field(default_factory=dict, repr=False)
 
 
+_CREDENTIALS = ("client_id", "client_secret", "registration_access_token", "registration_client_uri")
 _NOT_METADATA = frozenset(
     {
         "client_id", "client_secret", "registration_access_token", "registration_client_uri",
@@ -105,7 +50,7 @@ _NOT_METADATA = frozenset(
 
 
 async def register_client(
-    op: OpContext, metadata: ProviderMetadata, client: ClientMetadata, *, initial_access_token: str | None = None
+    op: OpContext, metadata: ProviderMetadata, client: Mapping[str, object], *, initial_access_token: str | None = None
 ) -> RegistrationAnswer:
     """Register a new client (Dynamic Registration 1.0 section 3.1, RFC 7591 section 3.1).
 
@@ -116,9 +61,22 @@ async def register_client(
     url = required(metadata, "registration_endpoint")
     headers = bearer_header(initial_access_token) if initial_access_token else {}
     answer = await op.transport.send(
-        "POST", url, step="registration", within=metadata.reach, headers=headers, json=client
+        "POST", url, step="registration", within=metadata.reach, headers=headers, json=dict(client)
     )
-    return process_registration(answer, 201, 200)
+    try:
+        return process_registration(answer)
+    except OpInvalidResponse:
+        await _delete_unusable(op, metadata, answer)
+        raise
+
+
+async def _delete_unusable(op: OpContext, metadata: ProviderMetadata, answer: Answer) -> None:
+    """Delete the client of an answer that cannot be used, as far as the answer says how: nobody else ever could."""
+    body = decode_json_object(answer.body) or {}
+    uri, token = _http_url(body.get("registration_client_uri")), members.text(body.get("registration_access_token"))
+    if uri is not None and token is not None:
+        with suppress(OpError):
+            await delete_client(op, metadata, uri, token)
 
 
 async def read_client(
@@ -138,7 +96,8 @@ async def read_client(
     answer = await op.transport.send(
         "GET", registration_client_uri, step="client read", within=metadata.reach, headers=headers
     )
-    return _same_client(answer, process_registration(answer, 200), client_id)
+    answer.expect(200)
+    return _same_client(answer, client_id)
 
 
 async def update_client(
@@ -149,7 +108,7 @@ async def update_client(
     registration_access_token: str,
     *,
     known: Mapping[str, object],
-    changes: ClientMetadata,
+    changes: Mapping[str, object],
     client_secret_expires_at: int | None = None,
 ) -> RegistrationAnswer:
     """Replace what the OP has of the client by `known` with `changes` applied (RFC 7592 section 2.2).
@@ -168,7 +127,7 @@ async def update_client(
     answer = await op.transport.send(
         "PUT", registration_client_uri, step="client update", within=metadata.reach, headers=headers, json=document
     )
-    return _same_client(answer, process_registration(answer, 200), client_id)
+    return process_update(answer, client_id, document)
 
 
 async def delete_client(
@@ -206,7 +165,7 @@ def check_registration_uri(metadata: ProviderMetadata, registration_client_uri: 
 def update_document(
     client_id: str,
     known: Mapping[str, object],
-    changes: ClientMetadata,
+    changes: Mapping[str, object],
     client_secret_expires_at: int | None = None,
 ) -> dict[str, object]:
     """The body of an update request.
@@ -216,47 +175,67 @@ def update_document(
     registration_access_token, registration_client_uri, client_secret_expires_at, or client_id_issued_at fields".
     """
     kept = {name: value for name, value in known.items() if name not in _NOT_METADATA}
-    document: dict[str, object] = {**kept, **msgspec.to_builtins(changes), "client_id": client_id}
+    document: dict[str, object] = {**kept, **changes, "client_id": client_id}
     if client_secret_expires_at is not None:
         document["client_secret_expires_at"] = client_secret_expires_at
     return document
 
 
-def process_registration(answer: Answer, *statuses: int) -> RegistrationAnswer:
-    """The client in the answer to a registration, a read or an update.
+def process_registration(answer: Answer) -> RegistrationAnswer:
+    """The client in the answer to a registration. Only its client_id is needed; what else is odd is not there.
+
+    Raises:
+        OpErrorResponse: the OP refused, be it in an answer with status 200.
+        OpInvalidResponse: no client in it.
+    """
+    answer.expect(201, 200)
+    return _client_in(answer, answer.json_object())
+
+
+def process_update(answer: Answer, client_id: str, sent: Mapping[str, object]) -> RegistrationAnswer:
+    """The client in the answer to an update that sent this document; without a body, it is as it was sent.
 
     Raises:
         OpErrorResponse: the OP refused.
-        OpInvalidResponse: no client in it.
+        OpInvalidResponse: no client in it, or another one.
     """
-    answer.expect(*statuses)
-    body = answer.json_object()
-    client_id = _bounded_text(answer, body, "client_id")
-    if client_id is None:
-        raise answer.invalid("client_id is missing")
-    client_uri = _bounded_text(answer, body, "registration_client_uri")
-    if client_uri is not None and not client_uri.startswith(("https://", "http://")):
-        raise answer.invalid("registration_client_uri is not an http or https URL")
+    answer.expect(200, 201, 204)
+    if not answer.body.strip():
+        return RegistrationAnswer(client_id=client_id, metadata=_metadata_in(sent))
+    return _same_client(answer, client_id)
+
+
+def _same_client(answer: Answer, client_id: str) -> RegistrationAnswer:
+    registered = _client_in(answer, answer.json_object())
+    if registered.client_id != client_id:
+        raise answer.invalid("the answer is about another client_id")
+    return registered
+
+
+def _client_in(answer: Answer, body: Mapping[str, object]) -> RegistrationAnswer:
+    client_id = body.get("client_id")
+    if isinstance(client_id, int) and not isinstance(client_id, bool):
+        client_id = str(client_id)
+    if not isinstance(client_id, str) or not client_id:
+        answer.refuse_error(body)
+        raise answer.invalid("client_id is missing or not a text")
+    for name in _CREDENTIALS:
+        if len(members.text(body.get(name)) or "") > _MAX_CREDENTIAL:
+            raise answer.invalid(f"{name} is longer than {_MAX_CREDENTIAL} characters")
     return RegistrationAnswer(
         client_id=client_id,
-        client_secret=_bounded_text(answer, body, "client_secret"),
-        registration_access_token=_bounded_text(answer, body, "registration_access_token"),
-        registration_client_uri=client_uri,
-        client_id_issued_at=seconds_member(answer, body, "client_id_issued_at"),
-        client_secret_expires_at=seconds_member(answer, body, "client_secret_expires_at"),
-        metadata=_bounded({name: value for name, value in body.items() if name not in _NOT_METADATA}),
+        client_secret=members.text(body.get("client_secret")),
+        registration_access_token=members.text(body.get("registration_access_token")),
+        registration_client_uri=_http_url(body.get("registration_client_uri")),
+        client_id_issued_at=members.date(body.get("client_id_issued_at")),
+        client_secret_expires_at=members.date(body.get("client_secret_expires_at")),
+        metadata=_metadata_in(body),
     )
 
 
-def _bounded_text(answer: Answer, body: Mapping[str, object], name: str) -> str | None:
-    value = text_member(answer, body, name)
-    if value is not None and len(value) > _MAX_CREDENTIAL:
-        raise answer.invalid(f"{name} is longer than {_MAX_CREDENTIAL} characters")
-    return value
-
-
-def _bounded(metadata: Mapping[str, object]) -> dict[str, object]:
-    """The members as far as a site has room for them, the small ones first."""
+def _metadata_in(body: Mapping[str, object]) -> dict[str, object]:
+    """The members that are metadata, as far as a site has room for them, the small ones first."""
+    metadata = {name: value for name, value in body.items() if name not in _NOT_METADATA}
     kept, room = {}, _MAX_METADATA_BYTES
     for size, name in sorted((len(msgspec.json.encode({name: value})), name) for name, value in metadata.items()):
         room -= size
@@ -264,6 +243,10 @@ def _bounded(metadata: Mapping[str, object]) -> dict[str, object]:
             break
         kept[name] = metadata[name]
     return kept
+
+
+def _http_url(value: object) -> str | None:
+    return value if isinstance(value, str) and value.startswith(("https://", "http://")) else None
 
 
 def process_deletion(answer: Answer) -> None:
@@ -274,27 +257,3 @@ def process_deletion(answer: Answer) -> None:
         OpInvalidResponse: another status.
     """
     answer.expect(204, 200)
-
-
-def client_metadata(metadata: Mapping[str, object]) -> ClientMetadata:
-    """What the OP answered, in typed form. A member of another type than registered is left out."""
-    members = {name: value for name, value in metadata.items() if value is not None}
-    while True:
-        try:
-            return msgspec.convert(members, ClientMetadata)
-        except msgspec.ValidationError:
-            members = {name: value for name, value in members.items() if _fits(name, value)}
-
-
-def _fits(name: str, value: object) -> bool:
-    try:
-        msgspec.convert({name: value}, ClientMetadata)
-    except msgspec.ValidationError:
-        return False
-    return True
-
-
-def _same_client(answer: Answer, registered: RegistrationAnswer, client_id: str) -> RegistrationAnswer:
-    if registered.client_id != client_id:
-        raise answer.invalid("the answer is about another client_id")
-    return registered

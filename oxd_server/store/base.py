@@ -11,6 +11,8 @@ from typing import Protocol
 
 import msgspec
 
+from oxd_server.client_metadata import ClientMetadata
+
 
 class StoreError(Exception):
     """The store could not do what was asked. The text is one line, for people, and holds no secret."""
@@ -64,34 +66,20 @@ class UmaResource(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True,
 
 
 class Site(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
-    """A registered site. Field names are those of the legacy store; dates are milliseconds, 0 = unknown.
+    """A registered site. Dates are milliseconds, 0 = unknown.
 
-    `setup_oxd_id` and `setup_client_id` name the setup client that the site belongs to. `registered_metadata` is the
-    JSON text of what the OP last answered about the client: an update has to send all of it back.
+    `client` is what the application asked for, and what every request goes by. `registered_metadata` is what the OP
+    made of it: the JSON text of its last answer about the client, all of which an update has to send back.
+    `response_mode` is how logins come back. `setup_oxd_id` and `setup_client_id` name the setup client that the site
+    belongs to.
     """
 
     oxd_id: str
     op_host: str
     op_discovery_path: str | None = None
 
-    authorization_redirect_uri: str | None = None
-    redirect_uris: tuple[str, ...] = ()
-    logout_redirect_uri: str | None = None
-    front_channel_logout_uri: tuple[str, ...] = ()
-    claims_redirect_uri: tuple[str, ...] = ()
-    request_uris: tuple[str, ...] = ()
-    sector_identifier_uri: str | None = None
-
-    application_type: str | None = None
-    response_types: tuple[str, ...] = ()
-    grant_types: tuple[str, ...] = ()
-    scope: tuple[str, ...] = ()
-    acr_values: tuple[str, ...] = ()
-    ui_locales: tuple[str, ...] = ()
-    claims_locales: tuple[str, ...] = ()
-    contacts: tuple[str, ...] = ()
-    client_name: str | None = None
-    trusted_client: bool = False
+    client: ClientMetadata = ClientMetadata()
+    response_mode: str | None = None
 
     client_id: str | None = None
     client_secret: str | None = None
@@ -99,11 +87,7 @@ class Site(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fal
     client_secret_expires_at: int = 0
     client_registration_access_token: str | None = None
     client_registration_client_uri: str | None = None
-    client_jwks_uri: str | None = None
-    token_endpoint_auth_method: str | None = None
-    token_endpoint_auth_signing_alg: str | None = None
-    id_token_signed_response_alg: str | None = None
-    userinfo_signed_response_alg: str | None = None
+    registered_metadata: str | None = None
 
     is_setup_client: bool = False
     setup_oxd_id: str | None = None
@@ -113,7 +97,6 @@ class Site(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fal
     user_secret: str | None = None
     uma_protected_resources: tuple[UmaResource, ...] = ()
     oxd_rp_programming_language: str | None = None
-    registered_metadata: str | None = None
 
     def __repr__(self) -> str:
         return f"Site(oxd_id={self.oxd_id!r}, op_host={self.op_host!r})"

@@ -1,7 +1,8 @@
 """The SQLite file: how it is opened and checked, and what is read from and written to it.
 
-Everything here blocks and is called in worker threads. Opening never repairs, converts or empties a file
-that it does not understand: it raises `StoreError` and leaves the file as it is.
+Everything here blocks and is called in worker threads. Opening brings the tables of an earlier version up to date, in
+one transaction. It never repairs or empties a file that it does not understand: it raises `StoreError` and leaves the
+file as it is.
 """
 
 import os
@@ -32,13 +33,14 @@ from oxd_server.store.base import (
     changed_site,
     with_issued,
 )
+from oxd_server.store.migration import migrate_sites
 
 _APPLICATION_ID = 0x6F786421  # "oxd!": tells our files from those of others
-_SCHEMA_VERSION = 1
+_SCHEMA_VERSION = 2
 _SCHEMA = (
     """CREATE TABLE site (
         oxd_id TEXT PRIMARY KEY, op_host TEXT NOT NULL, client_name TEXT NOT NULL,
-        is_setup_client INTEGER NOT NULL, json TEXT NOT NULL)""",
+        is_setup_client INTEGER NOT NULL, document TEXT NOT NULL)""",
     "CREATE INDEX site_setup_client ON site (op_host) WHERE is_setup_client",
     "CREATE TABLE site_session (oxd_id TEXT PRIMARY KEY, json TEXT NOT NULL)",
     "CREATE TABLE secret (name TEXT PRIMARY KEY, value BLOB NOT NULL)",
@@ -52,7 +54,7 @@ _SCHEMA = (
 )
 # What came later: an older version does not miss it, so that the schema keeps its number. A row that is no JSON, which
 # nothing here has written, must not keep the others from being found.
-_CLIENT_ID = "CASE WHEN json_valid(json) THEN json_extract(json, '$.client_id') END"
+_CLIENT_ID = "CASE WHEN json_valid(document) THEN json_extract(document, '$.client_id') END"
 _ADDED = (
     """CREATE TABLE IF NOT EXISTS issued (
         hash BLOB PRIMARY KEY, oxd_id TEXT NOT NULL, place INTEGER NOT NULL, login TEXT NOT NULL,
@@ -141,31 +143,35 @@ def _check_and_create(connection: sqlite3.Connection) -> None:
     if connection.execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
         raise StoreError("lies on a file system without shared memory, which it needs")
     connection.execute("BEGIN IMMEDIATE")
-    if not _check(connection):  # once more, now that nobody else can come first
+    version = _check(connection)  # once more, now that nobody else can come first
+    if version == 0:
         for statement in _SCHEMA:
             connection.execute(statement)
+    elif version == 1:
+        migrate_sites(connection)
+        connection.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
     for statement in _ADDED:
         connection.execute(statement)
     connection.execute("COMMIT")
 
 
-def _check(connection: sqlite3.Connection) -> bool:
-    """Whether the file holds our tables; False if it is empty. Raises `StoreError` if it is neither."""
+def _check(connection: sqlite3.Connection) -> int:
+    """The version of our tables in the file; 0 if it is empty. Raises `StoreError` if it is neither."""
     (application_id,) = connection.execute("PRAGMA application_id").fetchone()
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
     if application_id == 0 and version == 0 and tables == 0:
-        return False
+        return 0
     if application_id != _APPLICATION_ID:
         raise StoreError("is a database of another application")
     if version > _SCHEMA_VERSION:
         raise StoreError(f"was written by a newer version (schema {version}, this one knows {_SCHEMA_VERSION})")
-    return True
+    return int(version)
 
 
 def read_site(connection: sqlite3.Connection, oxd_id: str) -> Site | None:
     """The site, or None. Raises `StoreError` if its row cannot be read."""
-    row = connection.execute("SELECT json FROM site WHERE oxd_id = ?", (oxd_id,)).fetchone()
+    row = connection.execute("SELECT document FROM site WHERE oxd_id = ?", (oxd_id,)).fetchone()
     return None if row is None else _decode(_site_decoder, row[0], oxd_id)
 
 
@@ -185,7 +191,7 @@ def _decode(decoder: "msgspec.json.Decoder[T]", text: str, oxd_id: str) -> T:
 def read_setup_clients(connection: sqlite3.Connection, op_host: str, limit: int) -> Sites:
     """The newest setup clients at this `op_host`, the newest first."""
     rows = connection.execute(
-        "SELECT json, oxd_id FROM site WHERE op_host = ? AND is_setup_client ORDER BY rowid DESC LIMIT ?",
+        "SELECT document, oxd_id FROM site WHERE op_host = ? AND is_setup_client ORDER BY rowid DESC LIMIT ?",
         (op_host, limit),
     )
     return [_decode(_site_decoder, text, oxd_id) for text, oxd_id in rows]
@@ -194,7 +200,7 @@ def read_setup_clients(connection: sqlite3.Connection, op_host: str, limit: int)
 def read_sites_of_client(connection: sqlite3.Connection, op_host: str, client_id: str, limit: int) -> Sites:
     """The newest sites with this client at this `op_host`, setup clients before all others."""
     rows = connection.execute(
-        f"SELECT json, oxd_id FROM site WHERE op_host = ? AND {_CLIENT_ID} = ?"  # noqa: S608
+        f"SELECT document, oxd_id FROM site WHERE op_host = ? AND {_CLIENT_ID} = ?"  # noqa: S608
         " ORDER BY is_setup_client DESC, rowid DESC LIMIT ?",
         (op_host, client_id, limit),
     )
@@ -225,7 +231,7 @@ def read_secret(connection: sqlite3.Connection, name: str) -> bytes | None:
 def add_site(connection: sqlite3.Connection, site: Site) -> Site:
     """Insert a site. Raises `SiteExists`."""
     added = connection.execute(
-        "INSERT INTO site (op_host, client_name, is_setup_client, json, oxd_id) VALUES (?, ?, ?, ?, ?)"
+        "INSERT INTO site (op_host, client_name, is_setup_client, document, oxd_id) VALUES (?, ?, ?, ?, ?)"
         " ON CONFLICT DO NOTHING",
         _row(site),
     )
@@ -259,7 +265,7 @@ def change_site(connection: sqlite3.Connection, oxd_id: str, change: ChangeSite)
     """Apply the change to the row as it is now. Raises `SiteNotFound`, and whatever the change raises."""
     site = changed_site(_existing(connection, oxd_id), change)
     connection.execute(
-        "UPDATE site SET op_host = ?, client_name = ?, is_setup_client = ?, json = ? WHERE oxd_id = ?", _row(site)
+        "UPDATE site SET op_host = ?, client_name = ?, is_setup_client = ?, document = ? WHERE oxd_id = ?", _row(site)
     )
     return site
 
@@ -387,4 +393,4 @@ def _existing(connection: sqlite3.Connection, oxd_id: str) -> Site:
 
 def _row(site: Site) -> tuple[str, str, bool, str, str]:
     text = msgspec.json.encode(site).decode()
-    return site.op_host, site.client_name or "", site.is_setup_client, text, site.oxd_id
+    return site.op_host, site.client.client_name or "", site.is_setup_client, text, site.oxd_id

@@ -1,26 +1,44 @@
 """Sites in the JSON shape of the legacy store, in both directions.
 
 Written out, a site has every legacy key, null where nothing is known, so that scripts which index the keys go
-on working. Read in, nearly anything goes: files of many ages lie about.
+on working. Read in, nearly anything goes: files of many ages lie about. The legacy names of what a client registers
+exist here and in the commands, nowhere else.
 """
 
 import json
 import re
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from oxd_protocol.dates import read_date
+from oxd_server.client_metadata import ClientMetadata
 from oxd_server.store.base import Site, SiteSession, StoreError, UmaResource
 
 # The legacy server kept one RPT per site and gave it to whoever asked next. Nothing is kept any more.
-_OBSOLETE = ("rpt", "rpt_token_type", "rpt_pct", "rpt_upgraded", "rpt_expires_at", "rpt_created_at")
-_LONGEST_OXD_ID = 255
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")  # those that turn the writing too
-_LARGEST_NUMBER = 2**63 - 1
-_DATES = {"client_id_issued_at", "client_secret_expires_at", "pat_created_at"}
-_ALIASES = {
+_OBSOLETE: Final = ("rpt", "rpt_token_type", "rpt_pct", "rpt_upgraded", "rpt_expires_at", "rpt_created_at")
+_LONGEST_OXD_ID: Final = 255
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")  # those that turn the writing too
+_LARGEST_NUMBER: Final = 2**63 - 1
+_DATES: Final = {"client_id_issued_at", "client_secret_expires_at", "pat_created_at"}
+# Of a client's metadata: the legacy key of each field that goes by another name there.
+_LEGACY_NAMES: Final = {
+    "claims_redirect_uris": "claims_redirect_uri",
+    "default_acr_values": "acr_values",
+    "frontchannel_logout_uri": "front_channel_logout_uri",
+    "jwks_uri": "client_jwks_uri",
+}
+# These keys are always written; what a client registers beyond them is written where there is something to write.
+_ALWAYS: Final = frozenset(
+    {
+        "acr_values", "application_type", "claims_locales", "claims_redirect_uri", "client_jwks_uri", "client_name",
+        "contacts", "front_channel_logout_uri", "grant_types", "id_token_signed_response_alg", "redirect_uris",
+        "request_uris", "response_types", "scope", "sector_identifier_uri", "token_endpoint_auth_method",
+        "token_endpoint_auth_signing_alg", "trusted_client", "ui_locales", "userinfo_signed_response_alg",
+    }
+)  # fmt: skip
+_ALIASES: Final = {
     "post_logout_redirect_uri": "logout_redirect_uri",
     "response_type": "response_types",
     "grant_type": "grant_types",
@@ -29,13 +47,41 @@ _ALIASES = {
     "scopeExpressions": "scope_expression",
     "scopeExpression": "scope_expression",
     "scope_expressions": "scope_expression",
-}
+} | {old: name for name, old in _LEGACY_NAMES.items()}
 
 
 def export_site(site: Site, session: SiteSession) -> dict[str, Any]:
     """A site and its session as one legacy JSON object: plain dicts, lists, texts and numbers. It holds secrets."""
-    resources = [_plain(resource) for resource in site.uma_protected_resources]
-    return _plain(site) | _plain(session) | dict.fromkeys(_OBSOLETE) | {"uma_protected_resources": resources}
+    resources = [_exported_resource(resource) for resource in site.uma_protected_resources]
+    plain = {name: value for name, value in _plain(site).items() if name != "client"}
+    return (
+        plain
+        | _exported_client(site.client)
+        | _plain(session)
+        | dict.fromkeys(_OBSOLETE)
+        | {"uma_protected_resources": resources}
+    )
+
+
+def _exported_client(client: ClientMetadata) -> dict[str, Any]:
+    known = {_LEGACY_NAMES.get(name, name): value for name, value in _plain(client).items()}
+    exported = {name: value for name, value in known.items() if name in _ALWAYS or value not in (None, [])}
+    return exported | {
+        "authorization_redirect_uri": client.redirect_uri,
+        "logout_redirect_uri": client.post_logout_redirect_uri,
+        "scope": list(client.scopes),
+        "trusted_client": client.trusted_client or False,
+    }
+
+
+def _exported_resource(resource: UmaResource) -> dict[str, Any]:
+    """A resource as the legacy server wrote it; what it does not know stands beside it."""
+    plain = _plain(resource)
+    expression = plain.pop("scope_expression")
+    return plain | {
+        "ticketScopes": plain.pop("ticket_scopes"),
+        "scope_expressions": [] if expression is None else [expression],
+    }
 
 
 def _plain(struct: msgspec.Struct) -> dict[str, Any]:
@@ -49,10 +95,8 @@ def import_site(node: Mapping[str, Any]) -> tuple[Site, SiteSession]:
     Raises `StoreError`, which names the key and never the value, if there is no oxd_id, or if nothing can be
     made of a value.
     """
-    values = {"op_host": ""} | _values(Site, node)
+    values = {"op_host": ""} | _values(Site, node) | {"client": _imported_client(node)}
     _check_oxd_id(node.get("oxd_id"))
-    if redirect_uris := values.get("redirect_uris"):
-        values.setdefault("authorization_redirect_uri", redirect_uris[0])
     return Site(**values), SiteSession(**_values(SiteSession, node))
 
 
@@ -66,13 +110,26 @@ def _check_oxd_id(value: Any) -> None:
         )
 
 
+def _imported_client(node: Mapping[str, Any]) -> ClientMetadata:
+    values = _values(ClientMetadata, node)
+    for many, one in (
+        ("redirect_uris", "authorization_redirect_uri"),
+        ("post_logout_redirect_uris", "logout_redirect_uri"),
+    ):
+        first = _texts(node.get(one)) or _texts(node.get(f"post_{one}")) or ()
+        values[many] = tuple(dict.fromkeys((*first[:1], *values.get(many, ()))))
+    return ClientMetadata(**values)
+
+
 def _values(kind: type[msgspec.Struct], node: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of `kind` that `node` has a value for."""
-    known = {_ALIASES[key]: value for key, value in node.items() if key in _ALIASES}
+    known = {_ALIASES[key]: value for key, value in node.items() if key in _ALIASES and value is not None}
     known |= {key: value for key, value in node.items() if value is not None}
     values = {}
     for field in msgspec.structs.fields(kind):
-        read = _BY_NAME.get(field.name) or _READERS[field.type]
+        if field.type is ClientMetadata:
+            continue
+        read = _reader(field)
         try:
             value = read(known.get(field.name))
         except (TypeError, ValueError, OverflowError, RecursionError):
@@ -80,6 +137,10 @@ def _values(kind: type[msgspec.Struct], node: Mapping[str, Any]) -> dict[str, An
         if value is not None:
             values[field.name] = value
     return values
+
+
+def _reader(field: msgspec.structs.FieldInfo) -> Callable[[Any], Any]:
+    return _BY_NAME.get(field.name) or _READERS[field.type]
 
 
 def _text(value: Any) -> str | None:
@@ -106,6 +167,11 @@ def _texts(value: Any) -> tuple[str, ...] | None:
     return tuple(text for text in map(_text, items) if text) or None
 
 
+def _words(value: Any) -> Any:
+    """A scope as one text. Of whatever else has a scope, such as a client, it is one as well."""
+    return " ".join(_texts(value) or ()) or None
+
+
 def _flag(value: Any) -> bool | None:
     return value if isinstance(value, bool) else None if value is None else str(value).lower() == "true"
 
@@ -129,6 +195,19 @@ def _milliseconds(value: Any) -> int | None:
     return date
 
 
+def _object(value: Any) -> dict[str, Any] | None:
+    """An object, or the JSON text of one."""
+    if isinstance(value, str):
+        value = json.loads(value) if value.strip() else None
+    if value is not None and not isinstance(value, dict):
+        raise TypeError
+    return value or None
+
+
+def _texts_by_name(value: Any) -> dict[str, str] | None:
+    return {name: str(item) for name, item in (_object(value) or {}).items()} or None
+
+
 def _resources(value: Any) -> tuple[UmaResource, ...] | None:
     return tuple(_resource(item) for item in value or ()) or None
 
@@ -146,5 +225,12 @@ _READERS: dict[Any, Callable[[Any], Any]] = {
     bool: _flag,
     int: _number,
     tuple[UmaResource, ...]: _resources,
+    bool | None: _flag,
+    int | None: _number,
+    dict[str, str] | None: _texts_by_name,
+    dict[str, Any] | None: _object,
 }
-_BY_NAME: dict[str, Callable[[Any], Any]] = dict.fromkeys(_DATES, _milliseconds) | {"scope_expression": _expression}
+_BY_NAME: dict[str, Callable[[Any], Any]] = dict.fromkeys(_DATES, _milliseconds) | {
+    "scope": _words,
+    "scope_expression": _expression,
+}

@@ -149,7 +149,7 @@ class MemoryStore:
 
     async def list(self) -> SiteNames:
         await trio.lowlevel.checkpoint()
-        return sorted((site.oxd_id, site.client_name or "") for site in self._sites.values())
+        return sorted((site.oxd_id, site.client.client_name or "") for site in self._sites.values())
 
     def _existing(self, oxd_id: str) -> Site:
         try:

@@ -45,6 +45,11 @@ class GetAuthorizationUrlParams(OxdIdParams, frozen=True, kw_only=True):
     scope: Annotated[WordList, Meta(description="Default: the site's registered scopes.")] = ()
     acr_values: Annotated[WordList, Meta(description="Default: the site's acr_values.")] = ()
     prompt: Annotated[str, Meta(description="For example login, to have the user log in again.")] | None = None
+    response_mode: Annotated[str, Meta(description="query, form_post or fragment; default: the site's.")] | None = None
+    ui_locales: Annotated[
+        WordList, Meta(description="Languages of the OP's pages; not sent if absent, unless the server is set to.")
+    ] = ()
+    claims_locales: Annotated[WordList, Meta(description="Languages of claims; as ui_locales.")] = ()
     hd: Annotated[str, Meta(description="The hosted domain, for OPs that know this parameter.")] | None = None
     custom_parameters: Annotated[
         dict[str, str], Meta(description="Further query parameters; none may override one of the protocol's.")

@@ -11,6 +11,7 @@ What cannot be read even so raises ``ParamsError``, naming the parameter and wha
 """
 
 import functools
+import re
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -27,6 +28,7 @@ __all__ = [
     "AnyCommand",
     "Command",
     "FirstOf",
+    "JsonObject",
     "JsonText",
     "Milliseconds",
     "Params",
@@ -68,6 +70,8 @@ WordList = Annotated[tuple[str, ...], _Kind("words")]
 """A list that may come as one text, split at white space."""
 Milliseconds = Annotated[int, _Kind("milliseconds")]
 """A time in milliseconds since 1970; 0, null, zero dates and anything unreadable mean "unknown": never an error."""
+JsonObject = Annotated[dict[str, Any], _Kind("object")]
+"""A JSON object that may come as its text."""
 JsonText = Annotated[Any, _Kind("json")]
 """Any JSON value, kept as it is."""
 
@@ -227,6 +231,25 @@ def _read_mapping(value: Any, where: str) -> dict[str, str] | None:
     return {key: as_text(item) for key, item in value.items() if item is not None} or None
 
 
+def _read_object(value: Any, where: str) -> dict[str, Any] | None:
+    if isinstance(value, str):
+        try:
+            value = msgspec.json.decode(value)
+        except (msgspec.MsgspecError, RecursionError):
+            raise ParamsError(f"'{where}' must be an object or the JSON text of one.") from None
+    if not isinstance(value, dict):
+        raise _wrong_type(where, "an object", value)
+    return value or None
+
+
+def _read_number(value: Any, where: str) -> int:
+    if isinstance(value, str) and re.fullmatch(r"[0-9]{1,15}", value.strip()):
+        return int(value)
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise _wrong_type(where, "a whole number", value)
+    return value
+
+
 def _read_milliseconds(value: Any, _where: str) -> int | None:
     """Never fail: libraries send 0, zero dates and what their languages make of them."""
     date = read_date(value, 1000)
@@ -269,6 +292,7 @@ def _fields_of(struct: type[msgspec.Struct]) -> Fields:
 _READERS: Mapping[Any, Reader] = {
     str: _read_text,
     bool: _read_flag,
+    int: _read_number,
     tuple[str, ...]: _read_texts,
     dict[str, str]: _read_mapping,
     "token": _read_token,
@@ -276,6 +300,7 @@ _READERS: Mapping[Any, Reader] = {
     "words": _read_words,
     "milliseconds": _read_milliseconds,
     "json": _read_json,
+    "object": _read_object,
 }
 
 _JSON_TYPES: Mapping[type, str] = {

@@ -7,12 +7,13 @@ from typing import Annotated, Any
 
 from msgspec import UNSET, Meta, UnsetType
 
-from oxd_protocol.params import Command, FirstOf, Milliseconds, Params, Result, Token, WordList
+from oxd_protocol.params import Command, FirstOf, JsonObject, Milliseconds, Params, Result, Token, WordList
 
 __all__ = [
     "GET_CLIENT_TOKEN",
     "GET_RP",
     "INTROSPECT_ACCESS_TOKEN",
+    "NEW_SITE_ALIASES",
     "REGISTER_SITE",
     "REMOVE_SITE",
     "SETUP_CLIENT",
@@ -46,6 +47,11 @@ class ProtectedParams(Params, frozen=True, kw_only=True):
     protection_access_token: ProtectionToken | None = None
 
 
+_REGISTERED = "Registered at the OP as it is."
+_ENCRYPTED = "Registered at the OP as it is; this server reads nothing that is encrypted."
+_GLUU = "Registered at the OP as it is; Gluu's server knows it."
+
+
 class OxdIdParams(ProtectedParams, frozen=True, kw_only=True):
     """The params of every command about one site."""
 
@@ -64,12 +70,19 @@ class SiteMetadata(ProtectedParams, frozen=True, kw_only=True):
     authorization_redirect_uri: (
         Annotated[str, Meta(description="Where the OP sends the user back to; an absolute URL.")] | None
     ) = None
-    redirect_uris: Annotated[tuple[str, ...], Meta(description="Further redirect URIs to register.")] = ()
+    redirect_uris: Annotated[
+        tuple[str, ...], Meta(description="Further redirect URIs to register; alone, the first is the main one.")
+    ] = ()
     post_logout_redirect_uri: Annotated[str, Meta(description="Where the OP sends the user after logout.")] | None = (
         None
     )
+    post_logout_redirect_uris: Annotated[
+        tuple[str, ...], Meta(description="All such URLs; the first is used where none is named.")
+    ] = ()
     application_type: Annotated[str, Meta(description="web or native.")] | None = None
-    response_types: Annotated[tuple[str, ...], Meta(description="For example code, or code id_token.")] = ()
+    response_types: Annotated[
+        tuple[str, ...], Meta(description="For example code; all of them together are one request.")
+    ] = ()
     grant_types: Annotated[tuple[str, ...], Meta(description="For example authorization_code.")] = ()
     scope: Annotated[WordList, Meta(description="The scopes to register, for example openid, profile.")] = ()
     acr_values: Annotated[WordList, Meta(description="Authentication methods to ask for by default.")] = ()
@@ -111,14 +124,66 @@ class SiteMetadata(ProtectedParams, frozen=True, kw_only=True):
     client_registration_client_uri: (
         Annotated[str, Meta(description="The existing client's configuration endpoint.")] | None
     ) = None
-    trusted_client: Annotated[bool, Meta(description="Accepted for old clients; has no effect.")] | None = None
+    response_mode: (
+        Annotated[
+            str, Meta(description="How logins come back: query, form_post or fragment; the OP's default if absent.")
+        ]
+        | None
+    ) = None
+    trusted_client: Annotated[bool, Meta(description="Registered; true: Gluu's server asks for no consent.")] | None = (
+        None
+    )
     oxd_rp_programming_language: Annotated[str, Meta(description="For statistics; any text.")] | None = None
+
+    logo_uri: Annotated[str, Meta(description="The application's logo.")] | None = None
+    client_uri: Annotated[str, Meta(description="The application's home page.")] | None = None
+    policy_uri: Annotated[str, Meta(description="What the application does with the users' data.")] | None = None
+    tos_uri: Annotated[str, Meta(description="The application's terms of service.")] | None = None
+    jwks: (
+        Annotated[JsonObject, Meta(description="The client's public keys, where it has no client_jwks_uri.")] | None
+    ) = None
+    software_id: Annotated[str, Meta(description="The software, whatever its instances.")] | None = None
+    software_version: Annotated[str, Meta(description="Its version.")] | None = None
+    software_statement: Annotated[str, Meta(description="A signed JWT about it.")] | None = None
+    subject_type: Annotated[str, Meta(description="pairwise or public.")] | None = None
+    id_token_encrypted_response_alg: Annotated[str, Meta(description=_ENCRYPTED)] | None = None
+    id_token_encrypted_response_enc: Annotated[str, Meta(description=_ENCRYPTED)] | None = None
+    userinfo_encrypted_response_alg: Annotated[str, Meta(description=_ENCRYPTED)] | None = None
+    userinfo_encrypted_response_enc: Annotated[str, Meta(description=_ENCRYPTED)] | None = None
+    request_object_signing_alg: Annotated[str, Meta(description="The algorithm of request objects.")] | None = None
+    request_object_encryption_alg: Annotated[str, Meta(description=_REGISTERED)] | None = None
+    request_object_encryption_enc: Annotated[str, Meta(description=_REGISTERED)] | None = None
+    default_max_age: Annotated[int, Meta(description="Seconds after which a user has to log in again.")] | None = None
+    require_auth_time: Annotated[bool, Meta(description="true: id_tokens say when the user logged in.")] | None = None
+    initiate_login_uri: Annotated[str, Meta(description="Where others may start a login.")] | None = None
+    tls_client_auth_subject_dn: Annotated[str, Meta(description=_REGISTERED)] | None = None
+    frontchannel_logout_session_required: (
+        Annotated[bool, Meta(description="true: the OP names the session at logout.")] | None
+    ) = None
+    access_token_as_jwt: Annotated[bool, Meta(description=_GLUU)] | None = None
+    access_token_signing_alg: Annotated[str, Meta(description=_GLUU)] | None = None
+    access_token_lifetime: Annotated[int, Meta(description=_GLUU)] | None = None
+    rpt_as_jwt: Annotated[bool, Meta(description=_GLUU)] | None = None
+    run_introspection_script_beforeaccess_token_as_jwt_creation_and_include_claims: (
+        Annotated[bool, Meta(description=_GLUU)] | None
+    ) = None
+    id_token_binding_cnf: Annotated[str, Meta(description=_GLUU)] | None = None
+    authorized_origins: Annotated[tuple[str, ...], Meta(description=_GLUU)] = ()
+    custom_attributes: Annotated[dict[str, str], Meta(description=_GLUU)] | None = None
+    allow_spontaneous_scopes: Annotated[bool, Meta(description=_GLUU)] | None = None
+    spontaneous_scopes: Annotated[tuple[str, ...], Meta(description=_GLUU)] = ()
 
 
 SITE_ALIASES = {
     "client_logout_uris": "client_frontchannel_logout_uris",
     "response_type": "response_types",
+    "front_channel_logout_session_required": "frontchannel_logout_session_required",
+    "user_info_encrypted_response_alg": "userinfo_encrypted_response_alg",
+    "user_info_encrypted_response_enc": "userinfo_encrypted_response_enc",
+    "user_info_signed_response_alg": "userinfo_signed_response_alg",
 }
+NEW_SITE_ALIASES = {**SITE_ALIASES, "op_configuration_endpoint": "op_host"}
+"""``op_host`` may be the whole URL of the discovery document."""
 
 
 class RegisterSiteParams(SiteMetadata, frozen=True, kw_only=True):
@@ -127,6 +192,9 @@ class RegisterSiteParams(SiteMetadata, frozen=True, kw_only=True):
     op_host: Annotated[str, Meta(description="The OpenID Provider, for example https://op.example.org.")] | None = None
     op_discovery_path: (
         Annotated[str, Meta(description="A path between op_host and /.well-known/openid-configuration.")] | None
+    ) = None
+    initial_access_token: (
+        Annotated[Token, Meta(description="Shown to an OP that registers nobody without one.")] | None
     ) = None
 
 
@@ -227,7 +295,7 @@ SETUP_CLIENT = Command(
     SetupClientResult,
     "Registers two clients: one whose tokens protect the commands, and one for everything else.",
     protected=False,
-    aliases=SITE_ALIASES,
+    aliases=NEW_SITE_ALIASES,
     changes=True,
 )
 GET_CLIENT_TOKEN = Command(
@@ -248,7 +316,7 @@ REGISTER_SITE = Command(
     RegisterSiteParams,
     RegisterSiteResult,
     "Registers the application as a client at the OpenID Provider (or takes a client it already has).",
-    aliases=SITE_ALIASES,
+    aliases=NEW_SITE_ALIASES,
     changes=True,
 )
 UPDATE_SITE = Command(

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from oxd_server.client_metadata import ClientMetadata
 from oxd_server.store import Site
 from oxd_server.store import database as store_database
 from scripts.benchmarks.commands import OWN_CLIENT, REDIRECT_URI, SITE, World
@@ -63,15 +64,16 @@ def _site(oxd_id: str, op_host: str) -> Site:
     return Site(
         oxd_id=oxd_id,
         op_host=op_host,
-        authorization_redirect_uri=REDIRECT_URI,
-        redirect_uris=(REDIRECT_URI,),
-        response_types=("code",),
-        grant_types=("authorization_code",),
-        scope=("openid", "profile", "email"),
-        client_name=f"oxd-{oxd_id}",
+        client=ClientMetadata(
+            redirect_uris=(REDIRECT_URI,),
+            response_types=("code",),
+            grant_types=("authorization_code",),
+            scope="openid profile email",
+            client_name=f"oxd-{oxd_id}",
+            application_type="web",
+        ),
         client_id=f"client-{oxd_id}",
         client_secret=f"secret-{oxd_id}",
-        application_type="web",
     )
 
 

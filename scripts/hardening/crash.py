@@ -176,7 +176,7 @@ class Comparison:
                 self._tally.integrity_checks += 1
                 self._expect("integrity", connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)])
             stored = {oxd_id: (name, json.loads(text)) for oxd_id, name, text in connection.execute(
-                "SELECT oxd_id, client_name, json FROM site")}  # fmt: skip
+                "SELECT oxd_id, client_name, document FROM site")}  # fmt: skip
             sessions = {oxd_id: json.loads(text) for oxd_id, text in connection.execute(
                 "SELECT oxd_id, json FROM site_session")}  # fmt: skip
         finally:
@@ -199,7 +199,9 @@ class Comparison:
         name, stored = row
         if site.leaving:
             self._settle(False)
-        self._expect(f"{site.name} has another name in the row than in its JSON", stored["client_name"] == name)
+        self._expect(
+            f"{site.name} has another name in the row than in its JSON", stored["client"]["client_name"] == name
+        )
         self._expect(f"{site.name} is without its client", _has_client(stored))
         version, protected = _version_of(site.name, stored), _protection_of(stored)
         site.must_repeat_update |= site.next_version is not None and site.next_version != version
@@ -225,7 +227,7 @@ class Comparison:
         if worker.registering is None:
             return
         name, worker.registering = worker.registering, None
-        found = [oxd_id for oxd_id, (_, site) in stored.items() if site["client_name"] == f"{name}-v0"]
+        found = [oxd_id for oxd_id, (_, site) in stored.items() if site["client"]["client_name"] == f"{name}-v0"]
         self._expect(f"{name} is there {len(found)} times", len(found) <= 1)
         self._settle(bool(found))
         for oxd_id in found:
@@ -253,15 +255,16 @@ class Comparison:
 
 def _version_of(name: str, stored: Mapping[str, Any]) -> object:
     """The one version that all values of the site carry; None if they carry different ones."""
-    text = stored["client_name"].rpartition("-v")[2]
+    client = stored["client"]
+    text = client["client_name"].rpartition("-v")[2]
     params = changed_params(name, int(text)) if text.isdigit() else {}
     found = {
-        "client_name": stored.get("client_name"),
-        "contacts": stored.get("contacts"),
-        "authorization_redirect_uri": stored.get("authorization_redirect_uri"),
+        "client_name": client.get("client_name"),
+        "contacts": client.get("contacts"),
+        "authorization_redirect_uri": next(iter(client.get("redirect_uris", [])), None),
         # The server adds the claims-gathering address of the authorization server.
-        "redirect_uris": [uri for uri in stored.get("redirect_uris", []) if uri.startswith("https://app.example.org/")],
-        "post_logout_redirect_uri": stored.get("logout_redirect_uri"),
+        "redirect_uris": [uri for uri in client.get("redirect_uris", []) if uri.startswith("https://app.example.org/")],
+        "post_logout_redirect_uri": next(iter(client.get("post_logout_redirect_uris", [])), None),
     }
     return int(text) if found == params else f"a mixture: {found}"
 

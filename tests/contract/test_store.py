@@ -8,6 +8,7 @@ import msgspec
 import pytest
 import trio
 
+from oxd_server.client_metadata import ClientMetadata
 from oxd_server.store import (
     MAX_ISSUED_TOKENS,
     ClockSetBack,
@@ -26,12 +27,14 @@ from oxd_server.store import (
 SITE = Site(
     oxd_id="bcad760f-91ba-46e1-a020-05e4281d91b6",
     op_host="https://op.example.org",
-    client_name="Jörg's shop \u2603",
+    client=ClientMetadata(
+        client_name="Jörg's shop \u2603",
+        redirect_uris=("https://rp.example.com/cb", "https://rp.example.com/cb2"),
+        scope="openid profile",
+    ),
     client_secret="s3cr3t-of-the-client",
     client_registration_access_token="registration-t0ken",
     user_secret="us3r-secret",
-    redirect_uris=("https://rp.example.com/cb", "https://rp.example.com/cb2"),
-    scope=("openid", "profile"),
     client_secret_expires_at=1_528_965_984_000,
     uma_protected_resources=(UmaResource(id="r1", path="/photo", http_methods=("GET",), scopes=("view",)),),
 )
@@ -45,11 +48,20 @@ async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
 
 
 def renamed(name: str) -> Callable[[Site], Site]:
-    return lambda site: msgspec.structs.replace(site, client_name=name)
+    return lambda site: msgspec.structs.replace(site, client=ClientMetadata(client_name=name))
+
+
+def with_contact(site: Site, contact: str) -> Site:
+    client = msgspec.structs.replace(site.client, contacts=(*site.client.contacts, contact))
+    return msgspec.structs.replace(site, client=client)
 
 
 def named(number: int) -> Site:
-    return Site(oxd_id=f"site-{number:04}", op_host="https://op.example.org", client_name=f"name {number}")
+    return Site(
+        oxd_id=f"site-{number:04}",
+        op_host="https://op.example.org",
+        client=ClientMetadata(client_name=f"name {number}"),
+    )
 
 
 async def test_added_site_is_found(store: Store) -> None:
@@ -95,14 +107,14 @@ async def test_changes_do_not_undo_each_other(store: Store) -> None:
     await store.add(SITE)
 
     def one_more(site: Site) -> Site:
-        return msgspec.structs.replace(site, contacts=(*site.contacts, f"c{len(site.contacts)}"))
+        return with_contact(site, f"c{len(site.client.contacts)}")
 
     async with trio.open_nursery() as nursery:
         for _ in range(50):
             nursery.start_soon(store.change, SITE.oxd_id, one_more)
     site = await store.get(SITE.oxd_id)
     assert site is not None
-    assert site.contacts == tuple(f"c{number}" for number in range(50))
+    assert site.client.contacts == tuple(f"c{number}" for number in range(50))
 
 
 async def test_site_and_session_change_apart(store: Store) -> None:
@@ -130,7 +142,7 @@ async def test_failing_change_changes_nothing(store: Store) -> None:
         await store.change_session(SITE.oxd_id, fail)
     assert await store.get(SITE.oxd_id) == SITE
     assert await store.session(SITE.oxd_id) == SiteSession()
-    assert (await store.change(SITE.oxd_id, renamed("later"))).client_name == "later"
+    assert (await store.change(SITE.oxd_id, renamed("later"))).client.client_name == "later"
 
 
 async def test_failing_change_spares_its_neighbours(store: Store) -> None:
@@ -142,7 +154,7 @@ async def test_failing_change_spares_its_neighbours(store: Store) -> None:
         def apply(site: Site) -> Site:
             if number % 3 == 0:
                 raise RuntimeError(str(number))
-            return msgspec.structs.replace(site, contacts=(*site.contacts, str(number)))
+            return with_contact(site, str(number))
 
         try:
             await store.change(SITE.oxd_id, apply)
@@ -155,7 +167,7 @@ async def test_failing_change_spares_its_neighbours(store: Store) -> None:
     site = await store.get(SITE.oxd_id)
     assert site is not None
     assert sorted(failed) == list(range(0, 30, 3))
-    assert sorted(map(int, site.contacts)) == [number for number in range(30) if number % 3]
+    assert sorted(map(int, site.client.contacts)) == [number for number in range(30) if number % 3]
 
 
 async def test_oxd_id_cannot_be_changed(store: Store) -> None:
@@ -213,7 +225,7 @@ async def test_list_is_ordered_and_complete(store: Store) -> None:
         for number in reversed(range(1, 1003)):
             nursery.start_soon(store.add, named(number))
     await store.add(Site(oxd_id="zz", op_host="https://op.example.org"))
-    await store.add(Site(oxd_id="", op_host="https://op.example.org", client_name="blank id"))
+    await store.add(Site(oxd_id="", op_host="https://op.example.org", client=ClientMetadata(client_name="blank id")))
     expected = [("", "blank id"), *((f"site-{number:04}", f"name {number}") for number in range(1, 1003)), ("zz", "")]
     assert await store.list() == expected
 

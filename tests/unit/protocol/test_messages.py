@@ -10,7 +10,7 @@ from oxd_protocol.errors import CommandError, FramingError, ParamsError
 from oxd_protocol.json_text import decode_object
 from oxd_protocol.messages import Request, Response, decode_request
 from oxd_protocol.params import Params, decode_params
-from oxd_protocol.site import OxdIdResult
+from oxd_protocol.site import REGISTER_SITE, OxdIdResult
 from oxd_protocol.uma import Condition, Resource
 
 REQUIRED: dict[str, dict[str, Any]] = {
@@ -455,3 +455,34 @@ def test_params_cannot_be_changed() -> None:
     with pytest.raises(AttributeError):
         _params("remove_site").oxd_id = "other"
     assert isinstance(_params("remove_site"), msgspec.Struct)
+
+
+def _registration(**params: Any) -> Any:
+    return decode_params(REGISTER_SITE, params)
+
+
+@pytest.mark.parametrize("value", [{"keys": [{"kty": "RSA"}]}, '{"keys": [{"kty": "RSA"}]}'])
+def test_an_object_may_come_as_its_text(value: object) -> None:
+    """A client's keys are an object, or the JSON text of one as the 4.x libraries send it."""
+    assert _registration(jwks=value).jwks == {"keys": [{"kty": "RSA"}]}
+    assert _registration(jwks={}).jwks is None
+
+
+@pytest.mark.parametrize("value", ["{", "[]", 5, ["x"]])
+def test_what_is_no_object(value: object) -> None:
+    """Anything else is refused, and is not shown."""
+    with pytest.raises(ParamsError, match="'jwks' must be an object"):
+        _registration(jwks=value)
+
+
+@pytest.mark.parametrize(("value", "expected"), [(0, 0), (3600, 3600), ("3600", 3600), (" ", None), (None, None)])
+def test_whole_numbers(value: object, expected: int | None) -> None:
+    """A number may come as its digits; blank is absent."""
+    assert _registration(default_max_age=value).default_max_age == expected
+
+
+@pytest.mark.parametrize("value", [True, 1.5, "soon", [5], "9" * 20])
+def test_what_is_no_whole_number(value: object) -> None:
+    """Anything else is refused."""
+    with pytest.raises(ParamsError, match="'default_max_age' must be a whole number"):
+        _registration(default_max_age=value)

@@ -57,7 +57,14 @@ def _type(hint: Any) -> str:
     if typing.get_origin(hint) is typing.Annotated:
         milliseconds = set(typing.get_args(Milliseconds)[1:])
         return "integer" if milliseconds & set(hint.__metadata__) else _type(hint.__origin__)
-    words: dict[Any, str] = {str: "text", bool: "flag", tuple[str, ...]: "list", tuple[Resource, ...]: "resources"}
+    words: dict[Any, str] = {
+        int: "integer",
+        str: "text",
+        bool: "flag",
+        dict[str, Any]: "object",
+        tuple[str, ...]: "list",
+        tuple[Resource, ...]: "resources",
+    }
     return words.get(hint, "map" if hint == dict[str, str] else "")
 
 

@@ -1,35 +1,40 @@
-"""Between a site and its client at the OP: what is sent, and what of the answer is taken over."""
+"""Between a site and its client at the OP: what is sent, and what of the answer counts."""
+
+from typing import Any
 
 import msgspec
 import pytest
 
+from oxd_server.client_metadata import ClientMetadata
+from oxd_server.op.key_store import KeyStore
 from oxd_server.op.registration import RegistrationAnswer
-from oxd_server.rp.site_as_client import as_answered, credentials_of, known_metadata, metadata_of
+from oxd_server.rp.site_as_client import (
+    as_answered,
+    as_registered,
+    credentials_of,
+    given_less,
+    known_metadata,
+    metadata_of,
+)
 from oxd_server.store import Site
 
 REDIRECT_URI, OTHER_URI = "https://app.example/callback", "https://app.example/other"
+CLIENT = ClientMetadata(
+    redirect_uris=(REDIRECT_URI, OTHER_URI),
+    post_logout_redirect_uris=("https://app.example/bye",),
+    frontchannel_logout_uri=("https://app.example/front", "https://app.example/second"),
+    response_types=("id_token", "code"),
+    grant_types=("authorization_code", "refresh_token"),
+    scope="openid email",
+    client_name="App",
+    token_endpoint_auth_method="client_secret_post",
+    token_endpoint_auth_signing_alg="RS256",
+    custom_attributes={"tier": "gold", "client_name": "never this"},
+)
 SITE = Site(
     oxd_id="site-1",
     op_host="https://op.example.org",
-    authorization_redirect_uri=REDIRECT_URI,
-    redirect_uris=(OTHER_URI,),
-    logout_redirect_uri="https://app.example/bye",
-    front_channel_logout_uri=("https://app.example/front",),
-    claims_redirect_uri=("https://app.example/claims",),
-    request_uris=("https://app.example/request",),
-    sector_identifier_uri="https://app.example/sector",
-    application_type="web",
-    response_types=("code",),
-    grant_types=("authorization_code", "refresh_token"),
-    scope=("openid", "email"),
-    acr_values=("basic",),
-    ui_locales=("de",),
-    claims_locales=("fr",),
-    contacts=("ops@app.example",),
-    client_name="App",
-    client_jwks_uri="https://app.example/jwks",
-    token_endpoint_auth_method="client_secret_post",
-    token_endpoint_auth_signing_alg="RS256",
+    client=CLIENT,
     client_id="client-1",
     client_secret="old-secret",
     client_registration_access_token="old-token",
@@ -42,64 +47,84 @@ def answer(**metadata: object) -> RegistrationAnswer:
     return RegistrationAnswer(client_id="client-1", metadata=metadata)
 
 
-def test_an_op_that_answers_what_it_was_sent() -> None:
-    """A site that is registered and answered as it is stays the same, its redirect URIs being listed in full."""
-    sent = msgspec.json.decode(msgspec.json.encode(metadata_of(SITE)))
-    stored = as_answered(SITE, answer(**sent))
-    assert stored.redirect_uris == (REDIRECT_URI, OTHER_URI)
-    assert known_metadata(stored) == sent
-    unchanged = msgspec.structs.replace(stored, redirect_uris=SITE.redirect_uris, registered_metadata=None)
-    assert unchanged == SITE
-    assert msgspec.json.decode(msgspec.json.encode(metadata_of(stored))) == sent
+def test_what_is_sent() -> None:
+    """Everything under its registered name; the response types as one; one front-channel URI; Gluu's attributes too."""
+    assert metadata_of(SITE) == {
+        "redirect_uris": [REDIRECT_URI, OTHER_URI],
+        "post_logout_redirect_uris": ["https://app.example/bye"],
+        "frontchannel_logout_uri": "https://app.example/front",
+        "response_types": ["code id_token"],
+        "grant_types": ["authorization_code", "refresh_token"],
+        "scope": "openid email",
+        "client_name": "App",
+        "token_endpoint_auth_method": "client_secret_post",
+        "token_endpoint_auth_signing_alg": "RS256",
+        "custom_attributes": {"tier": "gold", "client_name": "never this"},
+        "tier": "gold",
+    }
 
 
-def test_an_op_that_answers_nothing_more() -> None:
-    """What the answer does not mention stays as it was, secrets included."""
-    stored = as_answered(SITE, answer())
+def test_every_field_is_sent() -> None:
+    """No property of a client is dropped in silence."""
+    values: dict[str, Any] = {
+        field.name: {"jwks": {"keys": []}, "scope": "x", "response_types": ["code"]}.get(field.name)
+        or _sample(field.type)
+        for field in msgspec.structs.fields(ClientMetadata)
+    }
+    sent = metadata_of(Site(oxd_id="x", op_host="https://op", client=msgspec.convert(values, ClientMetadata)))
+    assert {name for name in values if name not in sent} == set()
+    assert sent == values | {"frontchannel_logout_uri": "x", "x": "y"}
+
+
+def _sample(kind: Any) -> object:
+    samples: dict[Any, object] = {str | None: "x", bool | None: True, int | None: 1, dict[str, str] | None: {"x": "y"}}
+    return samples.get(kind, ["x"])
+
+
+@pytest.mark.parametrize(
+    ("response_types", "grant_types", "expected"),
+    [
+        ([], [], "code"),
+        (["code"], ["authorization_code"], "code"),
+        (["id_token", "code"], ["authorization_code"], "code id_token"),
+        (["code", "code id_token"], [], "code id_token"),
+        (["token", "id_token", "code"], [], "code id_token token"),
+        (["code", "none"], [], "code"),
+        (["none"], [], "code"),
+        (["id_token"], ["authorization_code"], "code id_token"),
+        (["id_token", "token"], ["implicit"], "id_token token"),
+    ],
+)
+def test_response_types_are_one_request(response_types: list[str], grant_types: list[str], expected: str) -> None:
+    """In the registered order, with a code wherever tokens are had by code."""
+    client = ClientMetadata(response_types=tuple(response_types), grant_types=tuple(grant_types))
+    assert client.response_type == expected
+
+
+def test_public_keys_are_sent_where_the_key_store_signs() -> None:
+    """Unless the site has keys of its own: an OP gets jwks or jwks_uri, never both."""
+    key_store = KeyStore()
+    signing = ClientMetadata(token_endpoint_auth_method="private_key_jwt")
+    bare = Site(oxd_id="x", op_host="https://op.example.org", client=signing)
+    assert metadata_of(bare, key_store)["jwks"] == key_store.public_jwks()
+    own = msgspec.structs.replace(bare, client=msgspec.structs.replace(signing, jwks_uri="https://app/jwks"))
+    assert "jwks" not in metadata_of(own, key_store)
+
+
+@pytest.mark.parametrize(
+    "answered",
+    [
+        {},
+        {"redirect_uris": [""], "scope": "address phone", "response_types": ["code", "none"], "contacts": "x"},
+        {"redirect_uris": [OTHER_URI], "post_logout_redirect_uris": ["https://elsewhere"], "grant_types": []},
+        {"client_name": 5, "scope": ["openid"], "invented": {"by": ["the", "OP"]}},
+    ],
+)
+def test_the_wish_stays(answered: dict[str, object]) -> None:
+    """Whatever an OP answers, the application goes on asking for the same; the answer is kept beside it."""
+    stored = as_answered(SITE, answer(**answered))
     assert msgspec.structs.replace(stored, registered_metadata=None) == SITE
-
-
-def test_an_op_that_decides_otherwise() -> None:
-    """What the OP changed is what counts from then on."""
-    stored = as_answered(
-        SITE,
-        answer(
-            client_name="Another",
-            scope="openid",
-            grant_types=["authorization_code"],
-            redirect_uris=[OTHER_URI],
-            post_logout_redirect_uris=["https://app.example/elsewhere"],
-            token_endpoint_auth_method="client_secret_basic",
-        ),
-    )
-    assert (stored.client_name, stored.scope, stored.grant_types) == ("Another", ("openid",), ("authorization_code",))
-    assert (stored.authorization_redirect_uri, stored.redirect_uris) == (OTHER_URI, (OTHER_URI,))
-    assert stored.logout_redirect_uri == "https://app.example/elsewhere"
-    assert credentials_of(stored, None).method == "client_secret_basic"
-
-
-def test_an_op_that_drops() -> None:
-    """What only the OP uses is gone when its full answer leaves it out; what we use in requests stays."""
-    stored = as_answered(SITE, answer(redirect_uris=[REDIRECT_URI, OTHER_URI]))
-    assert (stored.contacts, stored.client_jwks_uri, stored.request_uris) == ((), None, ())
-    assert (stored.front_channel_logout_uri, stored.sector_identifier_uri) == ((), None)
-    assert (stored.scope, stored.acr_values, stored.ui_locales) == (SITE.scope, SITE.acr_values, SITE.ui_locales)
-    assert stored.logout_redirect_uri == SITE.logout_redirect_uri
-
-
-def test_an_op_that_adds() -> None:
-    """Among several URIs ours stay the ones that are used; members that nobody knows are sent back as they came."""
-    stored = as_answered(
-        SITE,
-        answer(
-            redirect_uris=[OTHER_URI, REDIRECT_URI],
-            post_logout_redirect_uris=["https://app.example/x", "https://app.example/bye"],
-            invented={"by": ["the", "OP"]},
-        ),
-    )
-    assert stored.authorization_redirect_uri == REDIRECT_URI
-    assert stored.logout_redirect_uri == "https://app.example/bye"
-    assert known_metadata(stored)["invented"] == {"by": ["the", "OP"]}
+    assert known_metadata(stored) == answered
 
 
 def test_an_op_that_rotates() -> None:
@@ -118,17 +143,49 @@ def test_an_op_that_rotates() -> None:
     assert (stored.client_id_issued_at, stored.client_secret_expires_at) == (7000, 0)
 
 
-@pytest.mark.parametrize("nonsense", [{"client_name": 5}, {"contacts": "x"}, {"scope": ["openid"]}])
-def test_an_op_that_answers_nonsense(nonsense: dict[str, object]) -> None:
-    """A member of a wrong type changes nothing."""
-    stored = as_answered(SITE, answer(**nonsense))
-    assert msgspec.structs.replace(stored, registered_metadata=None) == SITE
+def test_the_registered_way_of_authenticating_counts() -> None:
+    """The OP's answer decides how the client authenticates and which algorithms it meets, where it says so."""
+    stored = as_answered(
+        SITE, answer(token_endpoint_auth_method="client_secret_basic", id_token_signed_response_alg="ES256")
+    )
+    assert credentials_of(stored, None).method == "client_secret_basic"
+    assert as_registered(stored).id_token_signed_response_alg == "ES256"
+    assert as_registered(stored).token_endpoint_auth_signing_alg == "RS256"
+    assert stored.client == CLIENT
+
+
+@pytest.mark.parametrize("method", [5, "", None, "tls_client_auth", ["client_secret_basic"]])
+def test_a_way_that_is_none(method: object) -> None:
+    """A method that this server does not know, or nonsense, leaves the one that was asked for."""
+    assert (
+        credentials_of(as_answered(SITE, answer(token_endpoint_auth_method=method)), None).method
+        == "client_secret_post"
+    )
+
+
+def test_what_was_given_less() -> None:
+    """Missing words and items are named, other values as they are; order and silence say nothing."""
+    asked = {
+        "scope": "openid email", "response_types": ["code id_token"], "redirect_uris": [REDIRECT_URI],
+        "client_name": "App", "grant_types": ["authorization_code", "refresh_token"], "contacts": ["a@b"],
+    }  # fmt: skip
+    assert given_less(asked, {}) == {}
+    same = {"scope": "email openid", "response_types": ["none", "id_token code"], "redirect_uris": [REDIRECT_URI, "x"]}
+    assert given_less(asked, same) == {}
+    other = {
+        "scope": ["email"], "response_types": ["code"], "redirect_uris": [""], "client_name": "Another",
+        "grant_types": ["authorization_code"], "contacts": 5,
+    }  # fmt: skip
+    assert given_less(asked, other) == {
+        "scope": ["openid"], "response_types": ["code id_token"], "redirect_uris": [REDIRECT_URI],
+        "client_name": "Another", "grant_types": ["refresh_token"], "contacts": ["a@b"],
+    }  # fmt: skip
 
 
 def test_a_bare_site() -> None:
-    """What a site does not know is left out of the registration; how its client authenticates is left open."""
+    """What a site does not know is left out of the registration; the OP's metadata then decides the method."""
     bare = Site(oxd_id="x", op_host="https://op.example.org")
-    assert msgspec.to_builtins(metadata_of(bare)) == {}
+    assert metadata_of(bare) == {}
     assert known_metadata(bare) == {}
     credentials = credentials_of(bare, None)
     assert (credentials.client_id, credentials.client_secret, credentials.method) == ("", None, None)

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from oxd_server.client_metadata import ClientMetadata
 from oxd_server.store import Site, SiteSession, StoreError, UmaResource, export_site, import_site
 
 LEGACY_TEXT = """
@@ -30,6 +31,19 @@ BY_TYPE: dict[Any, st.SearchStrategy[Any]] = {
 }
 resources = st.builds(UmaResource, **{field.name: BY_TYPE[field.type] for field in msgspec.structs.fields(UmaResource)})
 BY_TYPE[tuple[UmaResource, ...]] = st.lists(resources, max_size=2).map(tuple)
+BY_TYPE |= {
+    bool | None: st.none() | st.booleans(),
+    int | None: st.none() | st.integers(0, 2**53),
+    dict[str, str] | None: st.none() | st.dictionaries(words, words, min_size=1, max_size=2),
+    dict[str, Any] | None: st.none() | st.dictionaries(words, st.lists(st.integers()), min_size=1, max_size=2),
+}
+uris = st.lists(words, max_size=3, unique=True).map(tuple)
+clients = st.builds(
+    ClientMetadata,
+    **{field.name: BY_TYPE[field.type] for field in msgspec.structs.fields(ClientMetadata)}
+    | {"redirect_uris": uris, "post_logout_redirect_uris": uris},
+)
+BY_TYPE[ClientMetadata] = clients
 sites = st.builds(Site, **{field.name: BY_TYPE[field.type] for field in msgspec.structs.fields(Site)})
 sessions = st.builds(SiteSession, **{field.name: BY_TYPE[field.type] for field in msgspec.structs.fields(SiteSession)})
 
@@ -37,14 +51,16 @@ sessions = st.builds(SiteSession, **{field.name: BY_TYPE[field.type] for field i
 @given(site=sites, session=sessions)
 def test_import_undoes_export(site: Site, session: SiteSession) -> None:
     """What is exported, as JSON, is imported as the same site and session."""
-    if site.authorization_redirect_uri is None and site.redirect_uris:  # a site always has the one if it has the other
-        site = msgspec.structs.replace(site, authorization_redirect_uri=site.redirect_uris[0])
+    if site.client.trusted_client is None:  # which is written as false
+        site = msgspec.structs.replace(site, client=msgspec.structs.replace(site.client, trusted_client=False))
     assert import_site(json.loads(json.dumps(export_site(site, session)))) == (site, session)
 
 
 def test_export_has_every_legacy_key() -> None:
     """Every legacy key is there, null where nothing is known, dates 0, lists as lists; obsolete RPTs stay null."""
-    node = export_site(Site(oxd_id="x", op_host="https://op", scope=("openid",)), SiteSession(id_token="t"))
+    node = export_site(
+        Site(oxd_id="x", op_host="https://op", client=ClientMetadata(scope="openid")), SiteSession(id_token="t")
+    )
     assert set(node) >= LEGACY_NAMES
     assert node["scope"] == ["openid"]
     assert node["id_token"] == "t"
@@ -93,11 +109,12 @@ def test_import_is_liberal() -> None:
     assert site == Site(
         oxd_id="x",
         op_host="https://op",
-        scope=("openid", "profile"),
-        authorization_redirect_uri="https://rp/cb",
-        redirect_uris=("https://rp/cb",),
-        front_channel_logout_uri=("https://rp/front",),
-        logout_redirect_uri="https://rp/out",
+        client=ClientMetadata(
+            scope="openid profile",
+            redirect_uris=("https://rp/cb",),
+            frontchannel_logout_uri=("https://rp/front",),
+            post_logout_redirect_uris=("https://rp/out",),
+        ),
         is_setup_client=True,
         uma_protected_resources=(resource,),
     )
@@ -143,3 +160,48 @@ def test_what_cannot_be_imported(node: dict[str, Any], expected: str) -> None:
     with pytest.raises(StoreError, match=expected) as caught:
         import_site(node)
     assert "hidden" not in str(caught.value)
+
+
+def test_a_protected_resource_is_written_as_the_old_server_wrote_it() -> None:
+    """Scopes of the ticket under ``ticketScopes``, the expression as a list of JSON texts, which may be empty."""
+    expression = '{"rule":{"var":0},"data":["all"]}'
+    plain = UmaResource(id="1", path="/photo", http_methods=("GET",), scopes=("view",), ticket_scopes=("view",))
+    ruled = UmaResource(id="2", path="/doc", http_methods=("GET",), ticket_scopes=("all",), scope_expression=expression)
+    site = Site(oxd_id="x", op_host="https://op", uma_protected_resources=(plain, ruled))
+    assert export_site(site, SiteSession())["uma_protected_resources"] == [
+        {
+            "id": "1", "path": "/photo", "http_methods": ["GET"], "scopes": ["view"], "ticketScopes": ["view"],
+            "scope_expressions": [],
+        },
+        {
+            "id": "2", "path": "/doc", "http_methods": ["GET"], "scopes": [], "ticketScopes": ["all"],
+            "scope_expressions": [expression],
+        },
+    ]  # fmt: skip
+
+
+def test_what_the_old_server_did_not_know_is_written_where_it_is_set() -> None:
+    """A get_rp answer does not grow by keys that say nothing; those of the client have their registered names."""
+    bare = export_site(Site(oxd_id="x", op_host="https://op"), SiteSession())
+    client = ClientMetadata(logo_uri="https://rp/logo", post_logout_redirect_uris=("https://rp/a", "https://rp/b"))
+    more = export_site(Site(oxd_id="x", op_host="https://op", client=client), SiteSession())
+    assert set(more) - set(bare) == {"logo_uri", "post_logout_redirect_uris"}
+    assert more["logout_redirect_uri"] == "https://rp/a"
+
+
+def test_an_export_of_an_earlier_version_is_read() -> None:
+    """The redirect URI comes first, whatever the order in the list; response types stay as they were listed."""
+    node = {
+        "oxd_id": "x",
+        "authorization_redirect_uri": "https://rp/b",
+        "redirect_uris": ["https://rp/a", "https://rp/b"],
+        "logout_redirect_uri": "https://rp/out",
+        "response_types": ["code", "id_token"],
+        "acr_values": ["basic"],
+        "client_jwks_uri": "https://rp/jwks",
+    }
+    client = import_site(node)[0].client
+    assert client.redirect_uris == ("https://rp/b", "https://rp/a")
+    assert client.post_logout_redirect_uris == ("https://rp/out",)
+    assert (client.response_types, client.response_type) == (("code", "id_token"), "code id_token")
+    assert (client.default_acr_values, client.jwks_uri) == (("basic",), "https://rp/jwks")

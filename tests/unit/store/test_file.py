@@ -20,6 +20,7 @@ import pytest
 import trio
 import trio.testing
 
+from oxd_server.client_metadata import ClientMetadata
 from oxd_server.store import IssuedToken, Login, Site, SiteSession, StoreError, database, open_file_store
 from oxd_server.store.file import FileStore
 
@@ -35,6 +36,13 @@ async def store(path: Path) -> AsyncIterator[FileStore]:
         yield opened
 
 
+NEW = ClientMetadata(client_name="new")
+
+
+def renamed(name: str) -> Callable[[Site], Site]:
+    return lambda old: msgspec.structs.replace(old, client=ClientMetadata(client_name=name))
+
+
 def site(number: int, **values: Any) -> Site:
     return Site(oxd_id=f"site-{number:04}", op_host="https://op.example.org", **values)
 
@@ -46,12 +54,12 @@ def mode(path: Path) -> int:
 async def test_everything_is_there_after_reopening(path: Path) -> None:
     """Sites, sessions, secrets and used values outlive the process that wrote them."""
     async with open_file_store(path) as store:
-        await store.add(site(1, client_secret="s", scope=("openid",)))
+        await store.add(site(1, client_secret="s", client=ClientMetadata(scope="openid")))
         await store.change_session("site-0001", lambda _: SiteSession(id_token="t"))
         await store.secret("state", lambda: b"key")
         await store.spend(b"used", 100.0, 1.0)
     async with open_file_store(path) as store:
-        assert await store.get("site-0001") == site(1, client_secret="s", scope=("openid",))
+        assert await store.get("site-0001") == site(1, client_secret="s", client=ClientMetadata(scope="openid"))
         assert await store.session("site-0001") == SiteSession(id_token="t")
         assert await store.secret("state", lambda: b"another") == b"key"
         assert await store.spend(b"used", 100.0, 1.0) is False
@@ -180,7 +188,7 @@ async def test_damaged_row_is_one_site_only(path: Path) -> None:
         await store.add(site(2))
     connection = sqlite3.connect(path)
     with connection:
-        connection.execute("UPDATE site SET json = '{\"oxd_id\": \"hidden-secret' WHERE oxd_id = 'site-0001'")
+        connection.execute("UPDATE site SET document = '{\"oxd_id\": \"hidden-secret' WHERE oxd_id = 'site-0001'")
     connection.close()
     async with open_file_store(path) as store:
         attempts: tuple[Callable[[], Awaitable[Site | None]], ...] = (
@@ -242,7 +250,7 @@ async def test_full_disk_fails_writes_and_nothing_else(store: FileStore, path: P
             for number in range(2, 12):
                 nursery.start_soon(write, number)
         with pytest.raises(StoreError, match="cannot be written"):
-            await store.change("site-0001", lambda old: msgspec.structs.replace(old, client_name="lost"))
+            await store.change("site-0001", renamed("lost"))
         assert await store.get("site-0001") == site(1)
         assert await store.get("site-0002") is None
     assert len(errors) == 10
@@ -271,7 +279,7 @@ async def test_two_stores_on_one_file(path: Path) -> None:
         await two.get("site-0001")
 
         def one_more(old: Site) -> Site:
-            return msgspec.structs.replace(old, contacts=(*old.contacts, "c"))
+            return msgspec.structs.replace(old, client=ClientMetadata(contacts=(*old.client.contacts, "c")))
 
         async with trio.open_nursery() as nursery:
             for _ in range(20):
@@ -282,7 +290,7 @@ async def test_two_stores_on_one_file(path: Path) -> None:
     async with open_file_store(path) as store:
         reread = await store.get("site-0001")
         assert reread is not None
-        assert len(reread.contacts) == 40
+        assert len(reread.client.contacts) == 40
 
 
 async def test_cache_is_bounded_and_correct(path: Path) -> None:
@@ -291,9 +299,9 @@ async def test_cache_is_bounded_and_correct(path: Path) -> None:
         for number in range(10):
             await store.add(site(number))
         for number in range(10):
-            await store.change(f"site-{number:04}", lambda old: msgspec.structs.replace(old, client_name="new"))
+            await store.change(f"site-{number:04}", renamed("new"))
         for number in range(10):
-            assert await store.get(f"site-{number:04}") == site(number, client_name="new")
+            assert await store.get(f"site-{number:04}") == site(number, client=NEW)
         assert len(store._sites._values) == 3
 
 
@@ -301,11 +309,11 @@ async def test_reader_on_its_way_does_not_bring_back_the_old(store: FileStore) -
     """A value read before a commit and arriving after it does not replace the newer one in the cache."""
     cache = store._sites
     stamp = cache.stamp("site-0001")
-    cache.publish("site-0001", site(1, client_name="new"))
-    cache.fill("site-0001", site(1, client_name="old"), stamp)
-    assert cache.get("site-0001") == site(1, client_name="new")
+    cache.publish("site-0001", site(1, client=NEW))
+    cache.fill("site-0001", site(1, client=ClientMetadata(client_name="old")), stamp)
+    assert cache.get("site-0001") == site(1, client=NEW)
     cache.publish("site-0001", None)
-    cache.fill("site-0001", site(1, client_name="old"), stamp)
+    cache.fill("site-0001", site(1, client=ClientMetadata(client_name="old")), stamp)
     assert cache.get("site-0001") is None
 
 
@@ -319,7 +327,7 @@ class Held:
     def __call__(self, old: Site) -> Site:
         self.entered.set()
         assert self.go_on.wait(10)
-        return msgspec.structs.replace(old, client_name="kept")
+        return msgspec.structs.replace(old, client=ClientMetadata(client_name="kept"))
 
 
 async def test_withdrawn_write_is_not_made(store: FileStore) -> None:
@@ -353,7 +361,7 @@ async def test_cancelled_leader_finishes_what_it_carries(store: FileStore) -> No
         scope.cancel()
         nursery.start_soon(store.add, site(2))
         held.go_on.set()
-    assert await store.get("site-0001") == site(1, client_name="kept")
+    assert await store.get("site-0001") == site(1, client=ClientMetadata(client_name="kept"))
     assert await store.get("site-0002") == site(2)
 
 

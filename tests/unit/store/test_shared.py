@@ -8,6 +8,7 @@ import pytest
 import trio
 from msgspec.structs import replace
 
+from oxd_server.client_metadata import ClientMetadata
 from oxd_server.store import Site, SiteSession, open_file_store
 from oxd_server.store.file import FileStore
 
@@ -27,11 +28,11 @@ async def pair(tmp_path: Path) -> AsyncIterator[Pair]:
 async def test_a_change_is_seen(pair: Pair) -> None:
     """A site that is cached here and changed there is read afresh; so is its session."""
     server, beside = pair
-    await beside.change("a", lambda site: replace(site, client_name="New"))
+    await beside.change("a", lambda site: replace(site, client=ClientMetadata(client_name="New")))
     await beside.change_session("a", lambda _: SiteSession(pat="p"))
     site = await server.get("a")
     assert site is not None
-    assert site.client_name == "New"
+    assert site.client.client_name == "New"
     assert (await server.session("a")).pat == "p"
 
 
@@ -51,7 +52,7 @@ async def test_a_change_may_be_noticed_later(tmp_path: Path) -> None:
     async def name_in(store: FileStore) -> str | None:
         site = await store.get("a")
         assert site is not None
-        return site.client_name
+        return site.client.client_name
 
     async with (
         open_file_store(path, watch_interval=3600) as rarely,
@@ -60,12 +61,12 @@ async def test_a_change_may_be_noticed_later(tmp_path: Path) -> None:
     ):
         await rarely.add(Site(oxd_id="a", op_host="https://op.example.org"))
         assert await name_in(rarely) is await name_in(often) is None
-        await beside.change("a", lambda site: replace(site, client_name="New"))
+        await beside.change("a", lambda site: replace(site, client=ClientMetadata(client_name="New")))
         assert await name_in(rarely) is None
         with trio.fail_after(5):
             while await name_in(often) != "New":
                 await trio.sleep(0.001)
-        await rarely.change("a", lambda site: replace(site, contacts=("c",)))
+        await rarely.change("a", lambda site: replace(site, client=replace(site.client, contacts=("c",))))
         assert await name_in(rarely) == "New"
 
 
@@ -82,11 +83,11 @@ async def test_a_write_of_ours_hides_no_write_of_others(pair: Pair) -> None:
     """What others committed just before our own write is seen after it, too."""
     server, beside = pair
     await server.add(Site(oxd_id="b", op_host="https://op.example.org"))
-    await beside.change("a", lambda site: replace(site, client_name="New"))
+    await beside.change("a", lambda site: replace(site, client=ClientMetadata(client_name="New")))
     await server.change("b", lambda site: site)
     site = await server.get("a")
     assert site is not None
-    assert site.client_name == "New"
+    assert site.client.client_name == "New"
 
 
 async def test_both_write_all_the_time(pair: Pair) -> None:
@@ -99,12 +100,12 @@ async def test_both_write_all_the_time(pair: Pair) -> None:
         oxd_id, (writer, reader) = chance.choice("ab"), chance.sample([server, beside], 2)
         counts[oxd_id] += 1
         name = str(counts[oxd_id])
-        await writer.change(oxd_id, lambda site, name=name: replace(site, client_name=name))  # type: ignore[misc]
+        await writer.change(oxd_id, lambda site, name=name: replace(site, client=ClientMetadata(client_name=name)))  # type: ignore[misc]
         for store in (reader, writer):
             for known, count in counts.items():
                 site = await store.get(known)
                 assert site is not None
-                assert int(site.client_name or 0) == count
+                assert int(site.client.client_name or 0) == count
 
 
 async def test_a_reader_never_goes_back(pair: Pair) -> None:
@@ -112,7 +113,7 @@ async def test_a_reader_never_goes_back(pair: Pair) -> None:
     server, _ = pair
 
     def count(site: Site) -> Site:
-        return replace(site, client_name=str(int(site.client_name or 0) + 1))
+        return replace(site, client=ClientMetadata(client_name=str(int(site.client.client_name or 0) + 1)))
 
     async def write(store: FileStore) -> None:
         for _ in range(100):
@@ -123,8 +124,8 @@ async def test_a_reader_never_goes_back(pair: Pair) -> None:
         while not stop.is_set():
             site = await store.get("a")
             assert site is not None
-            assert int(site.client_name or 0) >= seen
-            seen = int(site.client_name or 0)
+            assert int(site.client.client_name or 0) >= seen
+            seen = int(site.client.client_name or 0)
             await trio.lowlevel.checkpoint()
 
     stop = trio.Event()
@@ -137,15 +138,15 @@ async def test_a_reader_never_goes_back(pair: Pair) -> None:
         stop.set()
     final = await server.get("a")
     assert final is not None
-    assert final.client_name == "200"
+    assert final.client.client_name == "200"
 
 
 async def test_a_watch_that_cannot_look(pair: Pair) -> None:
     """Where it cannot be found out whether others committed, nothing cached is believed, and reading goes on."""
     server, beside = pair
     await trio.to_thread.run_sync(server._watch.connection.close)
-    await beside.change("a", lambda site: replace(site, client_name="New"))
+    await beside.change("a", lambda site: replace(site, client=ClientMetadata(client_name="New")))
     site = await server.get("a")
     assert site is not None
-    assert site.client_name == "New"
+    assert site.client.client_name == "New"
     assert await server.change("a", lambda site: site) == site
