@@ -42,7 +42,9 @@ from oxd_server.process.workers import Supervisor, stop_with_supervisor
 from oxd_server.rp.default_site import DefaultSiteHolder
 from oxd_server.rp.logins import Logins, open_logins
 from oxd_server.rp.services import Services
+from oxd_server.rp.site_marks import SiteMarks
 from oxd_server.store import Store, open_store
+from oxd_server.store.base import DIALECTS
 from oxd_server.sync.locks import KeyedLocks, ProcessLocks
 
 __all__ = ["Running", "serve", "supervise"]
@@ -246,7 +248,7 @@ async def _serve(
     dispatcher = _make_dispatcher(services)
     listeners = _listeners(config, inherited)
     servers = [FrameListener(_entrance(dispatcher, listener), _limits(config)) for listener in listeners]
-    front = await _open_front(config, dispatcher, inherited)
+    front = await _open_front(services, dispatcher, inherited)
     stop_front = trio.Event()
     async with trio.open_nursery() as connections:
         if front is not None:
@@ -276,12 +278,13 @@ def _listeners(config: Config, inherited: Inherited) -> list[socket.socket]:
     return listeners_of(inherited.command_sockets) or open_listeners(_addresses_to_bind(config), config.port)
 
 
-async def _open_front(config: Config, dispatcher: Dispatcher, inherited: Inherited) -> HttpsFront | None:
+async def _open_front(services: Services, dispatcher: Dispatcher, inherited: Inherited) -> HttpsFront | None:
+    config = services.config
     if not config.https.enabled:
         return None
     listeners = listeners_of(inherited.https_sockets) or None
     handle, needs_token = partial(dispatcher.dispatch, Entrance.HTTPS), partial(dispatcher.needs_token, Entrance.HTTPS)
-    return await open_https_front(config, handle, listeners, needs_token=needs_token)
+    return await open_https_front(config, handle, SiteMarks(services.store), listeners, needs_token=needs_token)
 
 
 def _counts(services: Services, dispatcher: Dispatcher, servers: list[FrameListener]) -> dict[str, int]:
@@ -312,7 +315,13 @@ async def _until_stopped(
 
 def _make_dispatcher(services: Services) -> Dispatcher:
     config = services.config
-    guard = Guard(services, config.protect_commands_with_access_token, config.https_commands_without_token)
+    guard = Guard(
+        services,
+        config.protect_commands_with_access_token,
+        config.https_commands_without_token,
+        own_clients=config.https.dialect in DIALECTS,
+        listed=config.protect_commands_with_oxd_id,
+    )
     return Dispatcher(
         {entrance: replace(services, access=guard.access(entrance)) for entrance in Entrance},
         ROUTES,

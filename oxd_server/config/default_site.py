@@ -5,13 +5,13 @@ from typing import Final
 
 from oxd_protocol.errors import ParamsError
 from oxd_protocol.params import Fields
-from oxd_protocol.site import NEW_SITE_ALIASES, RegisterSiteParams
+from oxd_protocol.site import NEW_SITE_ALIASES, NewSiteParams
 from oxd_server.config.file import ConfigError, read_file
 
 __all__ = ["DefaultSite", "load_default_site"]
 
 
-class DefaultSite(RegisterSiteParams, frozen=True, kw_only=True):
+class DefaultSite(NewSiteParams, frozen=True, kw_only=True):
     """The params of `register_site`, absent where the file says nothing, and warnings for the log."""
 
     warnings: tuple[str, ...] = ()
@@ -24,7 +24,7 @@ class DefaultSite(RegisterSiteParams, frozen=True, kw_only=True):
 
 
 _OLD_SPELLINGS: Final = {"grant_type": "grant_types", "logout_redirect_uri": "post_logout_redirect_uri"}
-_FIELDS: Final = Fields.of(RegisterSiteParams, {**NEW_SITE_ALIASES, **_OLD_SPELLINGS})
+_FIELDS: Final = Fields.of(NewSiteParams, {**NEW_SITE_ALIASES, **_OLD_SPELLINGS})
 
 
 def load_default_site(path: Path) -> DefaultSite:

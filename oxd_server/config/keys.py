@@ -111,6 +111,14 @@ class HttpsConfig(Settings, frozen=True, kw_only=True):
             "to this machine. *: any name.",
         ),
     ] = ()
+    dialect: Annotated[
+        str,
+        Key(
+            one_of("auto", "3", "4", "4-beta"),
+            "3: envelopes, as in oxd 3.1. 4: flat answers with HTTP statuses, as in oxd 4.0 to 4.2. 4-beta: as in oxd "
+            "4.0.beta. auto: told from the site and the client; whoever registers without a token gets 4.",
+        ),
+    ] = "auto"
     max_connections: Annotated[
         int,
         Key(
@@ -205,6 +213,14 @@ class Config(Settings, frozen=True, kw_only=True):
             "null or *: whoever can reach it.",
         ),
     ] = None
+    protect_commands_with_oxd_id: Annotated[
+        tuple[str, ...],
+        Key(
+            TEXTS,
+            "The sites whose clients' tokens may run commands of other sites (the header AuthorizationOxdId); empty: "
+            "every site may, for sites at its own OP.",
+        ),
+    ] = ()
 
     storage: Annotated[
         str,
@@ -362,6 +378,14 @@ class Config(Settings, frozen=True, kw_only=True):
     use_client_authentication_for_pat: Annotated[
         bool,
         Key(FLAG, "true: the client authenticates when it gets a PAT, the access token for UMA's protection API."),
+    ] = True
+    add_client_credentials_grant_type_automatically_during_client_registration: Annotated[
+        bool,
+        Key(
+            FLAG,
+            "true: a client of a site that speaks dialect 4 may get tokens for itself (client_credentials), as its "
+            "protection needs.",
+        ),
     ] = True
     uma2_auto_register_claims_gathering_endpoint_as_redirect_uri_of_client: Annotated[
         bool, Key(FLAG, "true: the OP's claims-gathering endpoint becomes a redirect URI of UMA clients.")

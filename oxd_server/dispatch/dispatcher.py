@@ -165,7 +165,7 @@ class Dispatcher:
 
     async def _run(self, route: Route, params: Params, entrance: Entrance, address: str) -> Response:
         command, caller, services = route.command, None, self._services[entrance]
-        protects = self._guard.protects(command, entrance)
+        protects = self._guard.protects(command, entrance, params)
         try:
             if protects:
                 caller = await self._guard.check(params)

@@ -49,18 +49,38 @@ def is_protected(command: AnyCommand, setting: bool | None, entrance: Entrance) 
 class Guard:
     """Checks the protection token of every command that needs one.
 
-    ``setting`` is the configured one; the commands that are ``open_over_https`` need none there, whatever it says.
+    Args:
+        services: What is needed to ask OPs about tokens.
+        setting: The configured one.
+        open_over_https: Commands that need none there, whatever the setting says.
+        own_clients: Every site is protected by its own client, as it is where it has a dialect of its own.
+        listed: The sites whose clients may run commands of other sites, if they are limited.
     """
 
-    def __init__(self, services: Services, setting: bool | None, open_over_https: Container[str] = ()) -> None:
+    def __init__(
+        self,
+        services: Services,
+        setting: bool | None,
+        open_over_https: Container[str] = (),
+        *,
+        own_clients: bool = False,
+        listed: tuple[str, ...] = (),
+    ) -> None:
         self._services = services
         self._setting = setting
         self._open_over_https = open_over_https
+        self._own_clients = own_clients
+        self._listed = listed
 
-    def protects(self, command: AnyCommand, entrance: Entrance) -> bool:
-        """Return whether the command needs a token when it comes from there; then it may run only after ``check``."""
+    def protects(self, command: AnyCommand, entrance: Entrance, params: Params | None = None) -> bool:
+        """Return whether the command needs a token when it comes from there; then it may run only after ``check``.
+
+        Over HTTPS an application may register a site of its own without one: it acts for nobody else.
+        """
         if entrance is Entrance.HTTPS and command.name in self._open_over_https:
             return False
+        if isinstance(params, RegisterSiteParams) and params.dialect is not None and entrance is Entrance.HTTPS:
+            return params.protection_access_token is not None
         return is_protected(command, self._setting, entrance)
 
     def access(self, entrance: Entrance) -> Access:
@@ -78,6 +98,9 @@ class Guard:
 
         Raises ``CommandError`` with one of the protection codes, and ``OpError`` when the OP cannot be asked.
         """
+        judge: str | None = getattr(params, "authorization_oxd_id", None)
+        if judge is not None:
+            return await self._judged(params, judge)
         token: str | None = getattr(params, "protection_access_token", None)
         if token is None:
             raise CommandError("blank_protection_access_token")
@@ -93,8 +116,44 @@ class Guard:
             return await self._of_list(token)
         raise CommandError("no_setup_client_for_oxd_id")  # a command that names neither is not let through
 
+    async def _judged(self, params: Params, judge: str) -> SetupClient:
+        """Return the client of the site ``judge``, if its token may run commands of the site that they name."""
+        judging = await self._services.store.get(judge)
+        if judging is None:
+            raise CommandError("authorization_oxd_id_not_found")
+        if self._listed and judge not in self._listed:
+            raise CommandError("invalid_authorization_oxd_id")
+        token: str | None = getattr(params, "protection_access_token", None)
+        if token is None:
+            raise CommandError("blank_protection_access_token")
+        oxd_id: str | None = getattr(params, "oxd_id", None)
+        if oxd_id is not None and oxd_id != judge:
+            self._check_judge(
+                await self._services.site(oxd_id), judging, must_be_listed=isinstance(params, GetRpParams)
+            )
+        return await self._of_own_client(judging, token)
+
+    def _check_judge(self, site: Site, judging: Site, *, must_be_listed: bool) -> None:
+        # A site without a dialect belongs to its setup client: no other site speaks for it. And a client means
+        # something at its own OP only, unless the operator has named its site. Secrets are told to named ones only.
+        same_op = (site.op_host, site.op_discovery_path) == (judging.op_host, judging.op_discovery_path)
+        may = judging.oxd_id in self._listed or (same_op and not must_be_listed)
+        if not self._has_own_client(site) or not may:
+            raise CommandError("invalid_authorization_oxd_id")
+
+    def _has_own_client(self, site: Site) -> bool:
+        return self._own_clients or site.dialect is not None
+
+    async def _of_own_client(self, site: Site, token: str) -> SetupClient:
+        found = await check_token_with(self._services, site, token)
+        if not self._has_own_client(site) or found.client_id != site.client_id:
+            raise CommandError("invalid_protection_access_token")
+        return found
+
     async def _of_site(self, oxd_id: str, token: str) -> SetupClient:
         site = await self._services.site(oxd_id)
+        if self._has_own_client(site):
+            return await self._of_own_client(site, token)
         asking = await self._services.store.get(site.setup_oxd_id) if site.setup_oxd_id else None
         if asking is None or site.setup_client_id is None:
             raise CommandError("no_setup_client_for_oxd_id")

@@ -1,17 +1,14 @@
 """The HTTPS entrance: paths become commands, which go through the same dispatch as those of the socket.
 
-A path is a command's name with dashes, the body its params, the answer the socket's envelope. ``Authorization: Bearer``
-carries the protection token. Beside the commands there are a health check, the OpenAPI description and a page for
-people.
+A dialect (see ``dialects``) says what a path and a body mean and what the answer looks like. Beside the commands there
+are a health check, the OpenAPI descriptions and a page for people.
 """
 
-import re
 import socket
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
-from http import HTTPStatus
 from pathlib import Path
 from typing import Final
 
@@ -19,20 +16,19 @@ import msgspec
 import structlog
 import trio
 
-from oxd_protocol.catalog import COMMANDS, find_command
-from oxd_protocol.errors import HTTP_STATUS_PREFIX, CommandError, FramingError
-from oxd_protocol.json_text import decode_object
-from oxd_protocol.messages import Response, encode_body, error_response
-from oxd_protocol.params import AnyCommand
+from oxd_protocol.errors import CommandError, FramingError
+from oxd_protocol.messages import Response, error_response
 from oxd_server import __version__
 from oxd_server.config import Config
 from oxd_server.entrances import http1
 from oxd_server.entrances.callers import Callers, make_callers
 from oxd_server.entrances.certificates import ensure_self_signed, make_server_context, names_of
+from oxd_server.entrances.dialects.base import Answer, Dialect, NeedsToken, Refused
+from oxd_server.entrances.dialects.choice import AUTO, Dialects, Marks
+from oxd_server.entrances.dialects.envelope import Envelope
 from oxd_server.entrances.http1 import HttpRequest, HttpResponse, Limits
 from oxd_server.entrances.openapi import openapi_document
 from oxd_server.entrances.pages import POLICY, front_page, style_sheet
-from oxd_server.entrances.reference import HTTP_ALIASES, http_path
 from oxd_server.entrances.sockets import address_of, as_trio_listeners, open_listeners
 
 __all__ = [
@@ -48,18 +44,10 @@ __all__ = [
 _LOOPBACK: Final = ("127.0.0.1", "::1")
 _EVERYWHERE: Final = ("0.0.0.0", "::")  # noqa: S104 - where there is a certificate for it
 _IDLE_TIMEOUT: Final = 60.0
-_FIRST_ERROR_STATUS: Final = 400
-_LAST_STATUS: Final = 599
 
 _SHOWN_OF_PATH: Final = 100
-_NO_TOKEN: Final = "The protection token is missing. Send it in one header: Authorization: Bearer <token>."
-_NO_TOKEN_OF_LIBRARY: Final = (
-    "The protection token is missing. For a library that cannot send one, name {} in https_commands_without_token. "
-    "Others send it in one header: Authorization: Bearer <token>."
-)
 _EVERYBODY: Final = Callers(None, frozenset({"*"}))
 
-_BEARER: Final = re.compile(r"bearer[ \t]+(\S+)", re.IGNORECASE)
 _SECURITY: Final = (
     ("Cache-Control", "no-store"),
     ("X-Content-Type-Options", "nosniff"),
@@ -75,107 +63,82 @@ class Document:
 
     media_type: str
     body: bytes = field(repr=False)
+    for_programs: "Document | None" = None
+    """What a request is sent that accepts JSON and nothing else."""
 
 
-def documents(version: str, port: int) -> dict[str, Document]:
+def documents(version: str, port: int, dialect: str = AUTO) -> dict[str, Document]:
     """Return what can be read, by path. It is made once (and reads a file of the package)."""
     return {
         "/": Document("text/html; charset=utf-8", front_page(version, port).encode()),
         "/style.css": Document("text/css; charset=utf-8", style_sheet()),
         "/openapi.json": Document("application/json", msgspec.json.encode(openapi_document(version))),
-        "/health-check": Document("text/plain; charset=utf-8", b"running"),
+        "/health-check": _health_check(version, dialect),
     }
 
 
-def _by_path() -> dict[str, AnyCommand]:
-    paths = {http_path(command): command for command in COMMANDS}
-    return paths | {path: command for path, name in HTTP_ALIASES.items() if (command := find_command(name))}
+def _health_check(version: str, dialect: str) -> Document:
+    told = {"application": "oxd", "version": version, "status": "running"}
+    flat = Document("application/json", msgspec.json.format(msgspec.json.encode(told), indent=2))
+    in_words = Document("text/plain; charset=utf-8", b"running", for_programs=flat if dialect == AUTO else None)
+    beta = Document("application/json", b'{"status" : "running"}')
+    return {"4": flat, "4-beta": beta}.get(dialect, in_words)
 
 
 HttpsHandler = Callable[[str, dict[str, object], str], Awaitable[Response]]
 """Takes a command's name, its raw params and the caller's address; answers whatever happens."""
 
-_COMMANDS: Final[Mapping[str, AnyCommand]] = _by_path()
-
-
-def _always(command: AnyCommand) -> bool:
-    return command.protected
-
 
 async def respond(
     handle: HttpsHandler,
     readable: Mapping[str, Document],
+    dialects: Dialects,
     request: HttpRequest,
     *,
     callers: Callers = _EVERYBODY,
-    needs_token: Callable[[AnyCommand], bool] = _always,
 ) -> HttpResponse:
-    """Answer one request; ``handle`` runs the command, ``needs_token`` says whether one needs a protection token."""
+    """Answer one request; ``handle`` runs the command."""
     if (reason := callers.refuse_request(request)) is not None:
         return _refuse(request, 403, reason)
     if (document := readable.get(request.path)) is not None:
         return _read(document, request)
-    command = _COMMANDS.get(request.path)
-    if command is None:
-        return _refuse(request, 404, "There is no such path. GET / lists the commands.")
-    if request.method != "POST":
-        return _refuse(request, 405, "Commands are sent with POST.", ("Allow", "POST"))
-    token = bearer_token(request)
-    if token is None and needs_token(command):
-        return _refuse(request, 403, _no_token(command))
-    return _answer(await _run(handle, command, token, request))
-
-
-def _no_token(command: AnyCommand) -> str:
-    return _NO_TOKEN if command.returns_secrets else _NO_TOKEN_OF_LIBRARY.format(command.name)
-
-
-async def _run(handle: HttpsHandler, command: AnyCommand, token: str | None, request: HttpRequest) -> Response:
+    dialect = await dialects.choose(request)
+    route = dialect.find(request.path)
+    if route is None:
+        return _refuse(request, 404, "There is no such path. GET / lists the commands.", dialect=dialect)
+    if request.method != route.method:
+        reason = f"Commands are sent with {route.method}."
+        return _refuse(request, 405, reason, ("Allow", route.method), dialect=dialect)
     try:
-        params = decode_object(request.body)
-    except (FramingError, CommandError) as refused:
-        return error_response(refused)
-    if token is not None:
-        params["protection_access_token"] = token  # the header's wins over the body's
-    return await handle(command.name, params, request.client.rpartition(":")[0])
-
-
-def bearer_token(request: HttpRequest) -> str | None:
-    """Return the token of the request's Authorization header (RFC 6750, section 2.1); None without exactly one."""
-    values = [value for name, value in request.headers if name == "authorization"]
-    match = _BEARER.fullmatch(values[0].strip()) if len(values) == 1 else None
-    return match.group(1) if match else None
+        params = dialect.read(route, request)
+    except Refused as refused:
+        return _refuse(request, refused.status, str(refused), dialect=dialect)
+    except (FramingError, CommandError) as error:
+        return _sent(dialect.encode(route.command, error_response(error)))
+    response = await handle(route.command.name, params, request.client.rpartition(":")[0])
+    return _sent(dialect.encode(route.command, response))
 
 
 def _read(document: Document, request: HttpRequest) -> HttpResponse:
     if request.method not in ("GET", "HEAD"):
         return _refuse(request, 405, "This can be read with GET.", ("Allow", "GET, HEAD"))
+    if document.for_programs is not None and request.header("accept") == "application/json":
+        document = document.for_programs
     security = _PAGE_SECURITY if document.media_type.startswith("text/html") else _SECURITY
     return HttpResponse(200, [("Content-Type", document.media_type), *security], document.body)
 
 
-def _answer(response: Response) -> HttpResponse:
-    return _json(400 if response.malformed else _status_of(response.error_code), response)
-
-
-def _status_of(code: str | None) -> int:
-    """Existing libraries accept nothing but 200, for refused commands too; only the OP's own answers keep theirs."""
-    if code is None or not code.startswith(HTTP_STATUS_PREFIX):
-        return 200
-    status = int(code.removeprefix(HTTP_STATUS_PREFIX))
-    return status if _FIRST_ERROR_STATUS <= status <= _LAST_STATUS else HTTPStatus.BAD_GATEWAY
-
-
 def error(status: int, description: str, *headers: tuple[str, str]) -> HttpResponse:
-    """Return an answer of the front itself, in the shape of every error: the status is the code."""
-    data = {"error": str(status), "error_description": description, "details": None}
-    return _json(status, Response("error", data), *headers)
+    """Return an answer of the front itself, before anybody knows the dialect: in the shape of the first one."""
+    return _sent(Envelope().error(status, description), *headers)
 
 
-def _refuse(request: HttpRequest, status: int, reason: str, *headers: tuple[str, str]) -> HttpResponse:
+def _refuse(
+    request: HttpRequest, status: int, reason: str, *headers: tuple[str, str], dialect: Dialect | None = None
+) -> HttpResponse:
     """Refuse a request of its own, and say so in the log."""
     _log_refusal(status, reason, request.client, request.path)
-    return error(status, reason, *headers)
+    return error(status, reason, *headers) if dialect is None else _sent(dialect.error(status, reason), *headers)
 
 
 def _log_refusal(status: int, reason: str, client: str, path: str | None = None) -> None:
@@ -185,8 +148,8 @@ def _log_refusal(status: int, reason: str, client: str, path: str | None = None)
     )
 
 
-def _json(status: int, response: Response, *headers: tuple[str, str]) -> HttpResponse:
-    return HttpResponse(status, [("Content-Type", "application/json"), *_SECURITY, *headers], encode_body(response))
+def _sent(answer: Answer, *headers: tuple[str, str]) -> HttpResponse:
+    return HttpResponse(answer.status, [("Content-Type", answer.media_type), *_SECURITY, *headers], answer.body)
 
 
 def _refused(status: int, reason: str) -> HttpResponse:
@@ -251,13 +214,14 @@ def open_https_listeners(config: Config) -> list[socket.socket]:
 async def open_https_front(
     config: Config,
     handle: HttpsHandler,
+    marks: Marks,
     listeners: list[socket.socket] | None = None,
     *,
-    needs_token: Callable[[AnyCommand], bool] = _always,
+    needs_token: NeedsToken,
 ) -> HttpsFront:
     """Serve on ``listeners``, else on the configured addresses, with the configured certificate or one for localhost.
 
-    ``needs_token`` says whether a command needs a protection token.
+    ``marks`` knows the dialects of sites; ``needs_token`` says whether a command needs a protection token.
 
     Raises ``ConfigError`` for a certificate that cannot be used and ``OSError`` for an address that cannot be bound.
     """
@@ -266,7 +230,7 @@ async def open_https_front(
     context = await trio.to_thread.run_sync(make_server_context, cert_path, key_path)
     listeners = open_https_listeners(config) if listeners is None else listeners
     port = address_of(listeners[0])[1]
-    readable = await trio.to_thread.run_sync(documents, __version__, port)
+    readable = await trio.to_thread.run_sync(documents, __version__, port, config.https.dialect)
     callers = make_callers(
         config.bind_ip_addresses,
         bound=[address_of(listener)[0] for listener in listeners],
@@ -275,7 +239,7 @@ async def open_https_front(
     )
     front = HttpsFront(
         [trio.SSLListener(listener, context, https_compatible=True) for listener in as_trio_listeners(listeners)],
-        partial(respond, handle, readable, callers=callers, needs_token=needs_token),
+        partial(respond, handle, readable, Dialects(config.https.dialect, marks, needs_token), callers=callers),
         _limits(config),
         callers,
     )

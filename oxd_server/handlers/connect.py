@@ -5,19 +5,19 @@ from msgspec.structs import replace
 
 from oxd_protocol.connect import (
     GET_TOKENS_BY_CODE,
+    ClaimsOfUser,
     GetAccessTokenByRefreshTokenParams,
     GetAuthorizationUrlParams,
     GetAuthorizationUrlResult,
     GetLogoutUriParams,
     GetLogoutUriResult,
     GetTokensByCodeParams,
-    GetTokensByCodeResult,
     GetUserInfoParams,
-    GetUserInfoResult,
+    IssuedTokens,
     RefreshedTokenResult,
 )
 from oxd_protocol.errors import CommandError
-from oxd_protocol.messages import Response, check_fits, claims_as_lists
+from oxd_protocol.messages import Response, check_fits
 from oxd_server.handlers.site_params import check_response_mode
 from oxd_server.handlers.states import refused_state, used_state
 from oxd_server.op.authorization import (
@@ -114,7 +114,7 @@ def _custom_parameters(custom: dict[str, str]) -> dict[str, str]:
     return {**custom, "custom_response_headers": as_headers}
 
 
-async def get_tokens_by_code(services: Services, params: GetTokensByCodeParams) -> GetTokensByCodeResult:
+async def get_tokens_by_code(services: Services, params: GetTokensByCodeParams) -> IssuedTokens:
     """Turn code and state into tokens. The state is used up unless the OP never gave tokens for it."""
     site = await services.site(params.oxd_id)
     login = await services.logins.open(params.state, site.oxd_id)
@@ -141,7 +141,7 @@ async def get_tokens_by_code(services: Services, params: GetTokensByCodeParams) 
 
 async def _accept_tokens(
     services: Services, site: Site, metadata: ProviderMetadata, login: LoginState, code: str, tokens: TokenAnswer
-) -> GetTokensByCodeResult:
+) -> IssuedTokens:
     if tokens.access_token is None:
         raise CommandError("no_access_token")
     if tokens.id_token is None:
@@ -149,12 +149,12 @@ async def _accept_tokens(
     expected = expectations(services, site, metadata, login.nonce, access_token=tokens.access_token, code=code)
     id_token = await check_id_token(services.op, metadata, tokens.id_token, expected)
     _warn_of_exceptions(services, site, tokens, id_token)
-    result = GetTokensByCodeResult(
+    result = IssuedTokens(
         access_token=tokens.access_token,
         expires_in=told_lifetime(tokens),
         id_token=tokens.id_token,
         refresh_token=tokens.refresh_token,
-        id_token_claims=claims_as_lists(id_token.claims),
+        id_token_claims=dict(id_token.claims),
     )
     if services.access.framed:  # a login whose answer cannot be delivered has not happened: nothing of it is kept
         check_fits(Response("ok", result, GET_TOKENS_BY_CODE.recomputable))
@@ -275,7 +275,7 @@ async def _remember(services: Services, login: Login, tokens: TokenAnswer) -> No
         services.log.warning("refreshed tokens are not remembered", oxd_id=login.oxd_id, reason=str(error))
 
 
-async def get_user_info(services: Services, params: GetUserInfoParams) -> GetUserInfoResult:
+async def get_user_info(services: Services, params: GetUserInfoParams) -> ClaimsOfUser:
     """Get the user's claims; their ``sub`` must be that of the login in which this access token was issued."""
     site = await services.site(params.oxd_id)
     login = await login_of(services, site, params.access_token)
@@ -289,7 +289,7 @@ async def get_user_info(services: Services, params: GetUserInfoParams) -> GetUse
         leeway=services.config.op_clock_leeway_in_seconds,
     )
     claims = await get_userinfo(services.op, metadata, params.access_token, expected)
-    return GetUserInfoResult(claims=claims_as_lists(claims))
+    return ClaimsOfUser(claims=claims)
 
 
 async def get_logout_uri(services: Services, params: GetLogoutUriParams) -> GetLogoutUriResult:

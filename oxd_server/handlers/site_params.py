@@ -9,7 +9,7 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 from oxd_protocol.errors import CommandError
-from oxd_protocol.site import RegisterSiteParams, SiteMetadata, UpdateSiteParams
+from oxd_protocol.site import NewSiteParams, SiteMetadata, UpdateSiteParams
 from oxd_server.client_metadata import ClientMetadata
 from oxd_server.op.client_auth import ClientAuthMethod
 from oxd_server.op.discovery import normalize_op_host
@@ -39,7 +39,7 @@ _IMPLICIT: Final = "implicit"
 _RESPONSE_MODES: Final = ("query", "form_post", "fragment")
 
 
-def new_site(params: RegisterSiteParams, default: RegisterSiteParams, oxd_id: str) -> Site:
+def new_site(params: NewSiteParams, default: NewSiteParams, oxd_id: str) -> Site:
     """Return the site that ``params`` and the defaults describe, as far as it is known before the OP is asked.
 
     Raises ``CommandError`` for everything that can be seen to be wrong already.
@@ -68,7 +68,7 @@ def new_site(params: RegisterSiteParams, default: RegisterSiteParams, oxd_id: st
     return _with_own_client(site, params if brings_client else for_op_of(site, default))
 
 
-def for_op_of(site: Site, default: RegisterSiteParams) -> RegisterSiteParams:
+def for_op_of(site: Site, default: NewSiteParams) -> NewSiteParams:
     """Return the defaults without secrets where the site is at another OP: they are for their own OP only."""
     if default.op_host is not None:
         own = (normalize_op_host(default.op_host), default.op_discovery_path)
@@ -77,7 +77,7 @@ def for_op_of(site: Site, default: RegisterSiteParams) -> RegisterSiteParams:
     return replace(default, client_id=None, client_secret=None, initial_access_token=None)
 
 
-def _with_own_client(site: Site, brought: RegisterSiteParams) -> Site:
+def _with_own_client(site: Site, brought: NewSiteParams) -> Site:
     if brought.client_id is None:
         if brought.client_secret is not None:
             raise CommandError("invalid_request", "client_secret was given without client_id; bring both or neither.")

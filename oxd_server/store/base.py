@@ -47,6 +47,9 @@ class ClockSetBack(StoreError):
 DONE = b"done"
 """What is kept under the name of something that is done once: see `Store.add_all`."""
 
+DIALECTS = ("4", "4-beta")
+"""What a site's `dialect` may be, beside None: that of oxd 3.1 and of the socket."""
+
 GRACE_SECONDS = 60.0
 """How long an expired used value is remembered, so that a clock that is set back a little needs no `ClockSetBack`."""
 
@@ -72,6 +75,7 @@ class Site(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fal
     made of it: the JSON text of its last answer about the client, all of which an update has to send back.
     `response_mode` is how logins come back. `setup_oxd_id` and `setup_client_id` name the setup client that the site
     belongs to.
+    `dialect` is the dialect of the HTTP API that the site's application speaks, None for that of oxd 3.1.
     """
 
     oxd_id: str
@@ -92,6 +96,7 @@ class Site(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fal
     is_setup_client: bool = False
     setup_oxd_id: str | None = None
     setup_client_id: str | None = None
+    dialect: str | None = None
 
     user_id: str | None = None
     user_secret: str | None = None

@@ -1,10 +1,11 @@
 """The OpenID Connect commands: send a user to log in, turn the code into tokens, get claims, log out."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
 
+from oxd_protocol.messages import claims_as_lists
 from oxd_protocol.params import Command, Params, Result, Token, WordList
 from oxd_protocol.site import OxdIdParams
 
@@ -20,6 +21,7 @@ __all__ = [
     "VALIDATE",
     "AccessTokenStatusParams",
     "AccessTokenStatusResult",
+    "ClaimsOfUser",
     "EmptyResult",
     "GetAccessTokenByRefreshTokenParams",
     "GetAuthorizationUrlParams",
@@ -32,6 +34,7 @@ __all__ = [
     "GetUserInfoResult",
     "IdTokenStatusParams",
     "IdTokenStatusResult",
+    "IssuedTokens",
     "RefreshedTokenResult",
     "ValidateParams",
 ]
@@ -83,6 +86,22 @@ class GetTokensByCodeResult(Result, frozen=True, kw_only=True):
     id_token_claims: Claims
 
 
+class IssuedTokens(GetTokensByCodeResult, frozen=True, kw_only=True):
+    """The tokens, with the id_token's payload as it is."""
+
+    id_token_claims: dict[str, Any]
+
+    def in_envelope(self) -> GetTokensByCodeResult:
+        """Return it with claims as the libraries read them."""
+        return GetTokensByCodeResult(
+            access_token=self.access_token,
+            expires_in=self.expires_in,
+            id_token=self.id_token,
+            refresh_token=self.refresh_token,
+            id_token_claims=claims_as_lists(self.id_token_claims),
+        )
+
+
 class GetAccessTokenByRefreshTokenParams(OxdIdParams, frozen=True, kw_only=True):
     """A refresh token, and fewer scopes if wanted."""
 
@@ -111,6 +130,16 @@ class GetUserInfoResult(Result, frozen=True, kw_only=True):
     claims: Claims
     refresh_token: None = None
     access_token: None = None
+
+
+class ClaimsOfUser(GetUserInfoResult, frozen=True, kw_only=True):
+    """The user's claims as the OP sent them."""
+
+    claims: dict[str, Any]
+
+    def in_envelope(self) -> GetUserInfoResult:
+        """Return it with claims as the libraries read them."""
+        return GetUserInfoResult(claims=claims_as_lists(self.claims))
 
 
 class GetLogoutUriParams(OxdIdParams, frozen=True, kw_only=True):
@@ -196,6 +225,7 @@ GET_TOKENS_BY_CODE = Command(
     GetTokensByCodeResult,
     "Turns the code and state of the OP's redirect into tokens, after checking the id_token.",
     recomputable="id_token_claims",
+    typed_result=IssuedTokens,
     changes=True,
 )
 GET_ACCESS_TOKEN_BY_REFRESH_TOKEN = Command(

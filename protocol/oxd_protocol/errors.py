@@ -62,6 +62,10 @@ ERROR_CODES: Mapping[str, str] = {
     "invalid_protection_access_token": (
         "The protection_access_token belongs to another client than the site's setup client."
     ),
+    "authorization_oxd_id_not_found": "No site has the authorization_oxd_id (the header AuthorizationOxdId).",
+    "invalid_authorization_oxd_id": (
+        "The site of authorization_oxd_id (the header AuthorizationOxdId) may not act for this one."
+    ),
     "invalid_uma_request": "There is nothing to protect: resources is empty.",
     "invalid_http_method": "http_method is missing or blank.",
     "invalid_path_parameter": "path is missing or blank.",

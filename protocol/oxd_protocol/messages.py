@@ -10,6 +10,7 @@ import msgspec
 from oxd_protocol.errors import CommandError, FramingError, ParamsError
 from oxd_protocol.framing import PREFERRED_RESPONSE_BYTES, FrameTooLong, encode_frame
 from oxd_protocol.json_text import as_text, decode_object, encode_json
+from oxd_protocol.params import Result
 
 __all__ = [
     "Request",
@@ -99,13 +100,17 @@ def error_response(error: CommandError | FramingError) -> Response:
 def encode_body(response: Response) -> bytes:
     """Return the envelope as ASCII JSON, however long it is."""
     try:
-        body = encode_json({"status": response.status, "data": response.data})
+        body = encode_json({"status": response.status, "data": _in_envelope(response.data)})
     except CommandError as error:
         return encode_body(error_response(error))
     if body.isascii():
         return body
     # Characters beyond ASCII occur in strings only, where an escape means the same.
     return _NOT_ASCII.sub(lambda match: json.dumps(match.group())[1:-1], body.decode()).encode("ascii")
+
+
+def _in_envelope(data: Any) -> Any:
+    return data.in_envelope() if isinstance(data, Result) else data
 
 
 _NOT_ASCII: Final = re.compile("[^\x00-\x7f]+")
@@ -145,7 +150,7 @@ def _shortened(response: Response) -> Response:
         return Response("error", {**response.data, "error_description": short})
     if response.recomputable is None:
         return response
-    data = msgspec.to_builtins(response.data)
+    data = msgspec.to_builtins(_in_envelope(response.data))
     data.pop(response.recomputable, None)
     return Response("ok", data)
 

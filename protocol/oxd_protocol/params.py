@@ -54,6 +54,10 @@ class Params(_Discreet, frozen=True, kw_only=True):
 class Result(_Discreet, frozen=True, kw_only=True):
     """What a command's ok answer holds: these keys and no others."""
 
+    def in_envelope(self) -> "Result":
+        """Return what an envelope holds of it: less than a newer dialect shows, or in another shape."""
+        return self
+
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
@@ -87,6 +91,8 @@ class Command(Generic[P, R]):
 
     The types of its params and of its result are its own type's parameters, so that a type checker sees whether a
     handler fits.
+    ``result`` is what an envelope holds; ``typed_result``, where it differs, is what the handler returns and a flat
+    answer shows. ``generation`` is that of the HTTP API in which the command first occurs.
     ``protected`` says whether the command needs a ``protection_access_token`` where commands are protected;
     ``returns_secrets``, that over HTTPS it needs one even where they are not. ``changes`` says that running the command
     once more by mistake would change something, here or at the OP.
@@ -107,6 +113,8 @@ class Command(Generic[P, R]):
     aliases: Mapping[str, str] = field(default_factory=dict)
     unsupported: str | None = None
     recomputable: str | None = None
+    typed_result: type[Result] | None = None
+    generation: int = 3
 
     @functools.cached_property
     def fields(self) -> "Fields":
@@ -161,6 +169,16 @@ class Fields:
             if read is not None:
                 values[name] = read
         return values
+
+    def lenient(self, raw: Mapping[str, Any]) -> dict[str, Any]:
+        """Return ``raw`` with text for each number or truth value that stands where text is due."""
+        return {
+            key: as_text(value) if isinstance(value, int | float) and self._wants_text(key) else value
+            for key, value in raw.items()
+        }
+
+    def _wants_text(self, key: str) -> bool:
+        return key in self.readers and self.readers[key][2] in (_read_text, _read_token, _read_first)
 
 
 Reader = Callable[[Any, str], Any]

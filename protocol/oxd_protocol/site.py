@@ -24,10 +24,12 @@ __all__ = [
     "GetRpParams",
     "GetRpResult",
     "IntrospectAccessTokenParams",
+    "NewSiteParams",
     "OxdIdParams",
     "OxdIdResult",
     "RegisterSiteParams",
     "RegisterSiteResult",
+    "RegisteredSite",
     "SetupClientParams",
     "SetupClientResult",
     "SiteMetadata",
@@ -45,6 +47,9 @@ class ProtectedParams(Params, frozen=True, kw_only=True):
     """The params of every command that may need a protection token."""
 
     protection_access_token: ProtectionToken | None = None
+    authorization_oxd_id: (
+        Annotated[str, Meta(description="The site whose client the token belongs to, if that is another site.")] | None
+    ) = None
 
 
 _REGISTERED = "Registered at the OP as it is."
@@ -186,8 +191,8 @@ NEW_SITE_ALIASES = {**SITE_ALIASES, "op_configuration_endpoint": "op_host"}
 """``op_host`` may be the whole URL of the discovery document."""
 
 
-class RegisterSiteParams(SiteMetadata, frozen=True, kw_only=True):
-    """What ``register_site`` takes; what is absent comes from the default site configuration."""
+class NewSiteParams(SiteMetadata, frozen=True, kw_only=True):
+    """What is said of a new site; what is absent comes from the default site configuration."""
 
     op_host: Annotated[str, Meta(description="The OpenID Provider, for example https://op.example.org.")] | None = None
     op_discovery_path: (
@@ -198,13 +203,41 @@ class RegisterSiteParams(SiteMetadata, frozen=True, kw_only=True):
     ) = None
 
 
+class RegisterSiteParams(NewSiteParams, frozen=True, kw_only=True):
+    """What ``register_site`` takes."""
+
+    dialect: (
+        Annotated[
+            str,
+            Meta(description="4 or 4-beta: the site speaks this dialect of the HTTP API; its own client protects it."),
+        ]
+        | None
+    ) = None
+
+
 class RegisterSiteResult(OxdIdResult, frozen=True, kw_only=True):
     """The new site."""
 
     op_host: str
 
 
-class SetupClientParams(RegisterSiteParams, frozen=True, kw_only=True):
+class RegisteredSite(RegisterSiteResult, frozen=True, kw_only=True):
+    """The new site with its client; dates are seconds since 1970, 0 for unknown or never."""
+
+    client_id: str
+    client_name: str | None
+    client_secret: str | None
+    client_registration_access_token: str | None
+    client_registration_client_uri: str | None
+    client_id_issued_at: int
+    client_secret_expires_at: int
+
+    def in_envelope(self) -> RegisterSiteResult:
+        """Return what the libraries know; the typed ones among them refuse any other key."""
+        return RegisterSiteResult(oxd_id=self.oxd_id, op_host=self.op_host)
+
+
+class SetupClientParams(NewSiteParams, frozen=True, kw_only=True):
     """``register_site``'s params, and a name for the setup client."""
 
     setup_client_name: Annotated[str, Meta(description="A name for the setup client.")] | None = None
@@ -318,6 +351,7 @@ REGISTER_SITE = Command(
     "Registers the application as a client at the OpenID Provider (or takes a client it already has).",
     aliases=NEW_SITE_ALIASES,
     changes=True,
+    typed_result=RegisteredSite,
 )
 UPDATE_SITE = Command(
     "update_site",

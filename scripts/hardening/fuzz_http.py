@@ -17,6 +17,7 @@ from oxd_protocol.errors import CommandError
 from oxd_protocol.messages import Response, error_response
 from oxd_protocol.params import decode_params
 from oxd_server.entrances import http1
+from oxd_server.entrances.dialects.choice import AUTO, Dialects
 from oxd_server.entrances.http1 import HttpRequest, HttpResponse, Limits
 from oxd_server.entrances.https import documents, error, respond
 from scripts.hardening.fuzz_input import captured, pieces
@@ -30,6 +31,19 @@ DICTIONARY = [
     b"Connection: close\r\n", b"\r\n\r\n", b"0\r\n\r\n", b"HTTP/1.0\r\n", b'{"list":true}', b"Upgrade: h2c\r\n",
 ]  # fmt: skip
 _READABLE = documents("0", 8443)
+
+
+class _NoMarks:
+    """Knows no site."""
+
+    async def of_site(self, oxd_id: str) -> str | None:
+        return None
+
+    async def of_client(self, op_host: str, client_id: str) -> str | None:
+        return None
+
+
+_DIALECTS = Dialects(AUTO, _NoMarks())
 
 
 def seeds() -> list[bytes]:
@@ -76,7 +90,7 @@ async def _converse(parts: list[bytes], seen: list[HttpRequest], failures: list[
 
     async def handler(request: HttpRequest) -> HttpResponse:
         seen.append(request)
-        return await respond(_run, _READABLE, request)
+        return await respond(_run, _READABLE, _DIALECTS, request)
 
     serve = partial(
         http1.serve_connection,

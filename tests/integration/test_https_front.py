@@ -91,6 +91,8 @@ async def test_without_a_bearer_token_it_is_403(tmp_path: Path, config: dict[str
     """
     async with running_front(tmp_path, config) as front:
         for command in COMMANDS:
+            if command.name == "register_site" or command.generation > 3:
+                continue  # without a token, it is of dialect 4
             response = await front.post(command.name, {})
             if command.protected and (not config or command.returns_secrets):
                 assert (response.status_code, error_of(envelope_of(response))) == (403, "403"), command.name

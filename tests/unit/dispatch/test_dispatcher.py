@@ -40,7 +40,7 @@ class _Services:
 class _OpenGuard:
     """Lets every command pass."""
 
-    def protects(self, command: object, entrance: object) -> bool:
+    def protects(self, command: object, entrance: object, params: object) -> bool:
         return False
 
 

@@ -9,6 +9,7 @@ import pytest
 from oxd_protocol.catalog import COMMANDS, find_command
 from oxd_protocol.errors import CommandError
 from oxd_protocol.params import AnyCommand, Command, Params, Result, decode_params
+from oxd_protocol.site import RegisterSiteParams
 from oxd_server.dispatch.guard import Entrance, Guard, is_protected, without_token
 
 UNPROTECTED = {"setup_client", "get_client_token"}
@@ -71,7 +72,7 @@ def test_the_setting_decides_where_a_token_is_needed(setting: bool | None, prote
 def test_where_commands_are_open_the_handler_sees_no_token() -> None:
     """A token that was not checked must not look as if it had been."""
     params = decode_params(command("register_site"), {"protection_access_token": "t", "client_name": "n"})
-    assert not guard(False).protects(command("register_site"), Entrance.HTTPS)
+    assert not guard(False).protects(command("register_site"), Entrance.HTTPS, RegisterSiteParams())
     seen = without_token(params)
     assert seen.protection_access_token is None  # type: ignore[attr-defined]
     assert seen.client_name == "n"  # type: ignore[attr-defined]

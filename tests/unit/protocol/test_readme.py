@@ -22,7 +22,7 @@ README = (Path(__file__).parents[3] / "protocol" / "README.md").read_text("utf-8
 COMMAND_HEADER = "| Command | What it does | Required | Optional | Answer |"
 PARAMETER_HEADER = "| Parameter | Type | Meaning |"
 SITE_METADATA = "*site metadata*"
-PROTECTION = "protection_access_token"
+PROTECTION = {"protection_access_token", "authorization_oxd_id"}
 
 LINES = [line for block in re.findall(r"```frames\n(.*?)```", README, re.DOTALL) for line in block.splitlines()]
 EXCHANGES = list(zip(LINES[::2], LINES[1::2], strict=True))
@@ -69,7 +69,7 @@ def _type(hint: Any) -> str:
 
 
 def _metadata_names() -> set[str]:
-    return {field.encode_name for field in msgspec.structs.fields(SiteMetadata)} - {PROTECTION}
+    return {field.encode_name for field in msgspec.structs.fields(SiteMetadata)} - PROTECTION
 
 
 @pytest.mark.parametrize(("sent", "answered"), EXCHANGES)
@@ -116,7 +116,7 @@ def test_params(command: AnyCommand) -> None:
     _, required, optional, _ = COMMAND_ROWS[command.name]
     fields = msgspec.structs.fields(command.params)
     assert _names(required) == {field.encode_name for field in fields if field.required}
-    expected = {field.encode_name for field in fields if not field.required} - {PROTECTION}
+    expected = {field.encode_name for field in fields if not field.required} - PROTECTION
     is_metadata = issubclass(command.params, SiteMetadata)
     assert (SITE_METADATA in optional) is is_metadata
     assert _names(optional) | (_metadata_names() if is_metadata else set()) == expected

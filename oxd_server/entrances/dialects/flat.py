@@ -1,0 +1,149 @@
+"""Dialect 4, of oxd 4.0 to 4.2: the data itself at the top level, real HTTP statuses, JSON types as they are. Pure.
+
+A site's own client protects it, so that registering one takes no token. A key whose value would be null is left out:
+the Lua consumers of this dialect take null for a value.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import msgspec
+
+from oxd_protocol.catalog import COMMANDS
+from oxd_protocol.errors import CommandError
+from oxd_protocol.json_text import decode_object, encode_json
+from oxd_protocol.messages import Response, error_response
+from oxd_protocol.params import AnyCommand
+from oxd_server.entrances.dialects.base import Answer, NeedsToken, Route, bearer_token, op_status
+from oxd_server.entrances.dialects.statuses import flat_code, status_of
+from oxd_server.entrances.http1 import HttpRequest
+from oxd_server.entrances.reference import http_path
+
+__all__ = ["Flat", "flat_routes"]
+
+_NOT_IN_4: Final = {
+    *("setup_client", "validate", "id_token_status", "access_token_status"),
+    *("implicit_flow", "license_status", "uma_rp_authorize_rpt", "uma_rp_get_gat"),
+}
+_OTHER_PATHS: Final = {"/check-id-token": "id_token_status", "/check-access-token": "access_token_status"}
+_AS_ITSELF: Final = {"need_info", "invalid_ticket"}
+"""Errors whose body is the authorization server's own object."""
+_FROM_THE_FRONT: Final = ("protection_access_token", "authorization_oxd_id", "dialect")
+"""Params that are not read from the body: headers and the dialect itself decide them."""
+_WITH_A_SCOPE_LIST: Final = ("get_client_token", "get_access_token_by_refresh_token", "introspect_access_token")
+
+
+def flat_routes() -> Mapping[str, Route]:
+    """Return where the paths of the dialect lead."""
+    commands = {command.name: command for command in COMMANDS}
+    routes = {http_path(command): Route(command) for name, command in commands.items() if name not in _NOT_IN_4}
+    return routes | {path: Route(commands[name]) for path, name in _OTHER_PATHS.items()}
+
+
+_ROUTES: Final = flat_routes()
+
+
+class Flat:
+    """The data, or ``{"error", "error_description"}``. ``needs_token`` says which commands need a token."""
+
+    name = "4"
+
+    def __init__(self, needs_token: NeedsToken = lambda command: command.protected) -> None:
+        self._needs_token = needs_token
+
+    def find(self, path: str) -> Route | None:
+        """Return the command of this path."""
+        return _ROUTES.get(path)
+
+    def read(self, route: Route, request: HttpRequest) -> dict[str, Any]:
+        """Return the params: an empty body counts as an empty object, numbers and truth values may stand for text."""
+        command, token, judge = route.command, bearer_token(request), request.header("authorizationoxdid")
+        registers = command.name == "register_site"
+        if self._needs_token(command) and token is None and not registers and not judge:
+            raise CommandError("blank_protection_access_token")
+        sent = decode_object(request.body) if request.body.strip() else {}
+        params = {name: value for name, value in sent.items() if name not in _FROM_THE_FRONT}
+        params = {**command.fields.lenient(params), **route.params}
+        params = _with_main_uris(params)
+        if command.name == "get_client_token" and "openid" not in (wanted := params.get("scope") or []):
+            params["scope"] = ["openid", *wanted] if isinstance(wanted, list) else f"openid {wanted}"
+        if registers:
+            return params | {"dialect": self.name}
+        return params | {"protection_access_token": token, "authorization_oxd_id": judge}
+
+    def encode(self, command: AnyCommand, response: Response) -> Answer:
+        """Return the data of a success, or the error with its status."""
+        if response.status == "error":
+            return self._refusal(response)
+        try:
+            shaped = self.shape(command.name, msgspec.to_builtins(response.data))
+            return Answer(200, encode_json(without_nulls(shaped)))
+        except CommandError as error:
+            return self._refusal(error_response(error))
+
+    def shape(self, name: str, data: dict[str, Any]) -> Any:
+        """Return the data of a command's success as this dialect shows it."""
+        if name in _WITH_A_SCOPE_LIST:
+            return _with_scope_list(data)
+        if name == "get_rp":
+            return _without_empty(data)
+        return data["claims"] if name == "get_user_info" else data
+
+    def _refusal(self, response: Response) -> Answer:
+        code, details = response.data["error"], response.data["details"]
+        said_by_op = op_status(code)
+        told = {"error": self.code(code), "error_description": response.data["error_description"]}
+        if said_by_op is not None or code in _AS_ITSELF:
+            body = told | (details or {})
+            if code in _AS_ITSELF:
+                body["error"] = code
+        else:
+            body = told | {"details": details}
+        status = 400 if response.malformed and code == "invalid_request" else said_by_op or status_of(code)
+        return Answer(status, encode_json(without_nulls(body)))
+
+    def code(self, code: str) -> str:
+        """Return an error code of the socket as this dialect spells it."""
+        return flat_code(code)
+
+    def error(self, status: int, description: str) -> Answer:
+        """Return an error of the front itself."""
+        return Answer(status, encode_json({"error": str(status), "error_description": description}))
+
+
+def _with_main_uris(params: dict[str, Any]) -> dict[str, Any]:
+    """The first redirect URI is the main one, and the first one after logout the default."""
+    mains = {
+        main: uris[0]
+        for main, plural in (
+            ("authorization_redirect_uri", "redirect_uris"),
+            ("post_logout_redirect_uri", "post_logout_redirect_uris"),
+        )
+        if isinstance(uris := params.get(plural), list) and uris and uris[0] and not params.get(main)
+    }
+    return params | mains
+
+
+def without_nulls(value: Any) -> Any:
+    """Return the JSON value without the keys that are null, at any depth."""
+    return _pruned(value, lambda item: item is None)
+
+
+def _without_empty(value: Any) -> Any:
+    return _pruned(value, lambda item: item in (None, "", [], {}) and item is not False)
+
+
+def _pruned(value: Any, unwanted: Callable[[Any], bool]) -> Any:
+    if isinstance(value, dict):
+        pruned = {name: _pruned(item, unwanted) for name, item in value.items() if item is not None}
+        return {name: item for name, item in pruned.items() if not unwanted(item)}
+    return [_pruned(item, unwanted) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _with_scope_list(data: dict[str, Any]) -> dict[str, Any]:
+    shown = {name: value for name, value in data.items() if name not in ("scopes", "scope")}
+    scope = data.get("scope")
+    if scope is not None:
+        shown["scope"] = scope.split() if isinstance(scope, str) else scope
+    acr_values = shown.get("acr_values")
+    return shown | ({"acr_values": acr_values.split()} if isinstance(acr_values, str) else {})
