@@ -17,7 +17,7 @@ from oxd_protocol.catalog import find_command
 from oxd_protocol.errors import ERROR_CODES, CommandError
 from oxd_protocol.messages import Response, error_response
 from oxd_protocol.params import AnyCommand, Command, Params, Result, decode_params
-from oxd_protocol.site import REGISTER_SITE, SETUP_CLIENT, AnyResult
+from oxd_protocol.site import REGISTER_SITE, SETUP_CLIENT
 from oxd_server.dispatch.guard import Entrance, Guard, without_token
 from oxd_server.dispatch.places import Places
 from oxd_server.dispatch.shares import Registrations
@@ -66,7 +66,7 @@ def on_behalf(command: Command[P, R], handler: Callable[[Services, P, SetupClien
     return Route(command, handler, wants_caller=True)
 
 
-def pass_through(command: Command[P, AnyResult], handler: Callable[[Services, P], Awaitable[dict[str, Any]]]) -> Route:
+def pass_through(command: Command[P, Any], handler: Callable[[Services, P], Awaitable[dict[str, Any]]]) -> Route:
     """Put a function behind its command that returns an OP's own members, more of them than the result names."""
     return Route(command, handler)
 
@@ -178,7 +178,8 @@ class Dispatcher:
             else:
                 result = await route.handler(services, params)
         except OpError as error:
-            stranger = caller is None and (protects or (not command.protected and services.access.closed))
+            is_open = not command.protected or getattr(params, "dialect", None) is not None
+            stranger = caller is None and (protects or (is_open and services.access.closed))
             raise (for_a_stranger(error) if stranger else command_error(error)) from error
         if self._logs_all:
             self._log.debug("command done", command=command.name, oxd_id=getattr(params, "oxd_id", None))

@@ -1,11 +1,12 @@
 """The one table from commands to handlers. ``check_routes`` compares it with the catalogue at every start."""
 
 from oxd_protocol import connect as oidc
+from oxd_protocol import provider as published
 from oxd_protocol import site as sites
 from oxd_protocol import uma as uma2
 from oxd_protocol.catalog import COMMANDS
 from oxd_server.dispatch.dispatcher import Route, on, on_behalf, pass_through
-from oxd_server.handlers import connect, setup, site, status, uma
+from oxd_server.handlers import connect, provider, setup, site, status, uma
 
 __all__ = ["ROUTES", "check_routes"]
 
@@ -30,6 +31,10 @@ ROUTES: tuple[Route, ...] = (
     on(uma2.INTROSPECT_RPT, uma.introspect_rpt),
     on(uma2.UMA_RP_GET_RPT, uma.uma_rp_get_rpt),
     on(uma2.UMA_RP_GET_CLAIMS_GATHERING_URL, uma.uma_rp_get_claims_gathering_url),
+    on(published.GET_JWKS, provider.get_jwks),
+    pass_through(published.GET_DISCOVERY, provider.get_discovery),
+    on(published.GET_ISSUER, provider.get_issuer),
+    on(published.GET_RP_JWKS, provider.get_rp_jwks),
 )
 
 

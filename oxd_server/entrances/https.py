@@ -24,10 +24,11 @@ from oxd_server.entrances import http1
 from oxd_server.entrances.callers import Callers, make_callers
 from oxd_server.entrances.certificates import ensure_self_signed, make_server_context, names_of
 from oxd_server.entrances.dialects.base import Answer, Dialect, NeedsToken, Refused
-from oxd_server.entrances.dialects.choice import AUTO, Dialects, Marks
+from oxd_server.entrances.dialects.choice import AUTO, NEWER, Dialects, Marks
 from oxd_server.entrances.dialects.envelope import Envelope
 from oxd_server.entrances.http1 import HttpRequest, HttpResponse, Limits
 from oxd_server.entrances.openapi import openapi_document
+from oxd_server.entrances.openapi_flat import flat_document
 from oxd_server.entrances.pages import POLICY, front_page, style_sheet
 from oxd_server.entrances.sockets import address_of, as_trio_listeners, open_listeners
 
@@ -69,10 +70,16 @@ class Document:
 
 def documents(version: str, port: int, dialect: str = AUTO) -> dict[str, Document]:
     """Return what can be read, by path. It is made once (and reads a file of the package)."""
+    older, newer = (
+        Document("application/json", msgspec.json.encode(describe(version)))
+        for describe in (openapi_document, flat_document)
+    )
     return {
         "/": Document("text/html; charset=utf-8", front_page(version, port).encode()),
         "/style.css": Document("text/css; charset=utf-8", style_sheet()),
-        "/openapi.json": Document("application/json", msgspec.json.encode(openapi_document(version))),
+        "/openapi.json": newer if dialect in NEWER else older,
+        "/openapi-3.json": older,
+        "/openapi-4.json": newer,
         "/health-check": _health_check(version, dialect),
     }
 

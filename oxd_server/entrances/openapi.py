@@ -15,6 +15,9 @@ are answered with status 200, too: look at the envelope's `status`. An error ans
 HTTP status.
 """
 
+_GENERATION: Final = 3
+"""Newer commands have no envelope."""
+
 _ERROR_SCHEMA: Final[dict[str, Any]] = {
     "description": "What went wrong: a code for programs, a sentence for people, and more where there is more.",
     "type": "object",
@@ -79,6 +82,7 @@ def _paths() -> dict[str, Any]:
         http_path(command): {"post": _operation(command, title, command.name)}
         for title, commands in GROUPS
         for command in commands
+        if command.generation <= _GENERATION
     }
     for path, name in HTTP_ALIASES.items():
         command = find_command(name)

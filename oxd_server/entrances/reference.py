@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
-from oxd_protocol import connect, site, uma
+from oxd_protocol import connect, provider, site, uma
 from oxd_protocol.catalog import COMMANDS
 from oxd_protocol.params import AnyCommand
 
@@ -49,6 +49,7 @@ EXAMPLES: Final[Mapping[str, Any]] = {
     "http_method": "GET",
     "rpt": "656b0f54-bf05-4ec8-aa95-b81b7c9bfb7a",
     "ticket": "016f84e8-f9b9-11e0-bd6f-0021cc6004de",
+    "resource": "alice@op.example.org",
     "claims_redirect_uri": "https://app.example.org/claims",
 }
 """A value to show for each parameter that examples have."""
@@ -61,6 +62,9 @@ _SHOWN: Final[Mapping[str, tuple[str, ...]]] = {
     "get_authorization_url": ("scope",),
     "uma_rs_check_access": ("rpt",),
     "get_rp": ("oxd_id",),
+    "get_jwks": ("op_host",),
+    "get_discovery": ("op_host",),
+    "get_issuer": ("op_host",),
     "validate": ("access_token",),
 }
 """Optional parameters that the example of a command shows besides the required ones."""
@@ -84,6 +88,7 @@ GROUPS: Final[tuple[tuple[str, tuple[AnyCommand, ...]], ...]] = (
     ("Sites", _group(site.__name__)),
     ("OpenID Connect", _group(connect.__name__)),
     ("UMA 2.0", _group(uma.__name__)),
+    ("What providers publish", _group(provider.__name__)),
     ("No longer supported", tuple(command for command in COMMANDS if command.unsupported)),
 )
 """Every command once, under a heading."""

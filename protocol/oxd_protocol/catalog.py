@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from oxd_protocol import connect, site, uma
+from oxd_protocol import connect, provider, site, uma
 from oxd_protocol.params import AnyCommand
 
 __all__ = ["ALIASES", "COMMANDS", "find_command"]
@@ -28,11 +28,19 @@ COMMANDS: tuple[AnyCommand, ...] = (
     connect.VALIDATE,
     connect.ID_TOKEN_STATUS,
     connect.ACCESS_TOKEN_STATUS,
+    provider.GET_JWKS,
+    provider.GET_DISCOVERY,
+    provider.GET_ISSUER,
+    provider.GET_RP_JWKS,
     *connect.UNSUPPORTED,
 )
 
-ALIASES: Mapping[str, str] = {"update_site_registration": "update_site"}
-"""Names of older libraries for commands that exist."""
+ALIASES: Mapping[str, str] = {
+    "update_site_registration": "update_site",
+    "check_id_token": "id_token_status",
+    "check_access_token": "access_token_status",
+}
+"""Names of older libraries, and of oxd 4.x, for commands that exist."""
 
 _BY_NAME: Mapping[str, AnyCommand] = {command.name: command for command in COMMANDS}
 

@@ -62,6 +62,12 @@ ERROR_CODES: Mapping[str, str] = {
     "invalid_protection_access_token": (
         "The protection_access_token belongs to another client than the site's setup client."
     ),
+    "invalid_op_configuration_endpoint": (
+        "op_configuration_endpoint must be a URL that ends with /.well-known/openid-configuration."
+    ),
+    "bad_request_no_resource": "resource is missing or blank.",
+    "failed_to_get_issuer": "The issuer could not be found out with WebFinger.",
+    "invalid_issuer_discovered": "The issuer that WebFinger names is not that of the OP.",
     "authorization_oxd_id_not_found": "No site has the authorization_oxd_id (the header AuthorizationOxdId).",
     "invalid_authorization_oxd_id": (
         "The site of authorization_oxd_id (the header AuthorizationOxdId) may not act for this one."

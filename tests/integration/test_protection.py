@@ -130,6 +130,8 @@ async def test_every_command_runs_with_the_right_token_only(tmp_path: Path, entr
             params = example_params(command) | {"oxd_id": ours.data["oxd_id"], "op_host": ours.op.issuer}
             answer = await call(front, entrance, command.name, token, params)
             assert answer["status"] == "ok" or "protection" not in error_of(answer), (command.name, answer)
+            if entrance == "https" and command.name == "register_site":
+                continue  # without a token, it is of dialect 4
             for blank in (None, "", "null") if entrance == "socket" else (None,):
                 refused = error_of(await call(front, entrance, command.name, blank, params))
                 assert refused == ("403" if entrance == "https" else "blank_protection_access_token")

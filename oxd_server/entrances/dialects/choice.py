@@ -11,9 +11,10 @@ from oxd_server.entrances.dialects.envelope import Envelope
 from oxd_server.entrances.dialects.flat import Flat
 from oxd_server.entrances.http1 import HttpRequest
 
-__all__ = ["AUTO", "Dialects", "Marks"]
+__all__ = ["AUTO", "NEWER", "Dialects", "Marks"]
 
 AUTO: Final = "auto"
+NEWER: Final = (Flat.name, Beta.name)
 
 
 class Marks(Protocol):
@@ -58,7 +59,8 @@ class Dialects:
 
     async def _mark(self, name: str, params: Mapping[str, Any]) -> str | None:
         if name == "get_client_token":
-            op_host, client_id = params.get("op_host"), params.get("client_id")
+            op_host = params.get("op_configuration_endpoint") or params.get("op_host")
+            client_id = params.get("client_id")
             if isinstance(op_host, str) and isinstance(client_id, str):
                 return await self._marks.of_client(op_host, client_id)
             return None

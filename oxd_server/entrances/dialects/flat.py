@@ -26,8 +26,10 @@ _NOT_IN_4: Final = {
     *("implicit_flow", "license_status", "uma_rp_authorize_rpt", "uma_rp_get_gat"),
 }
 _OTHER_PATHS: Final = {"/check-id-token": "id_token_status", "/check-access-token": "access_token_status"}
+_READ: Final = {"/get-rp-jwks": "get_rp_jwks"}
 _AS_ITSELF: Final = {"need_info", "invalid_ticket"}
 """Errors whose body is the authorization server's own object."""
+_WELL_KNOWN: Final = "/.well-known/openid-configuration"
 _FROM_THE_FRONT: Final = ("protection_access_token", "authorization_oxd_id", "dialect")
 """Params that are not read from the body: headers and the dialect itself decide them."""
 _WITH_A_SCOPE_LIST: Final = ("get_client_token", "get_access_token_by_refresh_token", "introspect_access_token")
@@ -37,7 +39,8 @@ def flat_routes() -> Mapping[str, Route]:
     """Return where the paths of the dialect lead."""
     commands = {command.name: command for command in COMMANDS}
     routes = {http_path(command): Route(command) for name, command in commands.items() if name not in _NOT_IN_4}
-    return routes | {path: Route(commands[name]) for path, name in _OTHER_PATHS.items()}
+    routes |= {path: Route(commands[name]) for path, name in _OTHER_PATHS.items()}
+    return routes | {path: Route(commands[name], "GET") for path, name in _READ.items()}
 
 
 _ROUTES: Final = flat_routes()
@@ -64,7 +67,7 @@ class Flat:
         sent = decode_object(request.body) if request.body.strip() else {}
         params = {name: value for name, value in sent.items() if name not in _FROM_THE_FRONT}
         params = {**command.fields.lenient(params), **route.params}
-        params = _with_main_uris(params)
+        params = _with_main_uris(_with_op_host(command, params))
         if command.name == "get_client_token" and "openid" not in (wanted := params.get("scope") or []):
             params["scope"] = ["openid", *wanted] if isinstance(wanted, list) else f"openid {wanted}"
         if registers:
@@ -109,6 +112,16 @@ class Flat:
     def error(self, status: int, description: str) -> Answer:
         """Return an error of the front itself."""
         return Answer(status, encode_json({"error": str(status), "error_description": description}))
+
+
+def _with_op_host(command: AnyCommand, params: dict[str, Any]) -> dict[str, Any]:
+    """The URL of the discovery document names the OP as well, for commands that do not know it by its own name."""
+    endpoint = params.get("op_configuration_endpoint")
+    if not isinstance(endpoint, str) or not endpoint.strip() or "op_configuration_endpoint" in command.fields.readers:
+        return params
+    if not endpoint.endswith(_WELL_KNOWN):
+        raise CommandError("invalid_op_configuration_endpoint")
+    return params | {"op_host": endpoint.removesuffix(_WELL_KNOWN), "op_discovery_path": None}
 
 
 def _with_main_uris(params: dict[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from oxd_protocol.params import AnyCommand, Command, Params, Result, decode_para
 from oxd_protocol.site import RegisterSiteParams
 from oxd_server.dispatch.guard import Entrance, Guard, is_protected, without_token
 
-UNPROTECTED = {"setup_client", "get_client_token"}
+UNPROTECTED = {"setup_client", "get_client_token", "get_jwks", "get_discovery", "get_issuer", "get_rp_jwks"}
 RETURN_SECRETS = {"get_rp"}
 
 

@@ -43,6 +43,10 @@ EXPECTED: dict[str, tuple[tuple[str, ...], str]] = {
     "uma_rp_get_claims_gathering_url": ((*OXD_ID, "ticket", "claims_redirect_uri"), "url state"),
     "get_rp": ((), "node"),
     "validate": ((*OXD_ID, "code", "state", "id_token"), ""),
+    "get_jwks": ((), "keys"),
+    "get_discovery": ((), "issuer"),
+    "get_issuer": (("resource",), "subject links"),
+    "get_rp_jwks": ((), "keys"),
     "id_token_status": ((*OXD_ID, "id_token"), "active expires_at issued_at claims"),
     "access_token_status": ((*OXD_ID, "id_token", "access_token"), "active expires_at issued_at"),
 }
@@ -93,7 +97,7 @@ def test_protected_commands() -> None:
     """All commands but those that get the first token take a protection_access_token."""
     for command in COMMANDS:
         if command.unsupported is None:
-            open_ones = {"setup_client", "get_client_token"}
+            open_ones = {"setup_client", "get_client_token", "get_jwks", "get_discovery", "get_issuer", "get_rp_jwks"}
             assert command.protected is (command.name not in open_ones)
             assert not command.protected or "protection_access_token" in command.fields.readers
 

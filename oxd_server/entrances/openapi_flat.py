@@ -1,0 +1,92 @@
+"""The OpenAPI 3.1 description of dialect 4, made from the catalogue. Pure."""
+
+from typing import Any, Final
+
+from oxd_protocol.params import AnyCommand
+from oxd_server.entrances.dialects.base import Route
+from oxd_server.entrances.dialects.flat import flat_routes
+from oxd_server.entrances.reference import SCHEMA_PREFIX, example_params, schemas
+
+__all__ = ["flat_document"]
+
+_ABOUT: Final = """\
+The HTTP API of oxd 4.x. An answer is the data itself; a refusal has its HTTP status, and `error` and
+`error_description` in its body. Keys without a value are left out. A site's own client protects it: register it, get a
+token of its client with the scope oxd, and send that.
+"""
+_ERROR: Final[dict[str, Any]] = {
+    "type": "object",
+    "properties": {"error": {}, "error_description": {}, "details": {"type": "object"}},
+}
+_STATUSES: Final = {
+    "400": "A parameter is missing or wrong.",
+    "403": "The token is missing or not good, or the authorization server needs more information.",
+    "405": "Another method was used.",
+    "4XX": "Another refusal; an OP's own answer keeps its status.",
+    "5XX": "The OP failed, or the server did.",
+}
+_NEVER_SENT: Final = ("protection_access_token", "authorization_oxd_id", "dialect")
+
+
+def flat_document(version: str) -> dict[str, Any]:
+    """Return the description as a JSON object; ``version`` is that of the server."""
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "oxd-server, dialect 4",
+            "version": version,
+            "description": _ABOUT,
+            "license": {"name": "MIT", "identifier": "MIT"},
+        },
+        "servers": [{"url": "/"}],
+        "paths": {path: _path_item(path, route) for path, route in flat_routes().items()},
+        "components": {
+            "schemas": {name: _without_headers(schema) for name, schema in schemas().items()},
+            "securitySchemes": {
+                "site_token": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "A token with the scope oxd, from get-client-token.",
+                }
+            },
+        },
+    }
+
+
+def _without_headers(schema: dict[str, Any]) -> dict[str, Any]:
+    kept = {name: value for name, value in schema.get("properties", {}).items() if name not in _NEVER_SENT}
+    return schema | {"properties": kept}
+
+
+def _path_item(path: str, route: Route) -> dict[str, Any]:
+    command = route.command
+    operation: dict[str, Any] = {
+        "operationId": path.removeprefix("/").replace("-", "_"),
+        "summary": command.summary,
+        "security": [{"site_token": []}] if command.protected and command.name != "register_site" else [],
+        "responses": {"200": _answer("The data.", {"type": "object"})}
+        | {status: _answer(text, _ERROR) for status, text in _STATUSES.items()},
+    }
+    if route.method == "GET":
+        return {"get": operation}
+    judge = {
+        "name": "AuthorizationOxdId",
+        "in": "header",
+        "description": "The site whose client the token belongs to, if that is another site.",
+        "schema": {"type": "string"},
+    }
+    operation |= {"parameters": [judge]} if command.protected else {}
+    return {"post": operation | {"requestBody": _body(command)} | _gone(command)}
+
+
+def _gone(command: AnyCommand) -> dict[str, Any]:
+    return {"deprecated": True} if command.unsupported else {}
+
+
+def _body(command: AnyCommand) -> dict[str, Any]:
+    schema = {"$ref": SCHEMA_PREFIX + command.params.__name__}
+    return {"content": {"application/json": {"schema": schema, "example": example_params(command)}}}
+
+
+def _answer(text: str, schema: dict[str, Any]) -> dict[str, Any]:
+    return {"description": text, "content": {"application/json": {"schema": schema}}}
