@@ -117,8 +117,11 @@ async def real(world: World, record: dict[str, Any]) -> dict[str, Any]:
     """Return the recorded body with sites, tokens and the OP exchanged for real ones."""
     values = await fresh(world, record)
     text = json.dumps(record["body"] or {}).replace("https://op.example.test", world.op.issuer)
+    text = text.replace("op.example.test", world.op.issuer.partition("://")[2])
     body: dict[str, Any] = json.loads(text)
     body |= {name: value for name, value in values.items() if name in body}
+    if len(body.get("response_types", [])) > 1:
+        body["response_types"] = ["code"]  # "token" alone is none of OpenID Connect's, and the OP here refuses it
     if "oxd_id" in body:
         spare = record["path"] in ("/remove-site", "/update-site", "/uma-rs-protect", "/uma-rs-modify")
         body["oxd_id"] = world.site["oxd_id"] if not spare else body["oxd_id"]
