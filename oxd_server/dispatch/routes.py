@@ -27,6 +27,7 @@ ROUTES: tuple[Route, ...] = (
     on(oidc.ID_TOKEN_STATUS, status.id_token_status),
     on(oidc.ACCESS_TOKEN_STATUS, status.access_token_status),
     on(uma2.UMA_RS_PROTECT, uma.uma_rs_protect),
+    on(uma2.UMA_RS_MODIFY, uma.uma_rs_modify),
     on(uma2.UMA_RS_CHECK_ACCESS, uma.uma_rs_check_access),
     on(uma2.INTROSPECT_RPT, uma.introspect_rpt),
     on(uma2.UMA_RP_GET_RPT, uma.uma_rp_get_rpt),

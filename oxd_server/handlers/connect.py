@@ -1,5 +1,7 @@
 """The OpenID Connect commands. The checks live in ``op``; here they are put together."""
 
+from urllib.parse import quote
+
 import msgspec
 from msgspec.structs import replace
 
@@ -46,6 +48,7 @@ from oxd_server.rp.issued import (
     token_hash,
 )
 from oxd_server.rp.login_state import LoginState
+from oxd_server.rp.named_states import open_state, remember_state
 from oxd_server.rp.services import Services
 from oxd_server.rp.site_as_client import as_registered
 from oxd_server.store.base import Login, Site, StoreError
@@ -72,13 +75,38 @@ async def get_authorization_url(services: Services, params: GetAuthorizationUrlP
     # RFC 9700, section 2.1.1: "public clients MUST use PKCE"; an OP that does not know it ignores the parameters.
     pkce = supports_s256(metadata) or as_registered(site).token_endpoint_auth_method == ClientAuthMethod.NONE
     login = services.logins.issue(site.oxd_id, pkce=pkce)
-    asked = replace(params, protection_access_token=None)
+    redirect_uri = _redirect_uri(site, params)
+    asked = replace(params, protection_access_token=None, state=None, nonce=None)
     url = services.logins.urls.get(
         site.oxd_id,
         (endpoint, site, asked),
         lambda: authorization_url(endpoint, _authorization_request(services, site, params)),
     )
-    return GetAuthorizationUrlResult(authorization_url=add_login(url, login.state, login.nonce, login.code_challenge))
+    state, nonce = params.state or login.state, params.nonce or login.nonce
+    if params.state or params.nonce or params.redirect_uri:
+        await remember_state(services, site, state, login.state, nonce=params.nonce, redirect_uri=redirect_uri)
+    return GetAuthorizationUrlResult(
+        authorization_url=add_login(url, quote(state, safe=""), quote(nonce, safe=""), login.code_challenge)
+    )
+
+
+def _redirect_uri(site: Site, params: GetAuthorizationUrlParams) -> str:
+    """Return where this login comes back to: one of the registered URIs, the first one if none is named."""
+    uri = params.redirect_uri
+    if uri is None:
+        return site.client.redirect_uri or ""
+    if uri not in (site.client.redirect_uris or ()):
+        raise CommandError("redirect_uri_is_not_registered")
+    return uri
+
+
+def _response_type(site: Site, params: GetAuthorizationUrlParams) -> str:
+    """Return the caller's response type where the site registered all of it, else the site's."""
+    registered = site.client.response_type.split()
+    wanted = {word for response_type in params.response_types for word in response_type.split()}
+    if not wanted or not wanted <= set(registered):
+        return site.client.response_type
+    return " ".join(word for word in registered if word in wanted)
 
 
 def _authorization_request(services: Services, site: Site, params: GetAuthorizationUrlParams) -> AuthorizationRequest:
@@ -86,15 +114,15 @@ def _authorization_request(services: Services, site: Site, params: GetAuthorizat
     client = site.client
     custom = dict(params.custom_parameters or {})
     response_mode = params.response_mode or custom.pop("response_mode", None) or site.response_mode
-    check_response_mode(response_mode, client.response_type)
+    check_response_mode(response_mode, _response_type(site, params))
     # The old server never sent a site's locales: with them, login pages would change their language.
     sends = services.config.send_locales
     ui_locales = params.ui_locales or (client.ui_locales if sends else ())
     claims_locales = params.claims_locales or (client.claims_locales if sends else ())
     return AuthorizationRequest(
         client_id=site.client_id or "",
-        redirect_uri=client.redirect_uri or "",
-        response_type=client.response_type,
+        redirect_uri=_redirect_uri(site, params),
+        response_type=_response_type(site, params),
         response_mode=response_mode,
         scope=" ".join(params.scope or client.scopes),
         prompt=params.prompt,
@@ -102,22 +130,22 @@ def _authorization_request(services: Services, site: Site, params: GetAuthorizat
         ui_locales=" ".join(ui_locales) or None,
         claims_locales=" ".join(claims_locales) or None,
         hd=params.hd,
-        custom=_custom_parameters(custom),
+        custom=_custom_parameters(params.params, custom),
     )
 
 
-def _custom_parameters(custom: dict[str, str]) -> dict[str, str]:
+def _custom_parameters(plain: dict[str, str], custom: dict[str, str]) -> dict[str, str]:
     if not custom:
-        return {}
+        return plain
     # Gluu's AS takes custom parameters from this one, a JSON list of objects with one key each.
     as_headers = msgspec.json.encode([{name: value} for name, value in custom.items()]).decode()
-    return {**custom, "custom_response_headers": as_headers}
+    return {**plain, **custom, "custom_response_headers": as_headers}
 
 
 async def get_tokens_by_code(services: Services, params: GetTokensByCodeParams) -> IssuedTokens:
     """Turn code and state into tokens. The state is used up unless the OP never gave tokens for it."""
     site = await services.site(params.oxd_id)
-    login = await services.logins.open(params.state, site.oxd_id)
+    login = await open_state(services, site, params.state)
     if login is None:
         raise refused_state(services, params.state, site.oxd_id, "bad_request")
     metadata = await services.metadata_of(site)
@@ -130,7 +158,7 @@ async def get_tokens_by_code(services: Services, params: GetTokensByCodeParams) 
             metadata,
             services.credentials_of(site),
             code=params.code,
-            redirect_uri=site.client.redirect_uri or "",
+            redirect_uri=login.redirect_uri or site.client.redirect_uri or "",
             code_verifier=login.code_verifier,
         )
     except OpError:

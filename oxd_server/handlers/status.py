@@ -18,6 +18,7 @@ from oxd_server.op.errors import IdTokenCheck, IdTokenError
 from oxd_server.op.id_token import Expectations, IdToken, Unchecked
 from oxd_server.op.id_token_check import check_id_token
 from oxd_server.rp.issued import login_with
+from oxd_server.rp.named_states import open_state
 from oxd_server.rp.services import Services
 
 __all__ = ["access_token_status", "id_token_status", "validate"]
@@ -28,7 +29,7 @@ _MILLISECONDS = 1000
 async def validate(services: Services, params: ValidateParams) -> EmptyResult:
     """Check that code, state, id_token and access token of one authorization response belong together."""
     site = await services.site(params.oxd_id)
-    login = await services.logins.open(params.state, site.oxd_id)
+    login = await open_state(services, site, params.state)
     if login is None:
         raise refused_state(services, params.state, site.oxd_id, "invalid_state")
     if params.nonce is not None and not hmac.compare_digest(params.nonce.encode(), login.nonce.encode()):

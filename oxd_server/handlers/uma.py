@@ -3,6 +3,7 @@
 from typing import Any
 
 from msgspec import UNSET, UnsetType
+from msgspec.structs import replace
 
 from oxd_protocol.dates import read_date
 from oxd_protocol.errors import CommandError
@@ -18,6 +19,7 @@ from oxd_protocol.uma import (
     UmaRsCheckAccessResult,
 )
 from oxd_server.handlers.states import refused_state, used_state
+from oxd_server.handlers.uma_modify import uma_rs_modify
 from oxd_server.handlers.uma_protect import uma_rs_protect
 from oxd_server.op.discovery import required
 from oxd_server.op.errors import OpError, OpErrorResponse
@@ -33,6 +35,7 @@ from oxd_server.op.uma import introspect_rpt as introspect_rpt_at_as
 from oxd_server.op.uma_discovery import UmaMetadata
 from oxd_server.op.urls import is_absolute_url
 from oxd_server.rp.login_state import LoginState, Purpose
+from oxd_server.rp.named_states import open_state, remember_state
 from oxd_server.rp.pat import ProtectionApi
 from oxd_server.rp.services import Services
 from oxd_server.rp.uma_rules import (
@@ -50,6 +53,7 @@ __all__ = [
     "uma_rp_get_claims_gathering_url",
     "uma_rp_get_rpt",
     "uma_rs_check_access",
+    "uma_rs_modify",
     "uma_rs_protect",
 ]
 
@@ -69,6 +73,8 @@ async def uma_rs_check_access(services: Services, params: UmaRsCheckAccessParams
             "invalid_request",
             "Resource is not protected. Please protect your resource first with uma_rs_protect command.",
         )
+    if params.scopes and resource.scope_expression is None:
+        resource = replace(resource, scopes=params.scopes, ticket_scopes=())
     metadata = await services.uma_metadata_of(site)
     api = ProtectionApi(services, site, metadata)
     try:
@@ -187,6 +193,7 @@ async def _request_rpt(services: Services, site: Site, metadata: UmaMetadata, pa
         pct=params.pct,
         rpt=params.rpt,
         scope=" ".join(params.scope) or None,
+        more=params.params,
     )
     return await request_rpt(services.op, metadata, services.credentials_of(site), request)
 
@@ -202,7 +209,7 @@ def rpt_refusal(error: OpError) -> CommandError | None:
 
 
 async def _opened(services: Services, site: Site, state: str) -> LoginState:
-    opened = await services.logins.open(state, site.oxd_id, Purpose.CLAIMS_GATHERING)
+    opened = await open_state(services, site, state, Purpose.CLAIMS_GATHERING)
     if opened is None:
         raise refused_state(services, state, site.oxd_id, "invalid_state", Purpose.CLAIMS_GATHERING)
     return opened
@@ -219,12 +226,16 @@ async def uma_rp_get_claims_gathering_url(
     site = await services.site(params.oxd_id)
     metadata = await services.uma_metadata_of(site)
     endpoint = required(metadata, "claims_interaction_endpoint")
-    state = services.logins.issue(site.oxd_id, pkce=False, purpose=Purpose.CLAIMS_GATHERING).state
+    sealed = services.logins.issue(site.oxd_id, pkce=False, purpose=Purpose.CLAIMS_GATHERING).state
+    state = params.state or sealed
+    if params.state is not None:
+        await remember_state(services, site, state, sealed)
     url = claims_gathering_url(
         endpoint,
         client_id=site.client_id or "",
         ticket=params.ticket,
         claims_redirect_uri=params.claims_redirect_uri,
         state=state,
+        more={name: value for name, value in params.custom_parameters.items() if name != "oxd_id"},
     )
     return UmaRpGetClaimsGatheringUrlResult(url=url, state=state)

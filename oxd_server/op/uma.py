@@ -250,6 +250,7 @@ class RptRequest:
     pct: str | None = field(default=None, repr=False)
     rpt: str | None = field(default=None, repr=False)
     scope: str | None = None
+    more: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -260,6 +261,9 @@ class RptAnswer:
     token_type: str
     pct: str | None = field(default=None, repr=False)
     upgraded: bool = False
+
+
+_RESERVED = ("grant_type", "client_id", "client_secret", "client_assertion", "client_assertion_type")
 
 
 async def request_rpt(
@@ -280,7 +284,9 @@ async def request_rpt(
         "rpt": request.rpt,
         "scope": request.scope,
     }
-    form = {"grant_type": UMA_GRANT_TYPE} | {name: value for name, value in shown.items() if value}
+    # What a caller adds overrides nothing of the protocol, client authentication included.
+    more = {name: value for name, value in request.more.items() if name not in (*shown, *_RESERVED)}
+    form = more | {"grant_type": UMA_GRANT_TYPE} | {name: value for name, value in shown.items() if value}
     answer = await request_tokens(op, metadata.as_provider, credentials, form, step=RPT_STEP)
     return process_rpt(answer, type_may_be_missing=metadata.settings.allows(NO_TOKEN_TYPE))
 
@@ -304,7 +310,15 @@ def process_rpt(answer: Answer, *, type_may_be_missing: bool = False) -> RptAnsw
     )
 
 
-def claims_gathering_url(endpoint: str, *, client_id: str, ticket: str, claims_redirect_uri: str, state: str) -> str:
+def claims_gathering_url(
+    endpoint: str,
+    *,
+    client_id: str,
+    ticket: str,
+    claims_redirect_uri: str,
+    state: str,
+    more: Mapping[str, str] | None = None,
+) -> str:
     """The URL where the requesting party's user gives claims (Grant section 3.3.2); every value is percent-encoded."""
     parameters: Mapping[str, str] = {
         "client_id": client_id,
@@ -312,7 +326,7 @@ def claims_gathering_url(endpoint: str, *, client_id: str, ticket: str, claims_r
         "claims_redirect_uri": claims_redirect_uri,
         "state": state,
     }
-    return add_query(endpoint, parameters)
+    return add_query(endpoint, {**(more or {}), **parameters})
 
 
 def _registration_endpoint(metadata: UmaMetadata) -> str:

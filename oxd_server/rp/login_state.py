@@ -73,6 +73,7 @@ class LoginState(_Discreet, frozen=True):
     code_verifier: str | None
     used_token: bytes
     expires_at: float  # seconds since 1970
+    redirect_uri: str | None = None  # the one that was used, where that is not the site's first
 
 
 class _Prepared(_Discreet, frozen=True):

@@ -110,6 +110,21 @@ class Site(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fal
         return [("oxd_id", self.oxd_id), ("op_host", self.op_host)]
 
 
+class NamedState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """A state that a caller named, by its hash, and what it stands for: the sealed state, a nonce, a redirect URI."""
+
+    hash: str
+    sealed: str
+    nonce: str | None = None
+    redirect_uri: str | None = None
+
+    def __repr__(self) -> str:
+        return "NamedState(...)"
+
+    def __rich_repr__(self) -> list[tuple[str, str]]:
+        return []
+
+
 class SiteSession(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """What changes often at a site: its last id_token and its PAT.
 
@@ -127,6 +142,7 @@ class SiteSession(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True,
     pat_expires_in: int = 0
     pat_created_at: int = 0
     pat_refresh_token: str | None = None
+    named_states: tuple[NamedState, ...] = ()
 
     def __repr__(self) -> str:  # every field is a secret or tells of one
         return "SiteSession(...)"

@@ -54,12 +54,9 @@ def export_site(site: Site, session: SiteSession) -> dict[str, Any]:
     """A site and its session as one legacy JSON object: plain dicts, lists, texts and numbers. It holds secrets."""
     resources = [_exported_resource(resource) for resource in site.uma_protected_resources]
     plain = {name: value for name, value in _plain(site).items() if name != "client"}
+    kept = {name: value for name, value in _plain(session).items() if name != "named_states"}  # of no use elsewhere
     return (
-        plain
-        | _exported_client(site.client)
-        | _plain(session)
-        | dict.fromkeys(_OBSOLETE)
-        | {"uma_protected_resources": resources}
+        plain | _exported_client(site.client) | kept | dict.fromkeys(_OBSOLETE) | {"uma_protected_resources": resources}
     )
 
 
@@ -127,7 +124,7 @@ def _values(kind: type[msgspec.Struct], node: Mapping[str, Any]) -> dict[str, An
     known |= {key: value for key, value in node.items() if value is not None}
     values = {}
     for field in msgspec.structs.fields(kind):
-        if field.type is ClientMetadata:
+        if field.type is ClientMetadata or field.name == "named_states":
             continue
         read = _reader(field)
         try:

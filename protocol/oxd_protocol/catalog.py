@@ -20,6 +20,7 @@ COMMANDS: tuple[AnyCommand, ...] = (
     connect.GET_USER_INFO,
     connect.GET_LOGOUT_URI,
     uma.UMA_RS_PROTECT,
+    uma.UMA_RS_MODIFY,
     uma.UMA_RS_CHECK_ACCESS,
     uma.INTROSPECT_RPT,
     uma.UMA_RP_GET_RPT,

@@ -57,6 +57,15 @@ class GetAuthorizationUrlParams(OxdIdParams, frozen=True, kw_only=True):
     custom_parameters: Annotated[
         dict[str, str], Meta(description="Further query parameters; none may override one of the protocol's.")
     ] = msgspec.field(default_factory=dict)
+    params: Annotated[
+        dict[str, str], Meta(description="Further query parameters, sent as they are and in no other way.")
+    ] = msgspec.field(default_factory=dict)
+    redirect_uri: Annotated[str, Meta(description="One of the registered ones. Default: the first.")] | None = None
+    response_types: Annotated[
+        tuple[str, ...], Meta(description="Registered ones; others are ignored. Default: the site's.")
+    ] = ()
+    state: Annotated[str, Meta(description="The caller's own state; it comes back unchanged.")] | None = None
+    nonce: Annotated[str, Meta(description="The nonce that the id_token must have.")] | None = None
 
 
 class GetAuthorizationUrlResult(Result, frozen=True, kw_only=True):

@@ -62,6 +62,7 @@ ERROR_CODES: Mapping[str, str] = {
     "invalid_protection_access_token": (
         "The protection_access_token belongs to another client than the site's setup client."
     ),
+    "redirect_uri_is_not_registered": "The redirect_uri is none of the site's registered ones.",
     "invalid_op_configuration_endpoint": (
         "op_configuration_endpoint must be a URL that ends with /.well-known/openid-configuration."
     ),

@@ -13,6 +13,7 @@ __all__ = [
     "UMA_RP_GET_CLAIMS_GATHERING_URL",
     "UMA_RP_GET_RPT",
     "UMA_RS_CHECK_ACCESS",
+    "UMA_RS_MODIFY",
     "UMA_RS_PROTECT",
     "Condition",
     "IntrospectRptParams",
@@ -25,6 +26,7 @@ __all__ = [
     "UmaRpGetRptResult",
     "UmaRsCheckAccessParams",
     "UmaRsCheckAccessResult",
+    "UmaRsModifyParams",
     "UmaRsProtectParams",
 ]
 
@@ -57,12 +59,24 @@ class UmaRsProtectParams(OxdIdParams, frozen=True, kw_only=True):
     overwrite: Annotated[bool, Meta(description="true: replace what is protected already.")] | None = None
 
 
+class UmaRsModifyParams(OxdIdParams, frozen=True, kw_only=True):
+    """A protected resource, by path and method, and what it needs from now on."""
+
+    path: Annotated[str, Meta(description="For example /photo.")]
+    http_method: Annotated[str, Meta(description="For example GET.")]
+    scopes: WordList = ()
+    scope_expression: Annotated[JsonText, Meta(description="An expression, as JSON or as a text that holds it.")] = None
+
+
 class UmaRsCheckAccessParams(OxdIdParams, frozen=True, kw_only=True):
     """The request that somebody made to the application."""
 
     path: Annotated[str, Meta(description="For example /photo.")]
     http_method: Annotated[str, Meta(description="For example GET.")]
     rpt: Annotated[Token, Meta(description="The request's RPT; blank if it had none.")] | None = None
+    scopes: Annotated[
+        WordList, Meta(description="The scopes to ask for, instead of the resource's; an expression still decides.")
+    ] = ()
 
 
 class UmaRsCheckAccessResult(Result, frozen=True, kw_only=True):
@@ -116,6 +130,9 @@ class UmaRpGetRptParams(OxdIdParams, frozen=True, kw_only=True):
     rpt: Token | None = None
     scope: WordList = ()
     state: Annotated[str, Meta(description="The state from uma_rp_get_claims_gathering_url.")] | None = None
+    params: Annotated[dict[str, str], Meta(description="Further form fields for the authorization server.")] = (
+        msgspec.field(default_factory=dict)
+    )
 
 
 class UmaRpGetRptResult(Result, frozen=True, kw_only=True):
@@ -132,6 +149,10 @@ class UmaRpGetClaimsGatheringUrlParams(OxdIdParams, frozen=True, kw_only=True):
 
     ticket: str
     claims_redirect_uri: str
+    state: Annotated[str, Meta(description="The caller's own state; it comes back unchanged.")] | None = None
+    custom_parameters: Annotated[dict[str, str], Meta(description="Further query parameters.")] = msgspec.field(
+        default_factory=dict
+    )
 
 
 class UmaRpGetClaimsGatheringUrlResult(Result, frozen=True, kw_only=True):
@@ -148,6 +169,15 @@ UMA_RS_PROTECT = Command(
     "Registers the application's protected resources at the authorization server.",
     missing={"resources": "invalid_uma_request"},
     changes=True,
+)
+UMA_RS_MODIFY = Command(
+    "uma_rs_modify",
+    UmaRsModifyParams,
+    OxdIdResult,
+    "Changes the scopes or the scope expression of one protected resource.",
+    changes=True,
+    missing={"path": "invalid_path_parameter", "http_method": "invalid_http_method"},
+    generation=4,
 )
 UMA_RS_CHECK_ACCESS = Command(
     "uma_rs_check_access",

@@ -123,7 +123,7 @@ async def real(world: World, record: dict[str, Any]) -> dict[str, Any]:
     if len(body.get("response_types", [])) > 1:
         body["response_types"] = ["code"]  # "token" alone is none of OpenID Connect's, and the OP here refuses it
     if "oxd_id" in body:
-        spare = record["path"] in ("/remove-site", "/update-site", "/uma-rs-protect", "/uma-rs-modify")
+        spare = record["path"] in ("/remove-site", "/update-site", "/uma-rs-protect")
         body["oxd_id"] = world.site["oxd_id"] if not spare else body["oxd_id"]
     return body
 

@@ -37,6 +37,7 @@ EXPECTED: dict[str, tuple[tuple[str, ...], str]] = {
     "get_user_info": ((*OXD_ID, "access_token"), "claims refresh_token access_token"),
     "get_logout_uri": (OXD_ID, "uri"),
     "uma_rs_protect": ((*OXD_ID, "resources"), "oxd_id"),
+    "uma_rs_modify": ((*OXD_ID, "path", "http_method"), "oxd_id"),
     "uma_rs_check_access": ((*OXD_ID, "path", "http_method"), "access ticket www-authenticate_header"),
     "introspect_rpt": ((*OXD_ID, "rpt"), "active exp iat nbf permissions client_id sub aud iss jti"),
     "uma_rp_get_rpt": ((*OXD_ID, "ticket"), "access_token token_type pct updated"),

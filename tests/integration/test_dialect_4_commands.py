@@ -1,0 +1,106 @@
+"""What oxd 4.x added to commands that were there before, in dialect 4 at a real OP."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+from oxd_server.sandbox import RunningSandbox
+from tests.integration.real_provider import callback_params, log_in
+from tests.integration.test_captures_4x import CALLBACK, registered, world_of
+
+SECOND = "http://127.0.0.1:9/second"
+
+
+async def test_a_callers_own_state_nonce_and_redirect_uri(tmp_path: Path, sandbox: RunningSandbox) -> None:
+    """All three come back unchanged, the state is good once, and the token endpoint is told the URI that was used."""
+    async with world_of(tmp_path, sandbox) as world:
+        await world.ok("/update-site", redirect_uris=[CALLBACK, SECOND])
+        own = {"state": "aHR0cHM6Ly9ndy8_YT0x==", "nonce": "n-of/mine", "redirect_uri": SECOND}
+        params = {"max_age": 3600, "ui": "a b"}
+        url = (await world.ok("/get-authorization-url", params=params, **own))["authorization_url"]
+        query = {name: values[0] for name, values in parse_qs(urlsplit(url).query).items()}
+        assert {name: query[name] for name in own} == own
+        assert (query["max_age"], query["ui"]) == ("3600", "a b")
+        assert "custom_response_headers" not in query
+        callback = callback_params(await log_in(url, "alice", "wonderland"))
+        assert callback["state"] == own["state"]
+        tokens = await world.ok("/get-tokens-by-code", code=callback["code"], state=own["state"])
+        assert tokens["id_token_claims"]["nonce"] == own["nonce"]
+        body = {"oxd_id": world.site["oxd_id"], "code": "any", "state": own["state"]}
+        response = await world.post("/get-tokens-by-code", body, world.token)
+        assert (response.status_code, response.json()["error"]) == (400, "bad_request")
+
+
+async def test_redirect_uris_that_are_not_registered(tmp_path: Path, sandbox: RunningSandbox) -> None:
+    """No user is sent to a URI that the site has not registered, and unregistered response types are ignored."""
+    async with world_of(tmp_path, sandbox) as world:
+        body = {"oxd_id": world.site["oxd_id"], "redirect_uri": "https://evil.example/"}
+        response = await world.post("/get-authorization-url", body, world.token)
+        assert (response.status_code, response.json()["error"]) == (400, "redirect_uri_is_not_registered")
+        url = (await world.ok("/get-authorization-url", response_types=["code", "token"]))["authorization_url"]
+        assert parse_qs(urlsplit(url).query)["response_type"] == ["code"]
+
+
+async def test_the_scopes_of_a_resource_are_modified(tmp_path: Path, sandbox: RunningSandbox) -> None:
+    """A pattern of Kong is a path like any other; after the change, the new scopes decide, and then the expression."""
+    async with world_of(tmp_path, sandbox) as world:
+        where = {"path": "/users/?/{a|b}", "http_method": "GET"}
+        condition = {"httpMethods": ["GET"], "scopes": ["read"]}
+        await world.ok("/uma-rs-protect", resources=[{"path": where["path"], "conditions": [condition]}])
+        await world.ok("/uma-rs-modify", **where, scopes=["nobody"])
+        denied = await world.ok("/uma-rs-check-access", **where)
+        body = {"oxd_id": world.site["oxd_id"], "ticket": denied["ticket"]}
+        assert (await world.post("/uma-rp-get-rpt", body, world.token)).status_code == 403
+        expression = "{'rule': {'or': [{'var': 0}]}, 'data': ['read']}"
+        await world.ok("/uma-rs-modify", **where, scope_expression=expression)
+        denied = await world.ok("/uma-rs-check-access", **where)
+        rpt = (await world.ok("/uma-rp-get-rpt", ticket=denied["ticket"], params={"extra": "1"}))["access_token"]
+        assert await world.ok("/uma-rs-check-access", **where, rpt=rpt) == {"access": "granted"}
+        body = {"oxd_id": world.site["oxd_id"], "path": "/other", "http_method": "GET", "scopes": ["read"]}
+        response = await world.post("/uma-rs-modify", body, world.token)
+        assert (response.status_code, response.json()["error"]) == (400, "invalid_request")
+
+
+async def test_scopes_asked_for_in_check_access(tmp_path: Path, sandbox: RunningSandbox) -> None:
+    """The ticket is for the scopes of the command, and one of them is enough; without them the resource's decide."""
+    async with world_of(tmp_path, sandbox) as world:
+        where = {"path": "/x", "http_method": "GET"}
+        condition = {"httpMethods": ["GET"], "scopes": ["read", "write"]}
+        await world.ok("/uma-rs-protect", resources=[{"path": "/x", "conditions": [condition]}])
+        denied = await world.ok("/uma-rs-check-access", **where, scopes=["read"])
+        rpt = (await world.ok("/uma-rp-get-rpt", ticket=denied["ticket"]))["access_token"]
+        permissions = (await world.ok("/introspect-rpt", rpt=rpt))["permissions"]
+        assert [one["resource_scopes"] for one in permissions] == [["read"]]
+        assert (await world.ok("/uma-rs-check-access", **where, scopes=["write"], rpt=rpt))["access"] == "denied"
+        assert await world.ok("/uma-rs-check-access", **where, scopes=["read"], rpt=rpt) == {"access": "granted"}
+
+
+async def test_a_callers_own_state_in_claims_gathering(tmp_path: Path, sandbox: RunningSandbox) -> None:
+    """It is in the URL with the further parameters, none of which replaces one of the protocol."""
+    async with world_of(tmp_path, sandbox) as world:
+        await world.ok(
+            "/uma-rs-protect", resources=[{"path": "/x", "conditions": [{"httpMethods": ["GET"], "scopes": ["read"]}]}]
+        )
+        denied = await world.ok("/uma-rs-check-access", path="/x", http_method="GET")
+        answer = await world.ok(
+            "/uma-rp-get-claims-gathering-url",
+            ticket=denied["ticket"],
+            claims_redirect_uri="https://gw.example.test/claims",
+            state="mine",
+            custom_parameters={"pct": None, "ui": "x", "client_id": "evil"},
+        )
+        query = parse_qs(urlsplit(answer["url"]).query)
+        assert (answer["state"], query["state"], query["ui"]) == ("mine", ["mine"], ["x"])
+        assert query["client_id"] == [world.site["client_id"]]
+        assert "pct" not in query
+        await world.ok("/uma-rp-get-rpt", ticket=denied["ticket"], state="mine")
+        again = {"oxd_id": world.site["oxd_id"], "ticket": denied["ticket"], "state": "mine"}
+        response = await world.post("/uma-rp-get-rpt", again, world.token)
+        assert (response.status_code, response.json()["error"]) == (400, "invalid_state")
+
+
+async def test_the_default_sites_client_stays_secret(tmp_path: Path, sandbox: RunningSandbox) -> None:
+    """Whoever registers without a token is answered a client of its own."""
+    async with world_of(tmp_path, sandbox) as world:
+        assert (await registered(world.front, sandbox))["client_id"] != world.site["client_id"]
