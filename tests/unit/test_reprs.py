@@ -17,7 +17,8 @@ import oxd_server
 from oxd_server.log import is_secret_name
 
 ALSO_SECRET = {
-    "state", "nonce", "code", "body", "headers", "sent", "received", "envelope", "data", "form", "claims", "used_token",
+    "state", "nonce", "code", "body", "content", "head", "headers", "sent", "received", "envelope",
+    "data", "form", "claims", "used_token",
     "key", "params", "proof", "registered_metadata", "user_id",
 }  # fmt: skip
 NOT_SECRET = {
