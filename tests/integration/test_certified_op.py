@@ -81,7 +81,7 @@ async def test_the_op_names_the_algorithm(server: ServerProcess, alg: str) -> No
     """Where the site names none, the algorithm that the OP answered to the registration is the one."""
     async with real_provider(idTokenSigningAlgs=[alg, *(other for other in ALGS if other != alg)]) as op:
         rp = await register(server, op.issuer)
-        assert (await rp.stored())["id_token_signed_response_alg"] == alg
+        assert json.loads((await rp.stored())["registered_metadata"])["id_token_signed_response_alg"] == alg
         assert _header((await _log_in_and_use(rp))["id_token"])["alg"] == alg
 
 

@@ -115,7 +115,7 @@ async def test_check_config_of_wrong_ones(tmp_path: Path) -> None:
     assert "line 3" in (await oxd("check-config", "--config", path)).error
     assert "cannot be read" in (await oxd("check-config", "--config", tmp_path / "none.json")).error
     path = write_config(tmp_path, {}, {"scope": 5})
-    assert "oxd-default-site-config.json: scope" in (await oxd("check-config", "--config", path)).error
+    assert "oxd-default-site-config.json: 'scope'" in (await oxd("check-config", "--config", path)).error
 
 
 # --- sites --------------------------------------------------------------------------------------

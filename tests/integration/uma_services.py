@@ -30,6 +30,7 @@ from tests.integration.uma_as import CLIENT_ID, CLIENT_SECRET, UmaServer, runnin
 
 OXD_ID = "site-1"
 HANDLERS = {route.command.name: route.handler for route in ROUTES}
+ON_BEHALF = {"register_site"}
 NOW = 1_800_000_000.0
 
 
@@ -59,7 +60,8 @@ class House:
         assert command is not None
         try:
             decoded = decode_params(command, {"oxd_id": OXD_ID, **params})
-            result = await HANDLERS[command_name](self.services, decoded)
+            caller = (None,) if command_name in ON_BEHALF else ()  # commands are open
+            result = await HANDLERS[command_name](self.services, decoded, *caller)
         except SiteNotFound:
             return {"error": "invalid_oxd_id"}
         except (CommandError, OpError) as failed:

@@ -377,7 +377,7 @@ def test_sample_config_explains_every_key() -> None:
 
 def test_sample_default_site_is_complete() -> None:
     """The sample has every key there is, and loads without a warning; blanks count as absent."""
-    own = {"warnings", "protection_access_token"}
+    own = {"warnings", "protection_access_token", "authorization_oxd_id"}
     assert set(sample("oxd-default-site-config.json")) | own == set(DefaultSite.__struct_fields__)
     default = load_default_site(CONF / "oxd-default-site-config.json")
     assert default == DefaultSite(

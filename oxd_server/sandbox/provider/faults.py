@@ -84,7 +84,8 @@ def public_jwks(state: ProviderState) -> Claims:
     if "key_set_single_key" in state.faults:
         keys = [first]
     if "key_set_several_keys" in state.faults:
-        keys = [*keys, {**first, "kid": "another"}]
+        other = next(key for key in keys if key["alg"] == "PS256")  # of the same type, but another key
+        keys = [*keys, {**other, "alg": "RS256", "kid": "another"}]
     return {"keys": keys}
 
 
