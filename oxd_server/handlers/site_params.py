@@ -102,9 +102,10 @@ def with_credentials(site: Site, params: UpdateSiteParams) -> Site:
         site,
         client_secret=secret,
         client_secret_expires_at=params.client_secret_expires_at if renewed else site.client_secret_expires_at,
-        client_registration_access_token=params.client_registration_access_token
-        or site.client_registration_access_token,
-        client_registration_client_uri=params.client_registration_client_uri or site.client_registration_client_uri,
+        # What the OP said of its own client counts: some libraries name other places with every update.
+        client_registration_access_token=site.client_registration_access_token
+        or params.client_registration_access_token,
+        client_registration_client_uri=site.client_registration_client_uri or params.client_registration_client_uri,
     )
 
 

@@ -24,7 +24,7 @@ async def test_schemathesis_finds_nothing(tmp_path: Path, sandbox: RunningSandbo
     """Requests good and bad, made from the description, get no server error and no answer that it does not have."""
     config = {**OPEN, "allowed_op_hosts": [urlsplit(sandbox.issuer).netloc]}
     default_site = {"op_host": sandbox.issuer, "scope": ["openid"]}
-    async with running_front(tmp_path, config, default_site) as front:
+    async with running_front(tmp_path, config, default_site, dialect="3") as front:
         arguments = [
             str(Path(sys.executable).parent / "schemathesis"),
             *("run", f"{front.url}/openapi.json", "--checks", CHECKS, "--tls-verify", str(tmp_path / CERT)),
