@@ -264,7 +264,7 @@ def test_any_params(command: AnyCommand, data: st.DataObject) -> None:
         json_values,
     )
     values = json_values | any_text | structs | st.lists(structs, max_size=3)
-    raw = data.draw(st.dictionaries(st.sampled_from(keys) | st.text(max_size=3), values, max_size=8))
+    raw = data.draw(st.dictionaries(st.sampled_from([*keys, "unknown"]) | st.text(max_size=3), values, max_size=8))
     for name in command.fields.required:
         raw.setdefault(name, data.draw(st.text(min_size=1, max_size=5) | json_values))
     try:
