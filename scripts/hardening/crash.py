@@ -218,7 +218,7 @@ class Comparison:
                 self._settle(False)
             return
         whole = token and _nonce_of(token) == site.login_nonce and session.get("subject")
-        self._expect(f"{site.name} has a login that nobody made", bool(whole and session.get("access_token_hash")))
+        self._expect(f"{site.name} has a login that nobody made", bool(whole and session.get("tokens_issued")))
         site.id_token, site.used_state = token, None
         self._settle(True)
 
