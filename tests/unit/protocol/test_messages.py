@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from oxd_protocol.catalog import find_command
+from oxd_protocol.connect import GET_AUTHORIZATION_URL
 from oxd_protocol.errors import CommandError, FramingError, ParamsError
 from oxd_protocol.json_text import decode_object
 from oxd_protocol.messages import Request, Response, decode_request
@@ -486,3 +487,10 @@ def test_what_is_no_whole_number(value: object) -> None:
     """Anything else is refused."""
     with pytest.raises(ParamsError, match="'default_max_age' must be a whole number"):
         _registration(default_max_age=value)
+
+
+def test_text_may_come_as_a_number() -> None:
+    """Where a dialect reads leniently, a number or a truth value stands for its text, and only where text is due."""
+    fields = GET_AUTHORIZATION_URL.fields
+    sent = {"state": 5, "nonce": True, "scope": ["a"], "unknown": 1}
+    assert fields.lenient(sent) == {"state": "5", "nonce": "true", "scope": ["a"], "unknown": 1}
