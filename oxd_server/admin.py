@@ -86,6 +86,7 @@ async def import_sites(config: Config, source: str, *, dry_run: bool = False) ->
     """Add the sites of a source (see ``store.importers.sources``), all or none.
 
     Args:
+        config: says where the store is.
         source: a path, or ``tcp://host:port`` of an old server that runs.
         dry_run: only find out what would be added.
 

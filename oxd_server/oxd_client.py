@@ -31,6 +31,7 @@ class Exchange:
 
     @property
     def ok(self) -> bool:
+        """Whether the command succeeded."""
         return self.envelope.get("status") == "ok"
 
     @property

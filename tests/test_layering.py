@@ -356,3 +356,69 @@ def test_modules_do_not_import_each_other_in_a_circle(imports: list[Import]) -> 
         if one.target in modules and one.target != one.importer:
             graph[one.importer].add(one.target)
     assert find_cycle(graph) == []
+
+
+def public_names(tree: ast.Module) -> set[str]:
+    """Return the names without an underscore that a module defines itself."""
+    names: set[str] = set()
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            names.add(node.name)
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            names |= {target.id for target in targets if isinstance(target, ast.Name)}
+    return {name for name in names if not name.startswith("_")}
+
+
+def exported_names(tree: ast.Module) -> list[str] | None:
+    """Return what the module's `__all__` lists; None if it has none."""
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
+            return [str(name) for name in ast.literal_eval(node.value)]
+    return None
+
+
+def test_every_module_says_what_it_exports() -> None:
+    """A module that defines public names has an `__all__` that lists names of its own; a package may pass names on.
+
+    A file without public names, such as the `__init__.py` that only has a docstring, needs none.
+    """
+    broken = []
+    for name, path in module_files().items():
+        tree = ast.parse(path.read_text("utf-8"))
+        defined, exported = public_names(tree), exported_names(tree)
+        if exported is None:
+            broken += [f"{name} has no __all__"] if defined else []
+        elif path.name != "__init__.py":
+            broken += [f"{name} does not define {one}" for one in exported if one not in defined]
+    assert broken == []
+
+
+def test_nothing_imports_a_private_name() -> None:
+    """What begins with an underscore stays in its module."""
+    broken = [
+        f"{name}:{node.lineno} imports {alias.name}"
+        for name, path in module_files().items()
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in PACKAGES
+        for alias in node.names
+        if alias.name.startswith("_") and not alias.name.startswith("__")
+    ]
+    assert broken == []
+
+
+def rooms() -> set[str]:
+    """Return the names in the first column of the table of rooms in ARCHITECTURE.md."""
+    text = (ROOT / "ARCHITECTURE.md").read_text("utf-8").split("## The rooms")[1].split("\n## ")[0]
+    first_cells = [line.split("|")[1] for line in text.splitlines() if line.startswith("| `")]
+    return {name.removeprefix("oxd_server/") for cell in first_cells for name in re.findall(r"`([^`]+)`", cell)}
+
+
+def test_the_table_of_rooms_is_exact() -> None:
+    """ARCHITECTURE.md names every folder and every module at the top of oxd_server, and none that is not there."""
+    top = {
+        path.stem
+        for path in PACKAGES["oxd_server"].iterdir()
+        if path.suffix == ".py" or (path / "__init__.py").exists()
+    }
+    assert rooms() - {"protocol/oxd_protocol"} == top - {"__init__", "__main__"}

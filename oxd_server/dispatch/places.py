@@ -3,6 +3,8 @@
 from collections import Counter
 from collections.abc import Collection
 
+__all__ = ["Places"]
+
 
 class Places:
     """Places for ``most`` commands; one owner, a site or an OP host, has half of them at most."""

@@ -6,7 +6,7 @@ from oxd_protocol import site as sites
 from oxd_protocol import uma as uma2
 from oxd_protocol.catalog import COMMANDS
 from oxd_server.dispatch.dispatcher import Route, on, on_behalf, pass_through
-from oxd_server.handlers import connect, provider, setup, site, status, uma
+from oxd_server.handlers import connect, provider, setup, site, status, uma, uma_modify, uma_protect
 
 __all__ = ["ROUTES", "check_routes"]
 
@@ -26,8 +26,8 @@ ROUTES: tuple[Route, ...] = (
     on(oidc.VALIDATE, status.validate),
     on(oidc.ID_TOKEN_STATUS, status.id_token_status),
     on(oidc.ACCESS_TOKEN_STATUS, status.access_token_status),
-    on(uma2.UMA_RS_PROTECT, uma.uma_rs_protect),
-    on(uma2.UMA_RS_MODIFY, uma.uma_rs_modify),
+    on(uma2.UMA_RS_PROTECT, uma_protect.uma_rs_protect),
+    on(uma2.UMA_RS_MODIFY, uma_modify.uma_rs_modify),
     on(uma2.UMA_RS_CHECK_ACCESS, uma.uma_rs_check_access),
     on(uma2.INTROSPECT_RPT, uma.introspect_rpt),
     on(uma2.UMA_RP_GET_RPT, uma.uma_rp_get_rpt),

@@ -19,8 +19,6 @@ from oxd_protocol.uma import (
     UmaRsCheckAccessResult,
 )
 from oxd_server.handlers.states import refused_state, used_state
-from oxd_server.handlers.uma_modify import uma_rs_modify
-from oxd_server.handlers.uma_protect import uma_rs_protect
 from oxd_server.op.discovery import required
 from oxd_server.op.errors import OpError, OpErrorResponse
 from oxd_server.op.uma import (
@@ -53,8 +51,6 @@ __all__ = [
     "uma_rp_get_claims_gathering_url",
     "uma_rp_get_rpt",
     "uma_rs_check_access",
-    "uma_rs_modify",
-    "uma_rs_protect",
 ]
 
 _REFUSED = (400, 401, 403)

@@ -120,6 +120,8 @@ def authenticate(
     """What proves the client's identity to `audience`, now.
 
     Args:
+        credentials: the client and what it authenticates with.
+        audience: the URL that an assertion is meant for.
         now: seconds since the epoch.
         random: gives that many unguessable bytes.
 

@@ -116,6 +116,7 @@ def discovery_url(op_host: str, op_discovery_path: str | None = None) -> str:
     """The URL of the OP's metadata (Discovery 1.0 section 4).
 
     Args:
+        op_host: the OP's host or URL, as the application named it.
         op_discovery_path: stands between the host and the well-known name; one that ends with that name is used as
             it is.
 

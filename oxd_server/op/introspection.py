@@ -24,7 +24,11 @@ async def introspect_token(
     """The answer about `token`, with every member the server sent (RFC 7662 section 2).
 
     Args:
+        op: what requests to OPs need.
+        metadata: the OP's; it names the endpoint.
         authorization: who asks: the client, or an access token that allows to (RFC 7662 section 2.1 leaves both open).
+        token: the token in question.
+        token_type_hint: what kind of token the caller takes it for (RFC 7662 section 2.1).
 
     Raises:
         OpMetadataMissing: the OP has no introspection endpoint.

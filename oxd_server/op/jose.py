@@ -250,6 +250,8 @@ def verify_token(token: str, keys: KeySet, algorithms: frozenset[str], client_se
     """Decode a signed JWT and verify its signature, with exactly the key that its header means.
 
     Args:
+        token: the JWT in compact serialization.
+        keys: the issuer's published keys.
         algorithms: names that are acceptable, from `allowed_algorithms`.
         client_secret: the HMAC key where an HMAC algorithm is acceptable.
 

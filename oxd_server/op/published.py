@@ -10,6 +10,8 @@ from oxd_server.op.context import OpContext
 from oxd_server.op.discovery import ProviderMetadata, discovery_url, required
 from oxd_server.op.transport import MAX_REDIRECTS
 
+__all__ = ["ISSUER_REL", "discovery_document", "issuer_links", "published_keys"]
+
 ISSUER_REL = "http://openid.net/specs/connect/1.0/issuer"
 
 

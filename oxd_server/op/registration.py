@@ -17,6 +17,19 @@ from oxd_server.op.discovery import ProviderMetadata, required
 from oxd_server.op.errors import OpError, OpHostRefused, OpInvalidResponse
 from oxd_server.op.reach import origin_of
 
+__all__ = [
+    "RegistrationAnswer",
+    "check_registration_uri",
+    "delete_client",
+    "process_deletion",
+    "process_registration",
+    "process_update",
+    "read_client",
+    "register_client",
+    "update_client",
+    "update_document",
+]
+
 _MAX_CREDENTIAL = 8192
 _MAX_METADATA_BYTES = 64 * 1024
 
@@ -114,7 +127,13 @@ async def update_client(
     """Replace what the OP has of the client by `known` with `changes` applied (RFC 7592 section 2.2).
 
     Args:
+        op: what requests to OPs need.
+        metadata: the OP's.
+        client_id: the client to update.
+        registration_client_uri: the client's configuration endpoint.
+        registration_access_token: admits to that endpoint.
         known: the `metadata` of the OP's last answer about this client.
+        changes: the members to send in place of the known ones.
         client_secret_expires_at: seconds since the epoch. RFC 7592 keeps it out of the request; Gluu's server honours
             it, so it is sent when it is named here.
 

@@ -80,6 +80,9 @@ def settings_of(
     """What the three keys of the configuration say, by the URL that an OP's metadata is under.
 
     Args:
+        settings: for each OP, how to talk to it.
+        issuers: for each OP, the issuer that it calls itself.
+        exceptions: for each OP, the rules that it may break.
         url_of: makes that URL of what the configuration names an OP by.
     """
     table = {url_of(op): special for op, special in settings.items()}

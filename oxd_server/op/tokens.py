@@ -127,6 +127,7 @@ def process_token_answer(answer: Answer, *, type_may_be_missing: bool = False) -
     """The tokens in an answer (RFC 6749 section 5.1). Whether the ones that the caller needs are there, it decides.
 
     Args:
+        answer: the response of the token endpoint.
         type_may_be_missing: the operator says that this OP never sends a `token_type`, and means Bearer.
 
     Raises:

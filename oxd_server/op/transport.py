@@ -179,8 +179,11 @@ class Transport:
         """One request, one answer of any status.
 
         Args:
+            method: the HTTP method.
+            url: an absolute URL.
             step: what is being done, in a word or two, for error reports.
             within: how far the OP may lead that named the URL; None: the operator or a caller named it.
+            headers: sent besides those that every request has.
             form: fields of an `application/x-www-form-urlencoded` body.
             json: the value of an `application/json` body.
             shared: the answer is for many who wait for it, asked for once at a time: it has slots of its own, for

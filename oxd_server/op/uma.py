@@ -24,6 +24,34 @@ from oxd_server.op.settings import NO_TOKEN_TYPE
 from oxd_server.op.tokens import process_token_answer, request_tokens
 from oxd_server.op.uma_discovery import UmaMetadata
 
+__all__ = [
+    "PAT_SCOPE",
+    "PAT_STEP",
+    "REGISTRATION_STEP",
+    "RPT_STEP",
+    "TICKET_STEP",
+    "UMA_GRANT_TYPE",
+    "Pat",
+    "ResourceDescription",
+    "RptAnswer",
+    "RptRequest",
+    "claims_gathering_url",
+    "delete_resource",
+    "introspect_rpt",
+    "list_resources",
+    "process_pat",
+    "process_registered_resource",
+    "process_rpt",
+    "process_ticket",
+    "read_resource",
+    "register_resource",
+    "request_pat",
+    "request_rpt",
+    "request_ticket",
+    "takes_bearer_token",
+    "update_resource",
+]
+
 PAT_SCOPE = "uma_protection"
 UMA_GRANT_TYPE = "urn:ietf:params:oauth:grant-type:uma-ticket"
 PAT_STEP = "PAT request"

@@ -45,15 +45,24 @@ class Conditional(Protocol):
     """One condition of a protected path, as it is stored; `scope_expression` is JSON text."""
 
     @property
-    def path(self) -> str: ...
+    def path(self) -> str:
+        """The path of the application that is protected."""
+
     @property
-    def http_methods(self) -> Sequence[str]: ...
+    def http_methods(self) -> Sequence[str]:
+        """The methods that the condition covers."""
+
     @property
-    def scopes(self) -> Sequence[str]: ...
+    def scopes(self) -> Sequence[str]:
+        """The scopes of which an RPT needs one."""
+
     @property
-    def ticket_scopes(self) -> Sequence[str]: ...
+    def ticket_scopes(self) -> Sequence[str]:
+        """The scopes to ask for with a ticket; empty: those of the condition or its expression."""
+
     @property
-    def scope_expression(self) -> str | None: ...
+    def scope_expression(self) -> str | None:
+        """The rule in JSON text that stands in place of `scopes`."""
 
 
 C = TypeVar("C", bound=Conditional)

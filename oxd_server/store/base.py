@@ -13,6 +13,30 @@ import msgspec
 
 from oxd_server.client_metadata import ClientMetadata
 
+__all__ = [
+    "DIALECTS",
+    "DONE",
+    "GRACE_SECONDS",
+    "MAX_ISSUED_TOKENS",
+    "ChangeSession",
+    "ChangeSite",
+    "ClockSetBack",
+    "IssuedToken",
+    "Login",
+    "NamedState",
+    "Site",
+    "SiteExists",
+    "SiteNames",
+    "SiteNotFound",
+    "SiteSession",
+    "Sites",
+    "Store",
+    "StoreError",
+    "UmaResource",
+    "changed_site",
+    "with_issued",
+]
+
 
 class StoreError(Exception):
     """The store could not do what was asked. The text is one line, for people, and holds no secret."""

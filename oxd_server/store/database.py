@@ -35,6 +35,29 @@ from oxd_server.store.base import (
 )
 from oxd_server.store.migration import migrate_sites
 
+__all__ = [
+    "add_site",
+    "add_sites",
+    "change_session",
+    "change_site",
+    "connect",
+    "in_savepoint",
+    "keep_secret",
+    "open_database",
+    "read_login",
+    "read_names",
+    "read_secret",
+    "read_session",
+    "read_setup_clients",
+    "read_site",
+    "read_sites_of_client",
+    "remove_site",
+    "renew_secret",
+    "spend",
+    "unspend",
+    "write_session",
+]
+
 _APPLICATION_ID = 0x6F786421  # "oxd!": tells our files from those of others
 _SCHEMA_VERSION = 2
 _SCHEMA = (

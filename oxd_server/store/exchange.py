@@ -16,6 +16,8 @@ from oxd_protocol.dates import read_date
 from oxd_server.client_metadata import ClientMetadata
 from oxd_server.store.base import Site, SiteSession, StoreError, UmaResource
 
+__all__ = ["export_site", "import_site"]
+
 # The legacy server kept one RPT per site and gave it to whoever asked next. Nothing is kept any more.
 _OBSOLETE: Final = ("rpt", "rpt_token_type", "rpt_pct", "rpt_upgraded", "rpt_expires_at", "rpt_created_at")
 _LONGEST_OXD_ID: Final = 255

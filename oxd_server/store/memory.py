@@ -26,6 +26,8 @@ from oxd_server.store.base import (
     with_issued,
 )
 
+__all__ = ["MemoryStore"]
+
 
 class MemoryStore:
     """A `Store` in memory. Every write is one step between two checkpoints, so nothing can come between."""

@@ -11,6 +11,8 @@ import msgspec
 
 from oxd_server.store.base import Site, StoreError
 
+__all__ = ["migrate_sites"]
+
 _ROWS_AT_ONCE: Final = 200
 _SAME_NAME: Final = (
     "application_type", "claims_locales", "client_name", "contacts", "grant_types", "id_token_signed_response_alg",
