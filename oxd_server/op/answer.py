@@ -1,6 +1,7 @@
 """An HTTP answer of the OP, and the first things to ask of it."""
 
 import codecs
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,6 +16,10 @@ from oxd_server.op.reach import Zone
 __all__ = ["Answer", "decode_json_object", "seconds_member", "text_member", "type_name"]
 
 _MAX_FORM_FIELDS = 100
+_FORM_TYPES = ("application/x-www-form-urlencoded", "text/plain")
+_CHARSET = re.compile(r'(?i);\s*charset\s*=\s*"?(iso-8859-1|windows-1252)\b')
+_ERROR_MEMBERS = ("error", "errors", "error_description", "error_message", "errcode", "errmsg", "message")
+"""What an answer that has not what it should have tells its reason in."""
 
 _OAUTH_ERROR = re.compile(r"[a-z_]{3,60}")
 
@@ -63,7 +68,7 @@ class Answer:
         Raises:
             OpInvalidResponse: it is anything else.
         """
-        value = decode_json_object(self.body)
+        value = self._document()
         if value is None:
             raise self.invalid(f"the answer is not a JSON object ({self.content_type or 'no content type'})")
         return value
@@ -78,10 +83,14 @@ class Answer:
         Raises:
             OpInvalidResponse: it is anything else.
         """
-        return decode_json_object(self.body) or self._form() or self.json_object()
+        return self._document() or self._form() or self.json_object()
+
+    def _document(self) -> dict[str, object] | None:
+        charset = _CHARSET.search(self.headers.get("content-type", ""))
+        return decode_json_object(self.body) or _decode_other_json(self.body, charset.group(1) if charset else None)
 
     def refuse_error(self, body: Mapping[str, object]) -> None:
-        """Pass if `body` is no error.
+        """Pass if `body`, which lacks what it should have, tells no reason.
 
         RFC 6749 section 5.2: "The authorization server responds with an HTTP 400 (Bad Request) status code". Some
         respond with 200, and their words are worth as much.
@@ -89,7 +98,7 @@ class Answer:
         Raises:
             OpErrorResponse: it is one.
         """
-        if body.get("error"):
+        if any(body.get(name) for name in _ERROR_MEMBERS):
             raise self.error_response()
 
     def error_response(self) -> OpErrorResponse:
@@ -103,7 +112,7 @@ class Answer:
         return OpErrorResponse(self.host, self.step, self.status, text, document, challenge_error=challenge_error)
 
     def _form(self) -> dict[str, object] | None:
-        if self.content_type != "application/x-www-form-urlencoded":
+        if self.content_type not in _FORM_TYPES:
             return None
         try:
             return dict(parse_qsl(self.body.decode("ascii"), max_num_fields=_MAX_FORM_FIELDS))
@@ -117,6 +126,16 @@ def decode_json_object(data: bytes) -> dict[str, object] | None:
         # RFC 8259 section 8.1: a parser may ignore a byte order mark; files that became an OP's documents have one.
         value = msgspec.json.decode(data.removeprefix(codecs.BOM_UTF8))
     except (msgspec.MsgspecError, ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _decode_other_json(data: bytes, charset: str | None) -> dict[str, object] | None:
+    """The object in what most readers take for JSON, though RFC 8259 does not: other encodings, boundless numbers."""
+    try:
+        value = json.loads(data.decode(charset) if charset else data)
+        json.dumps(value, ensure_ascii=False).encode()  # half a surrogate pair cannot be handed on
+    except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
 

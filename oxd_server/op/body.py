@@ -18,7 +18,11 @@ else:
     from backports.zstd import DecompressionParameter, ZstdDecompressor, ZstdError
 
 _MAX_CODINGS = 2
+_NO_CODINGS = frozenset({"", "identity", "none", "utf-8"})
+"""The last two are no codings, but servers send them (RFC 9110 section 12.5.3 knows `identity`)."""
 _ZSTD_WINDOW_LOG = 23
+_GZIP_MAGIC = b"\x1f\x8b"
+_MAX_MEMBERS = 20
 
 
 class UnreadableBody(Exception):
@@ -36,8 +40,8 @@ def unpacked(body: bytes, content_encoding: str, limit: int) -> bytes:
         UnreadableBody: an unknown coding, too many of them, or a body that is not in it.
         BodyTooLarge: more bytes would come out.
     """
-    codings = [coding for coding in (part.strip().lower() for part in content_encoding.split(",")) if coding]
-    codings = [coding for coding in codings if coding != "identity"]
+    named = (part.strip().lower() for part in content_encoding.split(","))
+    codings = [coding for coding in named if coding not in _NO_CODINGS]
     if len(codings) > _MAX_CODINGS:
         raise UnreadableBody(f"it is compressed {len(codings)} times")
     for coding in reversed(codings):
@@ -64,7 +68,13 @@ def _unpack(unpack: Callable[[bytes, int], tuple[bytes, bool]], coding: str, bod
 
 def _gzip(body: bytes, most: int) -> tuple[bytes, bool]:
     decompressor = zlib.decompressobj(zlib.MAX_WBITS | 32)  # gzip or zlib, by what its head says
-    return decompressor.decompress(body, most), decompressor.eof
+    out = decompressor.decompress(body, most)
+    for _ in range(_MAX_MEMBERS):  # RFC 1952 section 2.2: a file is a series of members
+        if not decompressor.unused_data.startswith(_GZIP_MAGIC) or len(out) >= most:
+            break
+        rest, decompressor = decompressor.unused_data, zlib.decompressobj(zlib.MAX_WBITS | 16)
+        out += decompressor.decompress(rest, most - len(out))
+    return out, decompressor.eof
 
 
 def _deflate(body: bytes, most: int) -> tuple[bytes, bool]:

@@ -140,7 +140,7 @@ def process_discovery(answer: Answer, url: str, settings: OpSettings = NOTHING_S
         OpErrorResponse: an error status.
         OpInvalidResponse: no metadata, or that of another issuer.
     """
-    answer.expect(200)
+    answer.expect(200, 203)
     document = answer.json_object()
     issuer = _issuer(answer, document, url.removesuffix(WELL_KNOWN), settings)
     endpoints, unusable = usable_endpoints(document, ENDPOINTS, issuer)
@@ -188,6 +188,7 @@ def usable_endpoints(
     usable, unusable = {}, {}
     for name in names:
         value = document.get(name)
+        value = value.strip() if isinstance(value, str) else value
         if value in (None, ""):
             continue
         problem = endpoint_problem(value, issuer)

@@ -16,6 +16,7 @@ from authlib.oidc.core.util import create_half_hash
 from oxd_server.op.answer import type_name
 from oxd_server.op.errors import IdTokenCheck, IdTokenError
 from oxd_server.op.jose import Algorithm, KeySet, verify_token
+from oxd_server.op.settings import NO_NONCE
 
 __all__ = [
     "DEFAULT_LEEWAY",
@@ -232,6 +233,9 @@ def check_nonce(claims: Mapping[str, object], expected: str | Unchecked, *, may_
     """
     if isinstance(expected, Unchecked) or (may_be_missing and claims.get("nonce") is None):
         return
+    if claims.get("nonce") is None:
+        remedy = f"(for an OP that never sends it: {NO_NONCE} in op_exceptions)"
+        raise IdTokenError(IdTokenCheck.MISSING_NONCE, f"a claim nonce {remedy}")
     actual = _text_claim(claims, "nonce", IdTokenCheck.MISSING_NONCE)
     if not same_secret(actual, expected):
         raise IdTokenError(IdTokenCheck.BAD_NONCE, "the nonce issued with the state", "another one")

@@ -52,7 +52,7 @@ def process_introspection(answer: Answer) -> dict[str, object]:
         OpErrorResponse: the server refused, in an answer with status 200 as well.
         OpInvalidResponse: not an introspection answer.
     """
-    answer.expect(200)
+    answer.expect(200, 201)
     body = answer.json_object()
     active = members.flag(body.get("active"))
     if active is None:

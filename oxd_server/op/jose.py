@@ -67,6 +67,8 @@ class Algorithm:
         return _ED25519 if self.name in _ED25519 else frozenset({self.name})
 
 
+_TYPES = frozenset({"jwt", "jws", "jose"})
+"""RFC 7519 section 5.1, RFC 7515 section 4.1.9: the media types that say nothing of the kind of the token."""
 _ED25519 = frozenset({"EdDSA", "Ed25519"})
 _CURVES = {"256": "P-256", "384": "P-384", "512": "P-521"}
 
@@ -100,7 +102,8 @@ class PublishedKey:
 
     def __str__(self) -> str:
         known = (self.curve or self.key_type, "key", self.kid and repr(self.kid), self.use and f"with use {self.use}")
-        return " ".join(filter(None, (*known, self.algorithm and f"for {self.algorithm}")))
+        operations = f"with key_ops {' '.join(self.key_ops)}" if self.key_ops else None
+        return " ".join(filter(None, (*known, operations, self.algorithm and f"for {self.algorithm}")))
 
     def fits(self, algorithm: Algorithm) -> bool:
         """Whether it may verify signatures of this algorithm (RFC 7517 sections 4.2 to 4.4)."""
@@ -108,7 +111,7 @@ class PublishedKey:
             self.key_type == algorithm.key_type
             and (algorithm.curve is None or self.curve == algorithm.curve)
             and self.use in (None, "sig")
-            and (self.algorithm is None or self.algorithm in algorithm.names)
+            and (self.algorithm in (None, self.key_type) or self.algorithm in algorithm.names)
             and (self.key_ops is None or "verify" in self.key_ops)
         )
 
@@ -161,6 +164,7 @@ def parse_key_set(document: Mapping[str, object]) -> KeySet | None:
 
 
 _PUBLIC_MEMBERS = {"RSA": ("n", "e"), "EC": ("crv", "x", "y"), "OKP": ("crv", "x")}
+_URL_SAFE = str.maketrans("+/", "-_")
 _USABLE_CURVES = frozenset({"P-256", "P-384", "P-521", "Ed25519"})
 
 
@@ -171,7 +175,7 @@ def _parse_key(entry: dict[str, object]) -> PublishedKey | str:
     if key_type not in _PUBLIC_MEMBERS:
         return f"{shown}, of no type for public keys"
     found = {name: members.text(entry.get(name)) for name in _PUBLIC_MEMBERS[key_type]}
-    parts = {name: value.rstrip("=") for name, value in found.items() if value is not None}
+    parts = {name: value.rstrip("=").translate(_URL_SAFE) for name, value in found.items() if value is not None}
     if len(parts) < len(found):
         return f"{shown}, which is incomplete"
     if key_type != "RSA" and parts["crv"] not in _USABLE_CURVES:
@@ -186,9 +190,9 @@ def _parse_key(entry: dict[str, object]) -> PublishedKey | str:
         kid=kid,
         key_type=key_type,
         curve=parts.get("crv"),
-        use=members.text(entry.get("use")),
+        use=(members.text(entry.get("use")) or "").lower() or None,
         algorithm=members.text(entry.get("alg")),
-        key_ops=members.texts(key_ops) if isinstance(key_ops := entry.get("key_ops"), list | str) else None,
+        key_ops=members.texts(entry.get("key_ops")) or None,
         key=key,
         material=tuple(parts.values()),
     )
@@ -196,9 +200,7 @@ def _parse_key(entry: dict[str, object]) -> PublishedKey | str:
 
 def _kid(value: object) -> str | None:
     """A kid as text; some servers write a number."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
-    return value if isinstance(value, str) else None
+    return members.text_or_number(value)
 
 
 def _import_key(key_type: str, parts: dict[str, str]) -> JwkKey | None:
@@ -223,13 +225,14 @@ def _bit_length(text: str) -> int:
 def allowed_algorithms(registered: str | None, published: Sequence[str]) -> frozenset[str]:
     """The algorithms to accept: the one the client registered, else the asymmetric ones that the OP publishes.
 
-    `none`, and what we do not know, is never among them; an HMAC only if it was registered.
+    `none`, and what we do not know, is never among them; an HMAC only if it was registered. An OP that publishes none
+    that could be is taken to sign with RS256, which it has to know (Discovery 1.0 section 3).
     """
     named = [registered] if registered is not None else published
     known = [ALGORITHMS[name] for name in named if name in ALGORITHMS]
-    return frozenset(
-        name for algorithm in known if registered is not None or not algorithm.symmetric for name in algorithm.names
-    )
+    if registered is None:
+        known = [algorithm for algorithm in known if not algorithm.symmetric] or [ALGORITHMS["RS256"]]
+    return frozenset(name for algorithm in known for name in algorithm.names)
 
 
 def needs_key_set(algorithms: Iterable[str]) -> bool:
@@ -304,7 +307,7 @@ def _check_header(header: Mapping[str, object], algorithms: frozenset[str]) -> A
         raise IdTokenError(IdTokenCheck.CRITICAL_HEADER, "no crit", header["crit"])
     # RFC 8725 section 3.11: a JWT of another kind (an access token, a logout token) is not taken for this one.
     typ = header.get("typ") or "JWT"
-    if not isinstance(typ, str) or typ.lower().removeprefix("application/") != "jwt":
+    if not isinstance(typ, str) or typ.lower().removeprefix("application/") not in _TYPES:
         raise IdTokenError(IdTokenCheck.BAD_TYPE, "JWT", typ)
     name = header.get("alg")
     if not isinstance(name, str):
@@ -322,7 +325,7 @@ def _verification_key(
     if algorithm.symmetric:
         return _secret_key(algorithm, client_secret)
     kid = _kid(header.get("kid"))
-    if kid is None and header.get("kid") is not None:
+    if kid is None and header.get("kid") not in (None, ""):
         raise IdTokenError(IdTokenCheck.MALFORMED, "a text as kid", header["kid"])
     return keys.select(algorithm, kid).key
 

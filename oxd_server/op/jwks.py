@@ -35,7 +35,7 @@ def process_key_set(answer: Answer) -> KeySet:
         OpErrorResponse: an error status.
         OpInvalidResponse: no JWK Set.
     """
-    answer.expect(200)
+    answer.expect(200, 203)
     document = answer.json_object()
     keys = parse_key_set(document)
     if keys is None:

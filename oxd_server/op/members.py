@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from math import isfinite
 
-__all__ = ["date", "flag", "lifetime", "number", "text", "texts", "with_numbers", "words"]
+__all__ = ["date", "flag", "lifetime", "number", "text", "text_or_number", "texts", "with_numbers", "words"]
 
 MAX_LIFETIME = 2**31 - 1
 """In seconds, 68 years: what is longer does not fit into the integers of the libraries that are told."""
@@ -21,6 +21,11 @@ _NUMBER = re.compile(r"[+-]?[0-9]{1,25}(\.[0-9]{0,25})?")
 def text(value: object) -> str | None:
     """A text that is not empty, else None."""
     return value if isinstance(value, str) and value else None
+
+
+def text_or_number(value: object) -> str | None:
+    """A text that is not empty, or the digits of a whole number as one, else None."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else text(value)
 
 
 def texts(value: object) -> tuple[str, ...]:

@@ -207,7 +207,7 @@ def process_registration(answer: Answer) -> RegistrationAnswer:
         OpErrorResponse: the OP refused, be it in an answer with status 200.
         OpInvalidResponse: no client in it.
     """
-    answer.expect(201, 200)
+    answer.expect(201, 200, 202)
     return _client_in(answer, answer.json_object())
 
 
@@ -225,25 +225,27 @@ def process_update(answer: Answer, client_id: str, sent: Mapping[str, object]) -
 
 
 def _same_client(answer: Answer, client_id: str) -> RegistrationAnswer:
-    registered = _client_in(answer, answer.json_object())
+    body = answer.json_object()
+    if "client_id" not in body:  # the request named it
+        answer.refuse_error(body)
+        body = {**body, "client_id": client_id}
+    registered = _client_in(answer, body)
     if registered.client_id != client_id:
         raise answer.invalid("the answer is about another client_id")
     return registered
 
 
 def _client_in(answer: Answer, body: Mapping[str, object]) -> RegistrationAnswer:
-    client_id = body.get("client_id")
-    if isinstance(client_id, int) and not isinstance(client_id, bool):
-        client_id = str(client_id)
-    if not isinstance(client_id, str) or not client_id:
+    client_id = members.text_or_number(body.get("client_id"))
+    if client_id is None:
         answer.refuse_error(body)
         raise answer.invalid("client_id is missing or not a text")
     for name in _CREDENTIALS:
-        if len(members.text(body.get(name)) or "") > _MAX_CREDENTIAL:
+        if len(members.text_or_number(body.get(name)) or "") > _MAX_CREDENTIAL:
             raise answer.invalid(f"{name} is longer than {_MAX_CREDENTIAL} characters")
     return RegistrationAnswer(
         client_id=client_id,
-        client_secret=members.text(body.get("client_secret")),
+        client_secret=members.text_or_number(body.get("client_secret")),
         registration_access_token=members.text(body.get("registration_access_token")),
         registration_client_uri=_http_url(body.get("registration_client_uri")),
         client_id_issued_at=members.date(body.get("client_id_issued_at")),

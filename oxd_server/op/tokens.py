@@ -134,7 +134,7 @@ def process_token_answer(answer: Answer, *, type_may_be_missing: bool = False) -
         OpErrorResponse: the OP refused, in an answer with status 200 as well.
         OpInvalidResponse: an access token that cannot be used.
     """
-    answer.expect(200)
+    answer.expect(200, 201)
     body = answer.form_or_json()
     access_token = text_member(answer, body, "access_token")
     if access_token is None:

@@ -43,7 +43,7 @@ _CHECKED_URLS = 1000
 _LONGEST_KEPT_URL = 500
 _LONGEST_URL = 8000
 _MOST_WAITING_SHARED = 200
-_REDIRECTS = (301, 302, 307, 308)
+_REDIRECTS = (301, 302, 303, 307, 308)
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 # Each piece of a body costs its bytes and this: pieces of a byte each are as dear as they are to us.

@@ -148,7 +148,7 @@ def process_registered_resource(answer: Answer) -> str:
 
 def _resource_id(value: object) -> str | None:
     """The id of a resource; a number is one as well, for what counts is how it stands in the resource's URL."""
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else members.text(value)
+    return members.text_or_number(value)
 
 
 async def update_resource(

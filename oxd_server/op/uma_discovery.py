@@ -86,7 +86,7 @@ def process_uma_discovery(answer: Answer, url: str, settings: OpSettings = NOTHI
         OpErrorResponse: an error status.
         OpInvalidResponse: no metadata, or that of another issuer.
     """
-    answer.expect(200)
+    answer.expect(200, 203)
     asked = url.removesuffix(UMA_WELL_KNOWN)
     document = answer.json_object()
     issuer = text_member(answer, document, "issuer")

@@ -106,9 +106,9 @@ async def request_userinfo(op: OpContext, metadata: ProviderMetadata, access_tok
 
 def is_signed(answer: Answer) -> bool:
     """Whether the answer is a JWT (Core section 5.3.2); some servers send it as application/json."""
-    return answer.status == 200 and (
-        answer.content_type == "application/jwt" or _JWT.fullmatch(answer.body.strip()) is not None
-    )
+    body = answer.body.strip()
+    says_so = answer.content_type == "application/jwt" and not body.startswith(b"{")
+    return answer.status == 200 and (says_so or _JWT.fullmatch(body) is not None)
 
 
 def process_userinfo(answer: Answer, expected: UserInfoExpectations, keys: KeySet, now: float) -> dict[str, object]:
@@ -136,11 +136,11 @@ def _signed_claims(answer: Answer, expected: UserInfoExpectations, keys: KeySet,
     token = answer.body.strip().strip(b'"').decode("ascii", "replace")
     claims = verify_token(token, keys, expected.algorithms, expected.client_secret).claims
     # Core section 5.3.2: signed userinfo "SHOULD contain the Claims iss (issuer) and aud (audience) as members".
-    if "iss" in claims:
+    if claims.get("iss") is not None:
         check_issuer(claims, expected.issuer)
-    if "aud" in claims:
+    if claims.get("aud") is not None:
         check_audience(claims, expected.client_id, expected.trusted_audiences)
-    if "exp" in claims:
+    if claims.get("exp") is not None:
         check_times({"iat": now, **claims}, now, expected.leeway)
     return _check_subject(answer, claims, expected.subject)
 

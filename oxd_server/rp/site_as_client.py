@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from oxd_server.client_metadata import ClientMetadata
 from oxd_server.op.client_auth import ClientAuthMethod, ClientCredentials
+from oxd_server.op.jose import ALGORITHMS
 from oxd_server.op.key_store import KeyStore
 from oxd_server.op.registration import RegistrationAnswer
 from oxd_server.store.base import Site
@@ -78,14 +79,13 @@ def as_registered(site: Site) -> ClientMetadata:
     if site.registered_metadata is None:
         return site.client
     registered = _registered_decoder.decode(site.registered_metadata)
-    method = registered.token_endpoint_auth_method
     told = {
-        "token_endpoint_auth_method": method if method in tuple(ClientAuthMethod) else None,
-        "token_endpoint_auth_signing_alg": registered.token_endpoint_auth_signing_alg,
-        "id_token_signed_response_alg": registered.id_token_signed_response_alg,
-        "userinfo_signed_response_alg": registered.userinfo_signed_response_alg,
+        "token_endpoint_auth_method": (registered.token_endpoint_auth_method, tuple(ClientAuthMethod)),
+        "token_endpoint_auth_signing_alg": (registered.token_endpoint_auth_signing_alg, tuple(ALGORITHMS)),
+        "id_token_signed_response_alg": (registered.id_token_signed_response_alg, tuple(ALGORITHMS)),
+        "userinfo_signed_response_alg": (registered.userinfo_signed_response_alg, tuple(ALGORITHMS)),
     }
-    return replace(site.client, **{name: text for name, text in told.items() if isinstance(text, str) and text})
+    return replace(site.client, **{name: text for name, (text, known) in told.items() if text in known})
 
 
 def given_less(asked: Mapping[str, Any], answered: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,11 +16,14 @@ REDIRECT_URI, LOGOUT_URI = "https://app.example/callback", "https://app.example/
 TENANT = "9188040d-6c67-4c5b-b112-36a304b66dad"
 
 PERSONALITIES = {
-    # Adds much of its own to token answers; refresh tokens rotate.
+    # Answers a registration with its optional scopes; adds much of its own to token answers; refresh tokens rotate.
     "Keycloak": Personality(
         path="/realms/main",
         registers=True,
-        registration={"registration_access_token": "rat", "registration_client_uri": "{op}/register/client-1"},
+        registration={
+            "registration_access_token": "rat", "registration_client_uri": "{op}/register/client-1",
+            "scope": "address phone offline_access microprofile-jwt", "response_types": ["code", "none"],
+        },
         metadata={"code_challenge_methods_supported": ["plain", "S256"], "claims_parameter_supported": True},
         tokens={"not-before-policy": 0, "session_state": "s-1", "refresh_expires_in": 1800, "scope": "openid profile"},
         refreshed={"refresh_token": "refresh-2"},
@@ -54,10 +57,11 @@ PERSONALITIES = {
         tokens={"scope": "openid https://www.googleapis.com/auth/userinfo.profile", "refresh_token_expires_in": 604799},
         login={"custom_parameters": {"access_type": "offline"}, "hd": "example.com"},
     ),
-    # No userinfo and no logout endpoint, booleans as texts, the secret in the form only.
+    # No userinfo and no logout endpoint, booleans as texts, the secret in the form only, logins come back as a form.
     "Apple": Personality(
         metadata={"userinfo_endpoint": None, "end_session_endpoint": None, "response_modes_supported": "form_post"},
         methods=("client_secret_post",),
+        site={"response_mode": "form_post"},
         claims={"email_verified": "true", "is_private_email": "false", "nonce_supported": True, "auth_time": 1},
     ),
     # Its logout wants client_id and logout_uri.
@@ -100,7 +104,7 @@ PERSONALITIES = {
     "WSO2": Personality(
         path="/oauth2/token",
         registers=True,
-        registration={"client_secret_expires_at": "0", "client_id_issued_at": "1700000000"},
+        registration={"client_secret_expires_at": "0", "client_id_issued_at": "1700000000", "redirect_uris": [""]},
         metadata={
             "claims_parameter_supported": "true", "request_parameter_supported": "true", "version": "3.0",
             "response_modes_supported": "query", "backchannel_logout_supported": "true",
@@ -194,6 +198,7 @@ async def test_login_refresh_and_logout(tmp_path: Path, name: str) -> None:
         redirect = op.authorize(url["authorization_url"])
         assert op.asked["redirect_uri"] == REDIRECT_URI
         assert (op.asked["response_type"], op.asked["scope"]) == ("code", "openid profile")
+        assert op.asked.get("response_mode") == op.personality.site.get("response_mode")
         tokens = data_of(await server.call("get_tokens_by_code", oxd_id=oxd_id, **redirect))
         assert tokens["id_token_claims"]["sub"] == ["user-1"]
         assert tokens["expires_in"] == -1 or tokens["expires_in"] > 0

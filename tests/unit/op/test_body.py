@@ -27,6 +27,8 @@ PACK = {
     "X-GZIP": gzip.compress,
     "deflate": zlib.compress,
     "Deflate": raw_deflate,
+    "Gzip": lambda data: gzip.compress(data[:9]) + gzip.compress(data[9:]),
+    "none, UTF-8": lambda data: data,
     "br": brotli.compress,
     "zstd": zstd.compress,
     "gzip, br": lambda data: brotli.compress(gzip.compress(data)),
@@ -39,7 +41,7 @@ def test_each_coding_is_read(coding):
     assert unpacked(PACK[coding](TEXT), coding, len(TEXT)) == TEXT
 
 
-@pytest.mark.parametrize("coding", PACK)
+@pytest.mark.parametrize("coding", [coding for coding in PACK if coding != "none, UTF-8"])
 def test_the_bound_counts_what_comes_out(coding):
     """One byte more than the limit comes out: too large, however small it came in."""
     with pytest.raises(BodyTooLarge):

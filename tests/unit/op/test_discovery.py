@@ -216,7 +216,7 @@ async def test_an_endpoint_that_cannot_be_used(op, discovery, name, value, probl
         {"token_endpoint_auth_methods_supported": "client_secret_basic"}, {"response_types_supported": {"code": True}},
         {"token_endpoint_auth_methods_supported": ["client_secret_basic", 7, None, ""]}, {"acr_values_supported": [1]},
         {"id_token_signing_alg_values_supported": "RS256"}, {"id_token_signing_alg_values_supported": [None, "RS256"]},
-        {"code_challenge_methods_supported": False}, {"version": 3.0, "x": [[[]]]},
+        {"code_challenge_methods_supported": False}, {"version": 3.0, "x": [[[]]]}, {"userinfo_endpoint": " "},
     ],
 )  # fmt: skip
 async def test_odd_members_fail_nothing(op, discovery, change):

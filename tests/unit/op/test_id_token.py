@@ -506,11 +506,12 @@ def test_long_values_are_cut_in_errors(signers):
         ("XX999", ("RS256",), set()),
         (None, ("none", "RS256", "HS256", "XX999", "EdDSA"), {"RS256", "EdDSA", "Ed25519"}),
         ("Ed25519", ("RS256",), {"EdDSA", "Ed25519"}),
-        (None, (), set()),
+        (None, (), {"RS256"}),
+        (None, ("none", "HS256", "rs256"), {"RS256"}),
     ],
 )
 def test_allowed_algorithms(registered, published, expected):
-    """The registered algorithm alone counts, else the asymmetric ones that the OP publishes; never none."""
+    """The registered algorithm alone counts, else the asymmetric ones that the OP publishes, or RS256; never none."""
     assert allowed_algorithms(registered, published) == expected
 
 

@@ -17,7 +17,7 @@ from oxd_server.op.errors import (
 )
 from oxd_server.op.id_token import Expectations
 from oxd_server.op.id_token_check import check_id_token
-from oxd_server.op.jose import MAX_KEYS, parse_key_set
+from oxd_server.op.jose import ALGORITHMS, MAX_KEYS, parse_key_set
 from oxd_server.op.jwks import MAX_REFETCHES, REFETCH_WINDOW, KeySetCache
 from oxd_server.op.reach import Reach, Zone
 
@@ -65,6 +65,16 @@ def test_odd_descriptions_of_a_key(signers):
     assert (key.kid, key.use, key.algorithm, key.key_ops) == (None, None, None, ("verify",))
     (key,) = usable_keys({**jwk, "use": "", "key_ops": "verify", "x": jwk["x"] + "="})
     assert (key.use, key.key_ops) == (None, ("verify",))
+
+
+def test_habits_in_descriptions_of_a_key(signers):
+    """Empty members are none, letter case and the alphabet of base64 do not matter, and a key says what it is for."""
+    jwk = signers["RS256"].jwk
+    number = jwk["n"].replace("-", "+").replace("_", "/")
+    (key,) = usable_keys({**jwk, "kid": "", "use": "SIG", "alg": "RSA", "key_ops": [], "n": number})
+    assert (key.kid, key.key_ops, key.fits(ALGORITHMS["RS256"])) == (None, None, True)
+    (key,) = usable_keys({**jwk, "key_ops": ["sign"]})
+    assert "with key_ops sign" in str(key)
 
 
 @pytest.mark.parametrize("document", [{}, {"keys": None}, {"keys": {}}, {"keys": "x"}])

@@ -47,6 +47,24 @@ async def test_registration(op, client, status, token):
     assert registered.metadata == {"redirect_uris": ["https://app/cb"], "something_new": {"x": 1}}
 
 
+async def test_credentials_in_digits(op, client):
+    """What an OP writes as numbers is as good as their digits; 202 is as good as 201 where a client is answered."""
+    op.on("POST", "/register", {**ANSWER, "client_id": 12345, "client_secret": 678}, status=202)
+    registered = await register_client(client, metadata(op), CLIENT)
+    assert (registered.client_id, registered.client_secret) == ("12345", "678")
+
+
+async def test_update_that_is_answered_without_the_client_id(op, client):
+    """The request named the client; but an error in such an answer is one."""
+    op.on("PUT", "/register/client", {"client_name": "New"})
+    op.on("PUT", "/register/client", {"error": "invalid_token"})
+    update = (client, metadata(op), "client", op.base + "/register/client", "rat")
+    registered = await update_client(*update, known={}, changes={"client_name": "New"})
+    assert (registered.client_id, registered.metadata) == ("client", {"client_name": "New"})
+    with pytest.raises(OpErrorResponse):
+        await update_client(*update, known={}, changes={})
+
+
 async def test_registration_with_the_least_answer(op, client):
     """A client id alone is an answer."""
     op.on("POST", "/register", {"client_id": "client"}, status=201)
@@ -57,7 +75,7 @@ async def test_registration_with_the_least_answer(op, client):
 @pytest.mark.parametrize(
     "change",
     [
-        {"client_secret": 7},
+        {"client_secret": {}},
         {"registration_access_token": []},
         {"registration_client_uri": "/register/x"},
         {"registration_client_uri": "file:///x"},

@@ -166,6 +166,35 @@ def test_an_error_with_status_200(body, content_type):
     assert caught.value.body_text == body.decode()
 
 
+@pytest.mark.parametrize(
+    ("body", "content_type"),
+    [
+        (b'{"access_token": "at", "token_type": "Bearer", "expires_in": 1e400, "x": NaN}', "application/json"),
+        ('{"access_token": "at", "token_type": "Bearer"}'.encode("utf-16"), "application/json"),
+        ('{"access_token": "at", "token_type": "Bearer", "name": "Ü"}'.encode("latin-1"), "text/x; charset=ISO-8859-1"),
+        (b"access_token=at&token_type=bearer", "text/plain"),
+    ],
+)
+def test_what_most_readers_understand(body, content_type):
+    """Endless numbers, other encodings and a form that is called text are read; 201 is as good as 200."""
+    tokens = process_token_answer(Answer(201, {"content-type": content_type}, body, "op", "token request"))
+    assert (tokens.access_token, tokens.expires_in) == ("at", None)
+
+
+@pytest.mark.parametrize("body", [b'{"access_token": "\\ud83d"}', b'{"a": "\xff"}', b"[1e400]", b"[" * 100_000])
+def test_what_nobody_understands(body):
+    """Half a character, bytes in no encoding and what is no object are no answer."""
+    with pytest.raises(OpInvalidResponse, match="not a JSON object"):
+        process_token_answer(Answer(200, {"content-type": "application/json"}, body, "op", "token request"))
+
+
+def test_a_reason_in_other_words():
+    """An answer without a token tells its reason under any name that is in use."""
+    with pytest.raises(OpErrorResponse) as caught:
+        process_token_answer(answer({"errcode": 40029, "errmsg": "invalid code"}))
+    assert "invalid code" in caught.value.body_text
+
+
 def test_tokens_in_a_form():
     """Tokens may come as a form as well; what calls itself one and is none is an invalid response."""
     form = {"content-type": "application/x-www-form-urlencoded; charset=utf-8"}

@@ -100,6 +100,12 @@ async def test_signed_userinfo_of_another_content_type(op, client, signers, cont
         await get_userinfo(client, metadata(op), "at", expected(op))
 
 
+async def test_json_that_calls_itself_a_jwt(op, client):
+    """JSON that is sent as application/jwt is JSON."""
+    op.on("GET", "/me", {"sub": "user"}, headers=JWT)
+    assert await get_userinfo(client, metadata(op), "at", expected(op)) == {"sub": "user"}
+
+
 async def test_encrypted_userinfo_is_told_as_such(op, client):
     """An encrypted JWT cannot be read here, and the error says so."""
     op.on("GET", "/me", body=b"e30.a.b.c.d", headers=JWT)

@@ -163,6 +163,15 @@ def test_a_way_that_is_none(method: object) -> None:
     )
 
 
+@pytest.mark.parametrize("algorithm", ["none", "RS1", ["RS256"], {}])
+def test_an_algorithm_that_is_none(algorithm: object) -> None:
+    """An OP that names no algorithm that may sign leaves what was asked for: here, none in particular."""
+    registered = as_registered(
+        as_answered(SITE, answer(userinfo_signed_response_alg=algorithm, id_token_signed_response_alg=algorithm))
+    )
+    assert (registered.userinfo_signed_response_alg, registered.id_token_signed_response_alg) == (None, None)
+
+
 def test_what_was_given_less() -> None:
     """Missing words and items are named, other values as they are; order and silence say nothing."""
     asked = {
