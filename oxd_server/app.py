@@ -19,6 +19,7 @@ from typing import Final
 import structlog
 import trio
 
+from oxd_protocol.site import DIALECTS
 from oxd_server import __version__
 from oxd_server.admin import WATCH_INTERVAL, import_folder, import_once, legacy_database
 from oxd_server.config import Config, ConfigError, load_default_site
@@ -44,7 +45,6 @@ from oxd_server.rp.logins import Logins, open_logins
 from oxd_server.rp.services import Services
 from oxd_server.rp.site_marks import SiteMarks
 from oxd_server.store import Store, open_store
-from oxd_server.store.base import DIALECTS
 from oxd_server.sync.locks import KeyedLocks, ProcessLocks
 
 __all__ = ["Running", "serve", "supervise"]

@@ -178,7 +178,7 @@ class Dispatcher:
             else:
                 result = await route.handler(services, params)
         except OpError as error:
-            is_open = not command.protected or getattr(params, "dialect", None) is not None
+            is_open = not command.protected or getattr(params, "protects_itself", False)
             stranger = caller is None and (protects or (is_open and services.access.closed))
             raise (for_a_stranger(error) if stranger else command_error(error)) from error
         if self._logs_all:

@@ -79,7 +79,7 @@ class Guard:
         """
         if entrance is Entrance.HTTPS and command.name in self._open_over_https:
             return False
-        if isinstance(params, RegisterSiteParams) and params.dialect is not None and entrance is Entrance.HTTPS:
+        if isinstance(params, RegisterSiteParams) and params.protects_itself and entrance is Entrance.HTTPS:
             return params.protection_access_token is not None
         return is_protected(command, self._setting, entrance)
 

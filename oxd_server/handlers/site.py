@@ -24,7 +24,7 @@ from oxd_server.op.registration import RegistrationAnswer, delete_client, update
 from oxd_server.rp.services import Services
 from oxd_server.rp.setup_client import SetupClient, check_token_with
 from oxd_server.rp.site_as_client import as_answered, known_metadata, metadata_of
-from oxd_server.store.base import DIALECTS, Site
+from oxd_server.store.base import Site
 from oxd_server.store.exchange import export_site
 
 __all__ = ["get_rp", "register_site", "remove_site", "update_site"]
@@ -37,19 +37,15 @@ _ALREADY_GONE = (401, 404)  # RFC 7592, section 2: what a client that no longer 
 
 async def register_site(services: Services, params: RegisterSiteParams, caller: SetupClient | None) -> RegisteredSite:
     """Register a client at the OP and keep it as a new site; a client that is brought along is only kept."""
-    if params.dialect not in (None, *DIALECTS):
-        raise CommandError("invalid_request", f"dialect must be one of {', '.join(DIALECTS)}.")
     default = services.default_site.current
-    if params.dialect is not None:  # the answer tells the client's secret, to a caller who need not have shown a token
+    if params.protects_itself:  # the answer tells the client's secret, to a caller who need not have shown a token
         default = replace(default, client_id=None, client_secret=None)
     site = new_site(params, default, new_oxd_id(services))
     if params.client_id is not None:
         await check_known_client(services, site, caller)
     added = services.config.add_client_credentials_grant_type_automatically_during_client_registration
     grant_types = site.client.grant_types or ()
-    if (
-        params.dialect is not None and added and _CLIENT_CREDENTIALS not in grant_types
-    ):  # for the tokens that protect it
+    if params.protects_itself and added and _CLIENT_CREDENTIALS not in grant_types:  # for the tokens that protect it
         site = replace(site, client=replace(site.client, grant_types=(*grant_types, _CLIENT_CREDENTIALS)))
     async with AsyncExitStack() as undo:
         site = await with_client(services, site, undo, params.initial_access_token)
@@ -72,9 +68,9 @@ async def register_site(services: Services, params: RegisterSiteParams, caller: 
 async def _protected(services: Services, site: Site, owner: SetupClient | None, params: RegisterSiteParams) -> Site:
     """Return the site as the setup client's that the token belongs to; there is no token where commands are open.
 
-    A site with a dialect is its own: its client's tokens protect it.
+    Or as its own: then its client's tokens protect it. The mark of its application is kept as it came.
     """
-    if params.dialect is not None:
+    if params.protects_itself:
         return replace(site, dialect=params.dialect, setup_oxd_id=site.oxd_id, setup_client_id=site.client_id)
     token = params.protection_access_token
     if owner is None and token is not None:

@@ -14,7 +14,6 @@ import msgspec
 from oxd_server.client_metadata import ClientMetadata
 
 __all__ = [
-    "DIALECTS",
     "DONE",
     "GRACE_SECONDS",
     "MAX_ISSUED_TOKENS",
@@ -70,9 +69,6 @@ class ClockSetBack(StoreError):
 
 DONE = b"done"
 """What is kept under the name of something that is done once: see `Store.add_all`."""
-
-DIALECTS = ("4", "4-beta")
-"""What a site's `dialect` may be, beside None: that of oxd 3.1 and of the socket."""
 
 GRACE_SECONDS = 60.0
 """How long an expired used value is remembered, so that a clock that is set back a little needs no `ClockSetBack`."""

@@ -7,9 +7,11 @@ from typing import Annotated, Any
 
 from msgspec import UNSET, Meta, UnsetType
 
+from oxd_protocol.errors import CommandError
 from oxd_protocol.params import Command, FirstOf, JsonObject, Milliseconds, Params, Result, Token, WordList
 
 __all__ = [
+    "DIALECTS",
     "GET_CLIENT_TOKEN",
     "GET_RP",
     "INTROSPECT_ACCESS_TOKEN",
@@ -203,6 +205,10 @@ class NewSiteParams(SiteMetadata, frozen=True, kw_only=True):
     ) = None
 
 
+DIALECTS = ("4", "4-beta")
+"""What a site's `dialect` may be, beside None: that of oxd 3.1 and of the socket."""
+
+
 class RegisterSiteParams(NewSiteParams, frozen=True, kw_only=True):
     """What ``register_site`` takes."""
 
@@ -213,6 +219,16 @@ class RegisterSiteParams(NewSiteParams, frozen=True, kw_only=True):
         ]
         | None
     ) = None
+
+    def __post_init__(self) -> None:
+        """Refuse a dialect that there is none of."""
+        if self.dialect not in (None, *DIALECTS):
+            raise CommandError("invalid_request", f"dialect must be one of {', '.join(DIALECTS)}.")
+
+    @property
+    def protects_itself(self) -> bool:
+        """Whether the site's own client is to protect it, not a setup client's."""
+        return self.dialect is not None
 
 
 class RegisterSiteResult(OxdIdResult, frozen=True, kw_only=True):

@@ -494,3 +494,11 @@ def test_text_may_come_as_a_number() -> None:
     fields = GET_AUTHORIZATION_URL.fields
     sent = {"state": 5, "nonce": True, "scope": ["a"], "unknown": 1}
     assert fields.lenient(sent) == {"state": "5", "nonce": "true", "scope": ["a"], "unknown": 1}
+
+
+def test_a_dialect_that_there_is_none_of_is_refused() -> None:
+    """``register_site`` takes the dialects that there are; with one, the site protects itself."""
+    assert decode_params(REGISTER_SITE, {"dialect": "4"}).protects_itself
+    assert not decode_params(REGISTER_SITE, {}).protects_itself
+    with pytest.raises(CommandError, match="dialect must be one of 4, 4-beta"):
+        decode_params(REGISTER_SITE, {"dialect": "5"})
