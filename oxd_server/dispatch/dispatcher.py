@@ -30,6 +30,7 @@ from oxd_server.rp.services import Services
 from oxd_server.rp.setup_client import SetupClient
 from oxd_server.store.base import SiteNotFound, StoreError
 from oxd_server.sync.busy import TooBusy
+from oxd_server.sync.memo import TextMemo
 
 __all__ = ["Dispatcher", "Route", "on", "on_behalf", "pass_through"]
 
@@ -96,6 +97,7 @@ class Dispatcher:
         self._time_out = time_out
         self._registrations = registrations
         self._longest = longest
+        self._op_origins = TextMemo()
         self._log = structlog.get_logger("oxd_server.dispatch.dispatcher").bind()  # bound once, not at every line
         self._logs_all = self._log.is_enabled_for(logging.DEBUG)
 
@@ -122,7 +124,7 @@ class Dispatcher:
         try:
             route = self._find(name)
             params = decode_params(route.command, raw_params)
-            wanted = await _owners(self._services[entrance], params)
+            wanted = await self._owners(self._services[entrance], params)
             if not self._places.count_for(wanted):
                 return error_response(CommandError("server_busy"))
             owners = wanted
@@ -143,6 +145,19 @@ class Dispatcher:
         finally:
             end_command(noted)
             self._places.give_back(owners)
+
+    async def _owners(self, services: Services, params: Params) -> tuple[str, ...]:
+        """Whose the command is: a site's, or that of all who name none, and the OP host's that it may wait for."""
+        oxd_id: str | None = getattr(params, "oxd_id", None)
+        site = await services.store.get(oxd_id) if oxd_id is not None else None
+        if site is not None:
+            op_host = site.op_host
+            return site.oxd_id, self._op_origins.get(site.oxd_id, op_host, lambda: origin_of(op_host))
+        op_host = getattr(params, "op_host", None) or services.default_site.current.op_host or ""
+        try:
+            return _STRANGERS, origin_of(normalize_op_host(op_host))
+        except InvalidOpHost:
+            return (_STRANGERS,)
 
     def _find(self, name: str) -> Route:
         command = find_command(name)
@@ -208,16 +223,3 @@ def _said_by_us(error: BaseException | None) -> str | None:
         case IssuerMismatch():
             return f"The iss parameter of the OP's redirect is not {error.expected}."
     return None
-
-
-async def _owners(services: Services, params: Params) -> tuple[str, ...]:
-    """Whose the command is: a site's, or that of all who name none, and the OP host's that it may wait for."""
-    oxd_id: str | None = getattr(params, "oxd_id", None)
-    site = await services.store.get(oxd_id) if oxd_id is not None else None
-    if site is not None:
-        return site.oxd_id, origin_of(site.op_host)
-    op_host: str | None = getattr(params, "op_host", None) or services.default_site.current.op_host
-    try:
-        return _STRANGERS, origin_of(normalize_op_host(op_host or ""))
-    except InvalidOpHost:
-        return (_STRANGERS,)

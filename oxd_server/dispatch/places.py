@@ -1,6 +1,5 @@
 """How many commands are run at once, and whose: nobody's take all the places. Pure."""
 
-from collections import Counter
 from collections.abc import Collection
 
 __all__ = ["Places"]
@@ -12,7 +11,7 @@ class Places:
     def __init__(self, most: int) -> None:
         self._most = most
         self._taken = 0
-        self._taken_by: Counter[str] = Counter()
+        self._taken_by: dict[str, int] = {}
 
     @property
     def taken(self) -> int:
@@ -28,15 +27,18 @@ class Places:
 
     def count_for(self, owners: Collection[str]) -> bool:
         """Count a place that was taken for its owners; False, and nothing is counted, if one of them has its share."""
-        if any(2 * self._taken_by[owner] >= self._most for owner in owners):
-            return False
-        self._taken_by.update(owners)
+        taken_by = self._taken_by
+        for owner in owners:
+            if 2 * taken_by.get(owner, 0) >= self._most:
+                return False
+        for owner in owners:
+            taken_by[owner] = taken_by.get(owner, 0) + 1
         return True
 
     def give_back(self, owners: Collection[str]) -> None:
         """Give back a place that counts for these owners."""
         self._taken -= 1
         for owner in owners:
-            self._taken_by[owner] -= 1
-            if not self._taken_by[owner]:
-                del self._taken_by[owner]
+            left = self._taken_by.pop(owner) - 1
+            if left:
+                self._taken_by[owner] = left

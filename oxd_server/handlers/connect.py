@@ -76,14 +76,16 @@ async def get_authorization_url(services: Services, params: GetAuthorizationUrlP
     pkce = supports_s256(metadata) or as_registered(site).token_endpoint_auth_method == ClientAuthMethod.NONE
     login = services.logins.issue(site.oxd_id, pkce=pkce)
     redirect_uri = _redirect_uri(site, params)
-    asked = replace(params, protection_access_token=None, state=None, nonce=None)
+    named = params.state or params.nonce
+    is_plain = not named and params.protection_access_token is None
+    asked = params if is_plain else replace(params, protection_access_token=None, state=None, nonce=None)
     url = services.logins.urls.get(
         site.oxd_id,
         (endpoint, site, asked),
         lambda: authorization_url(endpoint, _authorization_request(services, site, params)),
     )
     state, nonce = params.state or login.state, params.nonce or login.nonce
-    if params.state or params.nonce or params.redirect_uri:
+    if named or params.redirect_uri:
         await remember_state(services, site, state, login.state, nonce=params.nonce, redirect_uri=redirect_uri)
     return GetAuthorizationUrlResult(
         authorization_url=add_login(url, quote(state, safe=""), quote(nonce, safe=""), login.code_challenge)

@@ -8,6 +8,7 @@ exist here and in the commands, nowhere else.
 import json
 import re
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any, Final
 
 import msgspec
@@ -54,28 +55,28 @@ _ALIASES: Final = {
 
 def export_site(site: Site, session: SiteSession) -> dict[str, Any]:
     """A site and its session as one legacy JSON object: plain dicts, lists, texts and numbers. It holds secrets."""
-    resources = [_exported_resource(resource) for resource in site.uma_protected_resources]
-    plain = {name: value for name, value in _plain(site).items() if name != "client"}
-    kept = {name: value for name, value in _plain(session).items() if name != "named_states"}  # of no use elsewhere
+    known = _plain(site)
+    client, resources = known.pop("client", {}), known.pop("uma_protected_resources", ())
+    kept = _plain(session)
+    kept.pop("named_states", None)  # of no use elsewhere
     return (
-        plain | _exported_client(site.client) | kept | dict.fromkeys(_OBSOLETE) | {"uma_protected_resources": resources}
+        _EVERY_KEY
+        | known
+        | {_LEGACY_NAMES.get(name, name): value for name, value in client.items()}
+        | kept
+        | {
+            "authorization_redirect_uri": site.client.redirect_uri,
+            "logout_redirect_uri": site.client.post_logout_redirect_uri,
+            "scope": list(site.client.scopes),
+            "trusted_client": site.client.trusted_client or False,
+            "uma_protected_resources": [_exported_resource(resource) for resource in resources],
+        }
     )
 
 
-def _exported_client(client: ClientMetadata) -> dict[str, Any]:
-    known = {_LEGACY_NAMES.get(name, name): value for name, value in _plain(client).items()}
-    exported = {name: value for name, value in known.items() if name in _ALWAYS or value not in (None, [])}
-    return exported | {
-        "authorization_redirect_uri": client.redirect_uri,
-        "logout_redirect_uri": client.post_logout_redirect_uri,
-        "scope": list(client.scopes),
-        "trusted_client": client.trusted_client or False,
-    }
-
-
-def _exported_resource(resource: UmaResource) -> dict[str, Any]:
+def _exported_resource(resource: Mapping[str, Any]) -> dict[str, Any]:
     """A resource as the legacy server wrote it; what it does not know stands beside it."""
-    plain = _plain(resource)
+    plain = {**_defaults(UmaResource), **resource}
     expression = plain.pop("scope_expression")
     return plain | {
         "ticketScopes": plain.pop("ticket_scopes"),
@@ -84,8 +85,34 @@ def _exported_resource(resource: UmaResource) -> dict[str, Any]:
 
 
 def _plain(struct: msgspec.Struct) -> dict[str, Any]:
-    values = ((name, getattr(struct, name)) for name in struct.__struct_fields__)
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in values}
+    """The fields that differ from their defaults, with lists for tuples."""
+    plain: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(struct))
+    return plain
+
+
+@cache
+def _defaults(kind: type[msgspec.Struct]) -> dict[str, Any]:
+    """The fields that have a default, with it."""
+    fields = ((field.name, field.default) for field in msgspec.structs.fields(kind) if not field.required)
+    return {
+        name: list(default) if isinstance(default, tuple) else None if default is msgspec.NODEFAULT else default
+        for name, default in fields
+    }
+
+
+def _every_key() -> dict[str, Any]:
+    """All keys that are always written, as they are where nothing is known."""
+    client = {_LEGACY_NAMES.get(name, name): value for name, value in _defaults(ClientMetadata).items()}
+    known = {name: value for name, value in client.items() if name in _ALWAYS or value not in (None, [])}
+    return (
+        {name: value for name, value in _defaults(Site).items() if name != "client"}
+        | known
+        | {name: value for name, value in _defaults(SiteSession).items() if name != "named_states"}
+        | dict.fromkeys(_OBSOLETE)
+    )
+
+
+_EVERY_KEY: Final = _every_key()
 
 
 def import_site(node: Mapping[str, Any]) -> tuple[Site, SiteSession]:

@@ -44,8 +44,8 @@ class Fault(enum.Enum):
 class FaultProxy:
     """``url`` is where it listens; the OP has to be told that this is its address.
 
-    ``elsewhere`` counts connections to the place where REDIRECT points to; nobody should ever go there. ``hanging``
-    counts the requests that hang now. ``recorded``, if there is a list, gets all requests and answers.
+    ``elsewhere`` counts connections to the place where REDIRECT points to: only a GET of what is public may go there.
+    ``hanging`` counts the requests that hang now. ``recorded``, if there is a list, gets all requests and answers.
     """
 
     upstream: tuple[str, int]
