@@ -10,13 +10,14 @@ from typing import Final
 from oxd_protocol.errors import CommandError
 from oxd_server.op.client_auth import ClientAuthMethod
 from oxd_server.op.errors import OpErrorResponse
-from oxd_server.op.registration import read_client
+from oxd_server.op.reach import origin_of
+from oxd_server.op.registration import check_registration_uri, read_client
 from oxd_server.op.tokens import request_client_token
 from oxd_server.rp.services import Services
 from oxd_server.rp.setup_client import SetupClient
 from oxd_server.store.base import Site, Sites
 
-__all__ = ["check_known_client", "prove_client", "sites_of"]
+__all__ = ["check_known_client", "check_management", "prove_client", "sites_of"]
 
 _MAX_KNOWN: Final = 50
 _KNOWS_THE_CLIENT: Final = ("unauthorized_client", "invalid_scope")
@@ -44,6 +45,17 @@ async def check_known_client(services: Services, site: Site, caller: SetupClient
     known = await sites_of(services, site.op_host, site.op_discovery_path, site.client_id)
     if (known or signs) and not any(_is_shown(site, other) or _is_owner(caller, other) for other in known):
         await prove_client(services, site)
+
+
+async def check_management(services: Services, site: Site) -> None:
+    """Refuse a registration URI that is not its OP's before it is kept: a bearer token would go there.
+
+    The OP is asked for its metadata only where the URI does not lie at ``op_host``. Raises ``OpHostRefused``, and
+    ``OpError`` where the OP cannot be asked.
+    """
+    uri = site.client_registration_client_uri
+    if uri is not None and origin_of(uri) != origin_of(site.op_host):
+        check_registration_uri(await services.metadata_of(site), uri)
 
 
 def _is_owner(caller: SetupClient | None, site: Site) -> bool:

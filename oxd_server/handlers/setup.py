@@ -14,7 +14,7 @@ from oxd_protocol.site import (
     SetupClientParams,
     SetupClientResult,
 )
-from oxd_server.handlers.brought import prove_client, sites_of
+from oxd_server.handlers.brought import check_management, prove_client, sites_of
 from oxd_server.handlers.site_params import new_site
 from oxd_server.handlers.undo import keep, new_oxd_id, with_client
 from oxd_server.op.client_auth import ClientAuthMethod, ClientCredentials
@@ -45,6 +45,7 @@ async def setup_client(services: Services, params: SetupClientParams) -> SetupCl
     setup, site = _setup_site(services, params), _plain_site(services, params)
     services.op.transport.check_url(setup.op_host)
     if setup.client_id is not None:
+        await check_management(services, setup)
         await prove_client(services, setup)
     async with AsyncExitStack() as undo:
         setup = await with_client(services, setup, undo, params.initial_access_token)

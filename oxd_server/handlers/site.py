@@ -15,7 +15,7 @@ from oxd_protocol.site import (
     RegisterSiteParams,
     UpdateSiteParams,
 )
-from oxd_server.handlers.brought import check_known_client
+from oxd_server.handlers.brought import check_known_client, check_management
 from oxd_server.handlers.listing import list_of, node_of
 from oxd_server.handlers.site_params import changed_site, check_site, new_site, with_credentials
 from oxd_server.handlers.undo import check_key, keep, new_oxd_id, say_if_less, with_client
@@ -42,6 +42,7 @@ async def register_site(services: Services, params: RegisterSiteParams, caller: 
         default = replace(default, client_id=None, client_secret=None)
     site = new_site(params, default, new_oxd_id(services))
     if params.client_id is not None:
+        await check_management(services, site)
         await check_known_client(services, site, caller)
     added = services.config.add_client_credentials_grant_type_automatically_during_client_registration
     grant_types = site.client.grant_types or ()
@@ -89,6 +90,8 @@ async def update_site(services: Services, params: UpdateSiteParams) -> OxdIdResu
         changed = _changed(site, params)
         check_site(changed)
         check_key(services, changed)
+        if changed.client_registration_client_uri != site.client_registration_client_uri:
+            await check_management(services, changed)
         answer = await _update_client(services, site, changed, params)
 
         def change(newest: Site) -> Site:

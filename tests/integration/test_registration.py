@@ -355,3 +355,25 @@ async def test_without_registration_management(server: ServerProcess, op: Faulty
     op.faults[REGISTRATION] = altered(registration_client_uri=None, registration_access_token=None)
     rp = await register(server, op.issuer)
     assert (await rp.error("update_site", client_name="New"))["error"] == "invalid_registration_client_url"
+
+
+async def test_a_foreign_registration_uri_is_never_kept(server: ServerProcess, op: FaultyOp) -> None:
+    """A bearer token would go there: register_site and setup_client refuse it, update_site does not take it."""
+    foreign = {"client_registration_client_uri": "http://127.0.0.1:9/register/x", "client_secret": "a-made-up-secret"}
+    rp = await register(server, op.issuer)
+    brought = {
+        "authorization_redirect_uri": REDIRECT_URI,
+        "scope": ["openid"],
+        "op_host": op.issuer,
+        "client_id": "brought",
+        **foreign,
+    }
+    for command in ("register_site", "setup_client"):
+        assert error_of(await server.call(command, **brought)) == "restricted_op_host"
+    await server.call("update_site", oxd_id=rp.oxd_id, **foreign)
+    assert (await rp.stored())["client_registration_client_uri"].startswith(op.issuer)
+    op.faults[REGISTRATION] = altered(registration_client_uri=None, registration_access_token=None)
+    unmanaged = await register(server, op.issuer)
+    params = {**foreign, "client_registration_access_token": "a-made-up-token"}
+    assert (await unmanaged.error("update_site", **params))["error"] == "restricted_op_host"
+    assert (await unmanaged.stored()).get("client_registration_client_uri") is None
