@@ -218,7 +218,7 @@ class Config(Settings, frozen=True, kw_only=True):
         Key(
             TEXTS,
             "The sites whose clients' tokens may run commands of other sites (the header AuthorizationOxdId); empty: "
-            "every site may, for sites at its own OP.",
+            "every site may read along at its own OP, but change no site, see no secrets, get no tokens as its client.",
         ),
     ] = ()
 

@@ -11,9 +11,11 @@ from typing import Final
 
 import msgspec
 
+from oxd_protocol.connect import GetLogoutUriParams
 from oxd_protocol.errors import CommandError
 from oxd_protocol.params import AnyCommand, Params
-from oxd_protocol.site import REMOVE_SITE, GetRpParams, RegisterSiteParams
+from oxd_protocol.site import REMOVE_SITE, GetRpParams, OxdIdParams, RegisterSiteParams, UpdateSiteParams
+from oxd_protocol.uma import UmaRpGetRptParams, UmaRsModifyParams, UmaRsProtectParams
 from oxd_server.op.errors import ClientAuthenticationError, OpErrorResponse
 from oxd_server.rp.access import Access
 from oxd_server.rp.issued import client_named_in, op_of, token_hash
@@ -27,6 +29,14 @@ _MAX_ASKED: Final = 5
 """How many setup clients of one OP are tried as the one that asks about a token."""
 _MAX_LOOKED_AT: Final = 50
 """How many rows a look-up of setup clients reads."""
+_OF_THE_SITE_ALONE: Final = (
+    GetRpParams, UpdateSiteParams, UmaRsProtectParams, UmaRsModifyParams, UmaRpGetRptParams, GetLogoutUriParams
+)  # fmt: skip
+"""Commands that change what a site is, tell its secrets or its user's id_token, or get a token as its client.
+
+Anybody may register a site at the same OP, so another site runs them only where the operator has named it. So it is
+with ``remove_site``, which has the plain params.
+"""
 
 
 class Entrance(enum.Enum):
@@ -128,14 +138,13 @@ class Guard:
             raise CommandError("blank_protection_access_token")
         oxd_id: str | None = getattr(params, "oxd_id", None)
         if oxd_id is not None and oxd_id != judge:
-            self._check_judge(
-                await self._services.site(oxd_id), judging, must_be_listed=isinstance(params, GetRpParams)
-            )
+            alone = isinstance(params, _OF_THE_SITE_ALONE) or type(params) is OxdIdParams
+            self._check_judge(await self._services.site(oxd_id), judging, must_be_listed=alone)
         return await self._of_own_client(judging, token)
 
     def _check_judge(self, site: Site, judging: Site, *, must_be_listed: bool) -> None:
         # A site without a dialect belongs to its setup client: no other site speaks for it. And a client means
-        # something at its own OP only, unless the operator has named its site. Secrets are told to named ones only.
+        # something at its own OP only, unless the operator has named its site.
         same_op = (site.op_host, site.op_discovery_path) == (judging.op_host, judging.op_discovery_path)
         may = judging.oxd_id in self._listed or (same_op and not must_be_listed)
         if not self._has_own_client(site) or not may:

@@ -347,3 +347,27 @@ async def test_a_site_of_3_1_has_no_other_judge(tmp_path: Path, sandbox: Running
         headers = {"Authorization": f"Bearer {world.token}", "AuthorizationOxdId": world.site["oxd_id"]}
         response = await world.front.client.post("/get-logout-uri", json={"oxd_id": oxd_id}, headers=headers)
         assert (response.status_code, response.json()["error"]) == (400, "invalid_authorization_oxd_id")
+
+
+async def test_another_site_neither_changes_nor_empties_a_site(tmp_path: Path, sandbox: RunningSandbox) -> None:
+    """With AuthorizationOxdId a site that nobody named reads along at its OP, and does no more to another site."""
+    async with world_of(tmp_path, sandbox) as world:
+        other = await registered(world.front, sandbox)
+        headers = {"Authorization": f"Bearer {world.token}", "AuthorizationOxdId": world.site["oxd_id"]}
+        more = {
+            "/get-rp": {},
+            "/update-site": {"redirect_uris": ["https://eve.example/callback"]},
+            "/remove-site": {},
+            "/get-logout-uri": {},
+            "/uma-rs-protect": {"resources": [{"path": "/a", "conditions": [{"httpMethods": ["GET"], "scopes": ["s"]}]}]},
+            "/uma-rs-modify": {"path": "/a", "http_method": "GET", "scopes": ["all"]},
+            "/uma-rp-get-rpt": {"ticket": "a-ticket"},
+        }
+        for path, params in more.items():
+            body = {"oxd_id": other["oxd_id"], **params}
+            response = await world.front.client.post(path, json=body, headers=headers)
+            told = (response.status_code, response.json()["error"])
+            assert (path, *told) == (path, 400, "invalid_authorization_oxd_id")
+        body = {"oxd_id": other["oxd_id"]}
+        response = await world.front.client.post("/get-authorization-url", json=body, headers=headers)
+        assert response.status_code == 200
