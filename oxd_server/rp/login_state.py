@@ -23,7 +23,7 @@ import msgspec
 from oxd_server.op.authorization import pkce_challenge
 from oxd_server.op.base64url import decode_base64url, encode_base64url
 
-__all__ = ["KEY_BYTES", "KEY_NAME", "IssuedState", "LoginState", "Purpose", "States"]
+__all__ = ["KEY_BYTES", "KEY_NAME", "IssuedState", "LoginState", "Purpose", "States", "expiry_of"]
 
 KEY_BYTES: Final = 32
 KEY_NAME: Final = "state"
@@ -164,3 +164,8 @@ def _digest(keyed: "hashlib.blake2b", message: bytes) -> bytes:
     mac = keyed.copy()
     mac.update(message)
     return mac.digest()
+
+
+def expiry_of(state: str) -> float:
+    """Return when a state that was issued here expires, in seconds since 1970, without opening it."""
+    return int.from_bytes((decode_base64url(state) or b"")[2:8], "big") / 1000

@@ -9,15 +9,26 @@ from typing import Final
 
 from msgspec.structs import replace
 
+from oxd_protocol.errors import CommandError
 from oxd_server.op.base64url import encode_base64url
-from oxd_server.rp.login_state import LoginState, Purpose
+from oxd_server.rp.login_state import LoginState, Purpose, expiry_of
 from oxd_server.rp.services import Services
 from oxd_server.store.base import NamedState, Site, SiteSession
 
 __all__ = ["open_state", "remember_state"]
 
-MAX_NAMED: Final = 200
-"""How many are remembered for a site; beyond that the oldest ones are forgotten."""
+MAX_NAMED_BYTES: Final = 128 * 1024
+"""How much a site's session keeps of them, some 1,000. None makes room for another before it has expired."""
+_OVERHEAD: Final = 32
+_NO_ROOM: Final = (
+    "Too many logins with a state, nonce or redirect_uri of the caller's are under way at this site. Leave these out, "
+    "or try again when some have expired (state_expiration_in_minutes)."
+)
+
+
+def _size(named: NamedState) -> int:
+    texts = (named.hash, named.sealed, named.nonce or "", named.redirect_uri or "")
+    return _OVERHEAD + sum(len(text.encode("utf-8", "surrogatepass")) for text in texts)
 
 
 def _hash(state: str) -> str:
@@ -33,12 +44,19 @@ async def remember_state(
     nonce: str | None = None,
     redirect_uri: str | None = None,
 ) -> None:
-    """Remember what ``state`` stands for: the sealed state, and the caller's nonce and redirect URI."""
+    """Remember what ``state`` stands for: the sealed state, and the caller's nonce and redirect URI.
+
+    Raises ``CommandError`` server_busy where the site has no room left: nobody's login is forgotten for another's.
+    """
     named = NamedState(hash=_hash(state), sealed=sealed, nonce=nonce, redirect_uri=redirect_uri)
 
     def change(session: SiteSession) -> SiteSession:
-        others = tuple(one for one in session.named_states if one.hash != named.hash)
-        return replace(session, named_states=(*others[-MAX_NAMED + 1 :], named))
+        now = services.now()
+        others = (one for one in session.named_states if one.hash != named.hash and expiry_of(one.sealed) > now)
+        kept = (*others, named)
+        if sum(map(_size, kept)) > MAX_NAMED_BYTES:
+            raise CommandError("server_busy", _NO_ROOM)
+        return replace(session, named_states=kept)
 
     await services.store.change_session(site.oxd_id, change)
 

@@ -354,12 +354,14 @@ async def test_another_site_neither_changes_nor_empties_a_site(tmp_path: Path, s
     async with world_of(tmp_path, sandbox) as world:
         other = await registered(world.front, sandbox)
         headers = {"Authorization": f"Bearer {world.token}", "AuthorizationOxdId": world.site["oxd_id"]}
-        more = {
+        more: dict[str, dict[str, Any]] = {
             "/get-rp": {},
             "/update-site": {"redirect_uris": ["https://eve.example/callback"]},
             "/remove-site": {},
             "/get-logout-uri": {},
-            "/uma-rs-protect": {"resources": [{"path": "/a", "conditions": [{"httpMethods": ["GET"], "scopes": ["s"]}]}]},
+            "/uma-rs-protect": {
+                "resources": [{"path": "/a", "conditions": [{"httpMethods": ["GET"], "scopes": ["s"]}]}]
+            },
             "/uma-rs-modify": {"path": "/a", "http_method": "GET", "scopes": ["all"]},
             "/uma-rp-get-rpt": {"ticket": "a-ticket"},
         }
@@ -371,3 +373,16 @@ async def test_another_site_neither_changes_nor_empties_a_site(tmp_path: Path, s
         body = {"oxd_id": other["oxd_id"]}
         response = await world.front.client.post("/get-authorization-url", json=body, headers=headers)
         assert response.status_code == 200
+
+
+async def test_a_flood_of_named_states_pushes_no_login_out(tmp_path: Path, sandbox: RunningSandbox) -> None:
+    """A site has room for so many bytes of the states that callers name; beyond that the newest one is refused."""
+    async with world_of(tmp_path, sandbox) as world:
+        first = await world.ok("/get-authorization-url", state="the-first", nonce="n" * 60_000)
+        assert "state=the-first" in first["authorization_url"]
+        await world.ok("/get-authorization-url", state="the-second", nonce="n" * 60_000)
+        body = {"oxd_id": world.site["oxd_id"], "state": "the-third", "nonce": "n" * 60_000}
+        response = await world.post("/get-authorization-url", body, world.token)
+        assert (response.status_code, response.json()["error"]) == (503, "server_busy")
+        await world.ok("/get-authorization-url", state="the-first", nonce="shorter")
+        await world.ok("/get-authorization-url", state="the-third")
