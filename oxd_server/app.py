@@ -23,6 +23,7 @@ from oxd_protocol.site import DIALECTS
 from oxd_server import __version__
 from oxd_server.admin import WATCH_INTERVAL, import_folder, import_once, legacy_database
 from oxd_server.config import Config, ConfigError, load_default_site
+from oxd_server.dispatch.disk_shares import DiskShares
 from oxd_server.dispatch.dispatcher import Dispatcher
 from oxd_server.dispatch.guard import Entrance, Guard
 from oxd_server.dispatch.routes import ROUTES, check_routes
@@ -330,6 +331,7 @@ def _make_dispatcher(services: Services) -> Dispatcher:
         time_out=config.time_out_in_seconds or None,
         longest=_REQUESTS_IN_TIME * config.op_total_timeout_in_seconds,
         registrations=Registrations(config.open_registrations_per_hour),
+        disk_shares=DiskShares(config.max_sites_without_token),
     )
 
 

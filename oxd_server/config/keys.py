@@ -418,6 +418,15 @@ class Config(Settings, frozen=True, kw_only=True):
             "is not loopback; all addresses together ten times as many. Each worker counts for itself.",
         ),
     ] = 500
+    max_sites_without_token: Annotated[
+        int,
+        Key(
+            whole(0, 10_000_000),
+            "How many sites and setup clients are kept for one address (of IPv6: for one network of 64 bits) that were "
+            "registered without a token where commands are protected; for all addresses together ten times as many. "
+            "Beyond that, server_busy. 0: no bound.",
+        ),
+    ] = 5000
     time_out_in_seconds: Annotated[
         float,
         Key(

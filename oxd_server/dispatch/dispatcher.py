@@ -18,6 +18,7 @@ from oxd_protocol.errors import ERROR_CODES, CommandError
 from oxd_protocol.messages import Response, error_response
 from oxd_protocol.params import AnyCommand, Command, Params, Result, decode_params
 from oxd_protocol.site import REGISTER_SITE, SETUP_CLIENT
+from oxd_server.dispatch.disk_shares import DiskShares
 from oxd_server.dispatch.guard import Entrance, Guard, without_token
 from oxd_server.dispatch.places import Places
 from oxd_server.dispatch.shares import Registrations
@@ -88,6 +89,7 @@ class Dispatcher:
         max_in_flight: int,
         time_out: float | None,
         registrations: Registrations,
+        disk_shares: DiskShares,
         longest: float | None = None,
     ) -> None:
         self._services = services
@@ -96,6 +98,7 @@ class Dispatcher:
         self._places = Places(max_in_flight)
         self._time_out = time_out
         self._registrations = registrations
+        self._disk_shares = disk_shares
         self._longest = longest
         self._op_origins = TextMemo()
         self._log = structlog.get_logger("oxd_server.dispatch.dispatcher").bind()  # bound once, not at every line
@@ -188,6 +191,7 @@ class Dispatcher:
                 params = without_token(params)
             if caller is None and entrance is not Entrance.LOOPBACK_SOCKET and command.name in _REGISTER:
                 self._registrations.admit(address, services.now())
+                services = await self._disk_shares.admit(services, address)
             if route.wants_caller:
                 result = await route.handler(services, params, caller)
             else:

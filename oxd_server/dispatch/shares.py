@@ -8,7 +8,7 @@ from typing import Final
 
 from oxd_protocol.errors import CommandError
 
-__all__ = ["Registrations"]
+__all__ = ["Registrations", "share_of"]
 
 _HOUR: Final = 3600.0
 _ALL: Final = 10
@@ -31,7 +31,7 @@ class Registrations:
             self._until = now + _HOUR
             self._counts.clear()
             self._in_all = 0
-        share = _share_of(address)
+        share = share_of(address)
         if self._counts.get(share, 0) >= self._per_hour or self._in_all >= _ALL * self._per_hour:
             raise CommandError(
                 "server_busy",
@@ -42,7 +42,7 @@ class Registrations:
         self._in_all += 1
 
 
-def _share_of(address: str) -> str:
+def share_of(address: str) -> str:
     """Return whose share it is: one IPv6 customer has a network of 64 bits at least."""
     try:
         parsed = ip_address(address)

@@ -113,9 +113,9 @@ def check_key(services: Services, site: Site) -> None:
 
 
 async def keep(services: Services, site: Site, undo: AsyncExitStack) -> None:
-    """Add the site to the store. Raises ``StoreError``."""
+    """Add the site to the store, with where it came from if it takes room there. Raises ``StoreError``."""
     undo.push_async_callback(_forget, services, site.oxd_id)
-    await services.store.add(site)
+    await services.store.add(replace(site, registered_from=services.access.registered_from))
 
 
 async def _unregister(services: Services, site: Site) -> None:

@@ -10,8 +10,10 @@ class Access:
     """What an entrance makes of its callers.
 
     ``closed`` says whether they are strangers to each other, so that each has to show what is its own; ``framed``
-    whether answers have to fit into a frame.
+    whether answers have to fit into a frame. ``registered_from`` is kept with a new site: the address, or the network,
+    of a caller who showed no token.
     """
 
     closed: bool = False
     framed: bool = False
+    registered_from: str | None = None

@@ -96,6 +96,7 @@ class Site(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fal
     `response_mode` is how logins come back. `setup_oxd_id` and `setup_client_id` name the setup client that the site
     belongs to.
     `dialect` is the dialect of the HTTP API that the site's application speaks, None for that of oxd 3.1.
+    `registered_from` is the address, or the network, of a caller who showed no token; such sites are counted.
     """
 
     oxd_id: str
@@ -117,6 +118,7 @@ class Site(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fal
     setup_oxd_id: str | None = None
     setup_client_id: str | None = None
     dialect: str | None = None
+    registered_from: str | None = None
 
     user_id: str | None = None
     user_secret: str | None = None
@@ -269,6 +271,10 @@ class Store(Protocol):
 
     async def sites_of_client(self, op_host: str, client_id: str, limit: int) -> Sites:
         """The `limit` newest sites with this client at exactly this `op_host`, setup clients before all others."""
+        ...
+
+    async def count_registered(self, registered_from: str | None, limit: int) -> int:
+        """How many sites came from there without a token, or from anywhere (None); no more than `limit` are counted."""
         ...
 
     async def secret(self, name: str, make: Callable[[], bytes]) -> bytes:

@@ -41,6 +41,7 @@ __all__ = [
     "change_session",
     "change_site",
     "connect",
+    "count_registered",
     "in_savepoint",
     "keep_secret",
     "open_database",
@@ -78,6 +79,7 @@ _SCHEMA = (
 # What came later: an older version does not miss it, so that the schema keeps its number. A row that is no JSON, which
 # nothing here has written, must not keep the others from being found.
 _CLIENT_ID = "CASE WHEN json_valid(document) THEN json_extract(document, '$.client_id') END"
+_REGISTERED_FROM = "CASE WHEN json_valid(document) THEN json_extract(document, '$.registered_from') END"
 _ADDED = (
     """CREATE TABLE IF NOT EXISTS issued (
         hash BLOB PRIMARY KEY, oxd_id TEXT NOT NULL, place INTEGER NOT NULL, login TEXT NOT NULL,
@@ -85,6 +87,7 @@ _ADDED = (
     "CREATE UNIQUE INDEX IF NOT EXISTS issued_place ON issued (oxd_id, place)",
     "CREATE INDEX IF NOT EXISTS issued_expires_at ON issued (expires_at)",
     f"CREATE INDEX IF NOT EXISTS site_client ON site (op_host, {_CLIENT_ID})",
+    f"CREATE INDEX IF NOT EXISTS site_registered_from ON site ({_REGISTERED_FROM}) WHERE {_REGISTERED_FROM} NOTNULL",
 )
 # More than one, so that the table shrinks; few, so that no single write pays for a long pause.
 _PURGED_AT_ONCE = 8
@@ -228,6 +231,14 @@ def read_sites_of_client(connection: sqlite3.Connection, op_host: str, client_id
         (op_host, client_id, limit),
     )
     return [_decode(_site_decoder, text, oxd_id) for text, oxd_id in rows]
+
+
+def count_registered(connection: sqlite3.Connection, registered_from: str | None, limit: int) -> int:
+    """How many sites came from there without a token, or from anywhere; no more than `limit` are looked at."""
+    condition, values = ("", (limit,)) if registered_from is None else ("AND {0} = ?", (registered_from, limit))
+    found = f"SELECT 1 FROM site WHERE {{0}} NOTNULL {condition} LIMIT ?".format(_REGISTERED_FROM)  # noqa: S608
+    (count,) = connection.execute(f"SELECT count(*) FROM ({found})", values).fetchone()  # noqa: S608
+    return int(count)
 
 
 def read_login(connection: sqlite3.Connection, token_hash: bytes, now: float) -> Login | None:

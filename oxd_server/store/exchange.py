@@ -57,6 +57,7 @@ def export_site(site: Site, session: SiteSession) -> dict[str, Any]:
     """A site and its session as one legacy JSON object: plain dicts, lists, texts and numbers. It holds secrets."""
     known = _plain(site)
     client, resources = known.pop("client", {}), known.pop("uma_protected_resources", ())
+    known.pop("registered_from", None)
     kept = _plain(session)
     kept.pop("named_states", None)  # of no use elsewhere
     return (
@@ -105,7 +106,7 @@ def _every_key() -> dict[str, Any]:
     client = {_LEGACY_NAMES.get(name, name): value for name, value in _defaults(ClientMetadata).items()}
     known = {name: value for name, value in client.items() if name in _ALWAYS or value not in (None, [])}
     return (
-        {name: value for name, value in _defaults(Site).items() if name != "client"}
+        {name: value for name, value in _defaults(Site).items() if name not in ("client", "registered_from")}
         | known
         | {name: value for name, value in _defaults(SiteSession).items() if name != "named_states"}
         | dict.fromkeys(_OBSOLETE)

@@ -269,6 +269,9 @@ class FileStore:
     async def sites_of_client(self, op_host: str, client_id: str, limit: int) -> Sites:
         return await self._read(database.read_sites_of_client, op_host, client_id, limit)
 
+    async def count_registered(self, registered_from: str | None, limit: int) -> int:
+        return await self._read(database.count_registered, registered_from, limit)
+
     async def secret(self, name: str, make: Callable[[], bytes]) -> bytes:
         kept = await self._read(database.read_secret, name)
         if kept is not None:

@@ -114,6 +114,11 @@ class MemoryStore:
         found = [site for site in newest if site.op_host == op_host and site.client_id == client_id]
         return sorted(found, key=lambda site: not site.is_setup_client)[:limit]
 
+    async def count_registered(self, registered_from: str | None, limit: int) -> int:
+        await trio.lowlevel.checkpoint()
+        kept = [site.registered_from for site in self._sites.values() if site.registered_from is not None]
+        return min(limit, len(kept) if registered_from is None else kept.count(registered_from))
+
     async def secret(self, name: str, make: Callable[[], bytes]) -> bytes:
         await trio.lowlevel.checkpoint()
         if name not in self._secrets:

@@ -271,6 +271,16 @@ async def test_sites_of_a_client(store: Store) -> None:
     assert await store.sites_of_client("https://op", 'a"1', 9) == [setup]
 
 
+async def test_sites_registered_without_a_token_are_counted(store: Store) -> None:
+    """By where they came from, and all together; others, and those that are removed, do not count."""
+    for number, came_from in enumerate((None, "a", "b", "a", None)):
+        await store.add(msgspec.structs.replace(SITE, oxd_id=f"{number}", registered_from=came_from))
+    counts = [await store.count_registered(*asked) for asked in (("a", 9), ("b", 9), ("c", 9), (None, 9), (None, 2))]
+    assert counts == [2, 1, 0, 3, 2]
+    await store.remove("1")
+    assert (await store.count_registered("a", 9), await store.count_registered(None, 9)) == (1, 2)
+
+
 def issued(number: int, expires_at: float = 1000.0) -> IssuedToken:
     """Return a token that was issued at the site."""
     login = Login(oxd_id=SITE.oxd_id, subject=f"user {number}")

@@ -221,6 +221,27 @@ async def test_nobody_reads_other_servers_answers_through_this_one(tmp_path: Pat
         assert "inner secret" in answer["data"]["error_description"]
 
 
+async def test_an_address_has_its_share_of_the_disk(tmp_path: Path) -> None:
+    """Without a token so many sites are kept, however long ago they came; removing one makes room."""
+    async with running_sandbox() as op:
+        config = {**PROTECTED, "max_sites_without_token": 3}
+        async with running_front(tmp_path, config) as front:
+            setup = await set_up(front, op)
+            await set_up(front, op)
+        async with running_front(tmp_path, config) as front:
+            before = stored_rows(tmp_path)["site"], clients_of(op)
+            assert error_of(await front.call("setup_client", op_host=op.issuer, **SITE)) == "server_busy"
+            assert (stored_rows(tmp_path)["site"], clients_of(op)) == before
+            data_of(await front.call("register_site", token=setup.token(), op_host=op.issuer, **SITE))
+            for name in ("oxd_id", "setup_client_oxd_id"):
+                node = data_of(await front.call("get_rp", token=setup.token(), oxd_id=setup.data[name]))["node"]
+                assert "registered_from" not in node
+            data_of(await front.call("remove_site", token=setup.token(), oxd_id=setup.data["oxd_id"]))
+            token = setup.token()
+            data_of(await front.call("remove_site", token=token, oxd_id=setup.data["setup_client_oxd_id"]))
+            await set_up(front, op)
+
+
 async def test_an_address_has_its_share_of_registrations(tmp_path: Path) -> None:
     """Without a token so many clients are registered in an hour and no more; with a token it does not count."""
     config = {**PROTECTED, "open_registrations_per_hour": 2}

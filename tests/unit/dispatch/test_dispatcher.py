@@ -14,6 +14,7 @@ import trio.testing
 
 from oxd_protocol.errors import CommandError
 from oxd_protocol.site import GET_RP, REMOVE_SITE, GetRpParams, GetRpResult, OxdIdResult
+from oxd_server.dispatch.disk_shares import DiskShares
 from oxd_server.dispatch.dispatcher import Dispatcher, Route
 from oxd_server.dispatch.guard import Entrance
 from oxd_server.dispatch.shares import Registrations
@@ -63,6 +64,7 @@ def dispatcher(handle: Handle, *, max_in_flight: int = 10, time_out: float | Non
         max_in_flight=max_in_flight,
         time_out=time_out,
         registrations=Registrations(10),
+        disk_shares=DiskShares(0),
     )
 
 
@@ -241,7 +243,14 @@ async def test_the_longest_time_without_a_setting(log: io.StringIO, autojump_clo
     guard: Any = _OpenGuard()
     routes = [Route(REMOVE_SITE, never)]
     limited = Dispatcher(
-        services, routes, guard, max_in_flight=10, time_out=None, longest=80, registrations=Registrations(0)
+        services,
+        routes,
+        guard,
+        max_in_flight=10,
+        time_out=None,
+        longest=80,
+        registrations=Registrations(0),
+        disk_shares=DiskShares(0),
     )
     data = await ask(limited, "remove_site", oxd_id="a")
     assert (data["error"], data["details"]) == ("op_unreachable", {"step": "command"})
