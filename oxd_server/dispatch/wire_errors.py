@@ -63,6 +63,7 @@ _ID_TOKEN_CODES: Mapping[IdTokenCheck, str] = {
     IdTokenCheck.BAD_AT_HASH: "invalid_access_token_bad_hash",
     IdTokenCheck.MISSING_C_HASH: "invalid_authorization_code_bad_hash",
     IdTokenCheck.BAD_C_HASH: "invalid_authorization_code_bad_hash",
+    IdTokenCheck.BAD_S_HASH: "invalid_state_bad_hash",
 }
 """Every other check is told as ``invalid_id_token``; the details name the check in any case."""
 

@@ -30,7 +30,7 @@ from oxd_server.op.authorization import (
 )
 from oxd_server.op.client_auth import ClientAuthMethod
 from oxd_server.op.discovery import ProviderMetadata, required, supports_s256
-from oxd_server.op.errors import OpError, ParameterRefused
+from oxd_server.op.errors import IdTokenCheck, IdTokenError, OpError, ParameterRefused
 from oxd_server.op.id_token import EarlierIdToken, Expectations, IdToken, Unchecked
 from oxd_server.op.id_token_check import check_id_token
 from oxd_server.op.jose import allowed_algorithms
@@ -221,6 +221,7 @@ def expectations(
     *,
     access_token: str | None = None,
     code: str | None = None,
+    state: str | None = None,
     require_at_hash: bool = False,
     require_c_hash: bool = False,
     accept_expired: bool = False,
@@ -237,6 +238,7 @@ def expectations(
         client_secret=site.client_secret,
         access_token=access_token,
         code=code,
+        state=state,
         require_at_hash=require_at_hash,
         require_c_hash=require_c_hash,
         trusted_audiences=frozenset(metadata.settings.trusted_audiences),
@@ -310,16 +312,34 @@ async def get_user_info(services: Services, params: GetUserInfoParams) -> Claims
     site = await services.site(params.oxd_id)
     login = await login_of(services, site, params.access_token)
     metadata = await services.metadata_of(site)
+    subject = await _subject_of(services, site, metadata, login, params.id_token)
     expected = userinfo_expectations(
         metadata,
         client_id=site.client_id or "",
         client_secret=site.client_secret,
         signed_response_alg=as_registered(site).userinfo_signed_response_alg,
-        subject=None if login is None else login.subject,
+        subject=subject,
         leeway=services.config.op_clock_leeway_in_seconds,
     )
     claims = await get_userinfo(services.op, metadata, params.access_token, expected)
     return ClaimsOfUser(claims=claims)
+
+
+async def _subject_of(
+    services: Services, site: Site, metadata: ProviderMetadata, login: Login | None, token: str | None
+) -> str | None:
+    """Return the ``sub`` that user info must have, as the login and the caller's id_token say, None if neither does.
+
+    Raises ``IdTokenError`` for an id_token that is not valid, though it may have expired, or is of another user.
+    """
+    known = None if login is None else login.subject
+    if token is None:
+        return known
+    expected = expectations(services, site, metadata, Unchecked.NONCE, accept_expired=True)
+    subject = (await check_id_token(services.op, metadata, token, expected)).subject
+    if known not in (None, subject):
+        raise IdTokenError(IdTokenCheck.BAD_SUBJECT, "the sub of the access token's login", "another one")
+    return subject
 
 
 async def get_logout_uri(services: Services, params: GetLogoutUriParams) -> GetLogoutUriResult:

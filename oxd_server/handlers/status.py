@@ -53,7 +53,19 @@ async def validate(services: Services, params: ValidateParams) -> EmptyResult:
 
 async def id_token_status(services: Services, params: IdTokenStatusParams) -> IdTokenStatusResult:
     """Tell what an id_token says and whether it still holds; one that is not valid at all is an error."""
-    id_token = await _check(services, params.oxd_id, params.id_token, params.nonce or Unchecked.NONCE)
+    site = await services.site(params.oxd_id)
+    metadata = await services.metadata_of(site)
+    expected = expectations(
+        services,
+        site,
+        metadata,
+        params.nonce or Unchecked.NONCE,
+        access_token=params.access_token,
+        code=params.code,
+        state=params.state,
+        accept_expired=True,
+    )
+    id_token = await check_id_token(services.op, metadata, params.id_token, expected)
     expires_at, issued_at = _times(id_token)
     return IdTokenStatusResult(
         active=services.now() < expires_at,
@@ -71,14 +83,14 @@ async def access_token_status(services: Services, params: AccessTokenStatusParam
     """
     belongs = True
     try:
-        id_token = await _check(services, params.oxd_id, params.id_token, Unchecked.NONCE, params.access_token)
+        id_token = await _check(services, params.oxd_id, params.id_token, params.access_token)
     except IdTokenError as error:
         session = await services.store.session(params.oxd_id)
         if error.check is IdTokenCheck.BAD_AT_HASH:
             belongs = False
         elif error.check is not IdTokenCheck.MISSING_AT_HASH or session.id_token != params.id_token:
             raise
-        id_token = await _check(services, params.oxd_id, params.id_token, Unchecked.NONCE)
+        id_token = await _check(services, params.oxd_id, params.id_token)
         belongs = belongs and await _is_of_login(services, params, id_token)
     expires_at, issued_at = _times(id_token)
     return AccessTokenStatusResult(
@@ -94,16 +106,14 @@ async def _is_of_login(services: Services, params: AccessTokenStatusParams, id_t
     return await login_of(services, site, params.access_token) == login_with(site.oxd_id, id_token)
 
 
-async def _check(
-    services: Services, oxd_id: str, token: str, nonce: str | Unchecked, access_token: str | None = None
-) -> IdToken:
+async def _check(services: Services, oxd_id: str, token: str, access_token: str | None = None) -> IdToken:
     site = await services.site(oxd_id)
     metadata = await services.metadata_of(site)
     expected: Expectations = expectations(
         services,
         site,
         metadata,
-        nonce,
+        Unchecked.NONCE,
         access_token=access_token,
         require_at_hash=access_token is not None,
         accept_expired=True,

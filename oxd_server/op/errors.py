@@ -167,6 +167,7 @@ class IdTokenCheck(StrEnum):
     BAD_AT_HASH = "bad_at_hash"
     MISSING_C_HASH = "missing_c_hash"
     BAD_C_HASH = "bad_c_hash"
+    BAD_S_HASH = "bad_s_hash"
 
 
 class IdTokenError(OpError):

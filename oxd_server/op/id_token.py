@@ -31,6 +31,7 @@ __all__ = [
     "check_issuer",
     "check_nonce",
     "check_refreshed",
+    "check_s_hash",
     "check_subject",
     "check_times",
     "half_hash",
@@ -80,6 +81,7 @@ class Expectations:
         client_secret: the HMAC key, for a client that registered an HMAC algorithm.
         nonce: the one issued with the state, or `Unchecked.NONCE`.
         access_token, code: issued together with the id_token, for at_hash and c_hash.
+        state: sent in the authentication request, for s_hash.
         require_at_hash, require_c_hash: what the flow demands (Core sections 3.2.2.10, 3.3.2.11).
         earlier: what is known of the id_token of the login, when this one was refreshed.
         trusted_audiences: other audiences that may stand beside the client.
@@ -95,6 +97,7 @@ class Expectations:
     client_secret: str | None = field(default=None, repr=False)
     access_token: str | None = field(default=None, repr=False)
     code: str | None = field(default=None, repr=False)
+    state: str | None = field(default=None, repr=False)
     require_at_hash: bool = False
     require_c_hash: bool = False
     earlier: "EarlierIdToken | None" = None
@@ -135,6 +138,7 @@ def validate_id_token(token: str, keys: KeySet, expected: Expectations, now: flo
     check_nonce(claims, expected.nonce, may_be_missing=expected.nonce_may_be_missing)
     check_at_hash(claims, signed.algorithm, expected.access_token, required=expected.require_at_hash)
     check_c_hash(claims, signed.algorithm, expected.code, required=expected.require_c_hash)
+    check_s_hash(claims, signed.algorithm, expected.state)
     return IdToken(signed.header, claims)
 
 
@@ -261,6 +265,13 @@ def check_c_hash(
             raise IdTokenError(IdTokenCheck.MISSING_C_HASH, "c_hash, which this flow requires")
     elif code is not None and not _is_half_hash(claims["c_hash"], code, algorithm):
         raise IdTokenError(IdTokenCheck.BAD_C_HASH, "the hash of the code", "another one")
+
+
+def check_s_hash(claims: Mapping[str, object], algorithm: Algorithm, state: str | None) -> None:
+    """`s_hash` is the left half of the state's hash (Financial-grade API Security Profile 1.0, part 2, section 5.1)."""
+    has_both = state is not None and claims.get("s_hash") is not None
+    if has_both and not _is_half_hash(claims["s_hash"], state or "", algorithm):
+        raise IdTokenError(IdTokenCheck.BAD_S_HASH, "the hash of the state", "another one")
 
 
 def half_hash(value: str, algorithm: Algorithm) -> str:

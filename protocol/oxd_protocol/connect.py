@@ -131,6 +131,7 @@ class GetUserInfoParams(OxdIdParams, frozen=True, kw_only=True):
     """An access token with the scope openid."""
 
     access_token: Token
+    id_token: Annotated[Token, Meta(description="The claims' sub must be that of this id_token.")] | None = None
 
 
 class GetUserInfoResult(Result, frozen=True, kw_only=True):
@@ -187,10 +188,13 @@ class EmptyResult(Result, frozen=True, kw_only=True):
 
 
 class IdTokenStatusParams(OxdIdParams, frozen=True, kw_only=True):
-    """An id_token, and the nonce it must have, if known."""
+    """An id_token, and what was issued or sent with it: the id_token's hashes of these are checked if it has them."""
 
     id_token: Token
     nonce: str | None = None
+    code: Annotated[str, Meta(description="Compared with c_hash.")] | None = None
+    access_token: Annotated[Token, Meta(description="Compared with at_hash.")] | None = None
+    state: Annotated[str, Meta(description="Compared with s_hash.")] | None = None
 
 
 class IdTokenStatusResult(Result, frozen=True, kw_only=True):

@@ -12,6 +12,7 @@ from oxd_server.sandbox import RunningSandbox
 from tests.conformance.flows import HYBRID, HYBRID_WITH_TOKEN, Rig
 from tests.integration.background import Background, background
 from tests.integration.logins import Rp, register
+from tests.integration.real_provider import callback_params, log_in
 from tests.integration.sandbox_provider import running_sandbox
 from tests.integration.stored import stored_rows
 
@@ -107,6 +108,17 @@ async def test_id_token_status(running: Background, op: RunningSandbox) -> None:
     assert check_of(error) == ("invalid_id_token_bad_nonce", "bad_nonce")
 
 
+async def test_the_hashes_of_an_id_token(running: Background, op: RunningSandbox) -> None:
+    """In oxd 4's name: code and access token must be those of the hashes; a state counts only beside an s_hash."""
+    rp, redirect = await front_channel(running, op, HYBRID_WITH_TOKEN)
+    held = {name: redirect[name] for name in ("id_token", "code", "access_token", "state")}
+    assert (await rp.ok("check_id_token", **held))["active"] is True
+    refused = await rp.error("check_id_token", **{**held, "code": "another"})
+    assert check_of(refused) == ("invalid_authorization_code_bad_hash", "bad_c_hash")
+    refused = await rp.error("check_id_token", **{**held, "access_token": "another"})
+    assert check_of(refused) == ("invalid_access_token_bad_hash", "bad_at_hash")
+
+
 async def test_an_expired_id_token_is_not_active(running: Background, op: RunningSandbox) -> None:
     """An id_token that was good and has expired is no error: it is not active, and neither is its access token."""
     op.state.faults = {"id_token_expired"}
@@ -198,6 +210,23 @@ async def test_the_sub_is_compared_for_every_access_token(running: Background, o
     elsewhere = await register(running.server, op.issuer)  # it was not issued the token, and knows nothing of it
     answered = await elsewhere.ok("get_user_info", access_token=older["access_token"])
     assert answered["claims"]["sub"] == ["somebody-else"]
+
+
+async def test_userinfo_must_be_of_the_callers_id_token(running: Background, op: RunningSandbox) -> None:
+    """The sub of the id_token that the caller sends is compared too, and only a valid one of the same user counts."""
+    rp = await register(running.server, op.issuer)
+    tokens = await rp.log_in()
+    held = {name: tokens[name] for name in ("access_token", "id_token")}
+    assert (await rp.ok("get_user_info", **held))["claims"]["sub"] == tokens["id_token_claims"]["sub"]
+    refused = await rp.error("get_user_info", **{**held, "id_token": held["id_token"][:-4] + "AAAA"})
+    assert check_of(refused)[1] == "bad_signature"
+    url = (await rp.ok("get_authorization_url"))["authorization_url"]
+    callback = callback_params(await log_in(url, "bob", "builder"))
+    another = await rp.ok("get_tokens_by_code", code=callback["code"], state=callback["state"])
+    refused = await rp.error("get_user_info", **{**held, "id_token": another["id_token"]})
+    assert check_of(refused) == ("invalid_id_token", "bad_subject")
+    op.state.faults = {"userinfo_bad_sub"}
+    assert check_of(await rp.error("get_user_info", **held)) == ("op_invalid_response", "bad_subject")
 
 
 async def test_signed_userinfo_of_a_site_that_brought_its_client(running: Background, op: RunningSandbox) -> None:

@@ -74,7 +74,8 @@ def test_each_check_of_an_id_token_has_its_code(check: IdTokenCheck) -> None:
     """Each check has a code of the table, and the details name the check, what was expected and what came."""
     translated = command_error(IdTokenError(check, "this", "that"))
     assert translated.code in ERROR_CODES
-    assert translated.code.startswith(("invalid_id_token", "invalid_access_token_bad_hash", "invalid_authorization"))
+    hashes = ("invalid_access_token_bad_hash", "invalid_authorization", "invalid_state_bad_hash")
+    assert translated.code.startswith(("invalid_id_token", *hashes))
     assert translated.details == {"check": check.value, "expected": "this", "actual": "that"}
 
 
@@ -86,6 +87,7 @@ def test_each_check_of_an_id_token_has_its_code(check: IdTokenCheck) -> None:
         ("ISSUER", "invalid_id_token_bad_issuer"),
         ("AT_HASH", "invalid_access_token_bad_hash"),
         ("C_HASH", "invalid_authorization_code_bad_hash"),
+        ("S_HASH", "invalid_state_bad_hash"),
     ],
 )
 def test_a_missing_and_a_bad_one_share_their_code(name: str, code: str) -> None:

@@ -220,6 +220,19 @@ def test_hashes(signers, alg, claim, argument, bad, missing):
         assert refusal(signer.sign({**CLAIMS, claim: wrong}), keys, expected).check is bad
 
 
+@pytest.mark.parametrize("alg", ["ES256", "ES384", "EdDSA"])
+def test_the_hash_of_the_state(signers, alg):
+    """s_hash is compared when it is there and the state is known; an OP need not send it."""
+    signer, keys = signers[alg], signers[alg].key_set
+    expected, right = expectations(alg, state="a-state"), half_hash("a-state", ALGORITHMS[alg])
+    validate_id_token(signer.sign({**CLAIMS, "s_hash": right}), keys, expected, NOW)
+    validate_id_token(signer.sign(CLAIMS), keys, expected, NOW)
+    validate_id_token(signer.sign({**CLAIMS, "s_hash": "unchecked"}), keys, expectations(alg), NOW)
+    for wrong in (half_hash("b-state", ALGORITHMS[alg]), right[:-1], "", 7, [right]):
+        refused = refusal(signer.sign({**CLAIMS, "s_hash": wrong}), keys, expected)
+        assert refused.check is IdTokenCheck.BAD_S_HASH
+
+
 def test_half_hash_example():
     """The hash is that of the example in Core 1.0, appendix A.4 (c_hash for RS256)."""
     code = "Qcb0Orv1zh30vL1MPRsbm-diHiMwcLyZvn1arpZv-Jxf_11jnpEX3Tgfvk"
