@@ -1,4 +1,4 @@
-"""The command line: ``oxd-server serve | check-config | sites | keys | call | sandbox``.
+"""The command line: ``oxd-server serve | check-config | config | sites | keys | call | sandbox``.
 
 Exit codes: 0 done; 1 it failed, with one line that says why; 2 wrong usage.
 """
@@ -18,7 +18,7 @@ import trio
 
 from oxd_protocol.errors import FramingError
 from oxd_server import __version__
-from oxd_server.config import Config, ConfigError, load_config, load_default_site
+from oxd_server.config import Config, ConfigError, convert, is_yaml, load_config, load_default_site
 from oxd_server.log import configure_logging
 from oxd_server.log.plain import plain_json, plain_text
 from oxd_server.op.errors import KeyFileError
@@ -77,6 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_serve(commands)
     _add_check_config(commands)
+    _add_config_commands(commands)
     _add_sites(commands)
     _add_keys(commands)
     _add_call(commands)
@@ -103,6 +104,24 @@ def _add_check_config(commands: _Commands) -> None:
     )
     _add_config(parser)
     parser.set_defaults(run=_check_config)
+
+
+def _add_config_commands(commands: _Commands) -> None:
+    parser = commands.add_parser("config", help="bring an old configuration into the form of today")
+    actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
+    action = actions.add_parser(
+        "convert",
+        help="print what an oxd-server.yml of oxd 4.x is as oxd-conf.json",
+        description="Print what an oxd-server.yml of oxd 4.x is as oxd-conf.json, with its secrets. What has no effect "
+        "is named on stderr.",
+    )
+    action.add_argument("file", type=Path, metavar="FILE", help="the oxd-server.yml")
+    action.add_argument(
+        "--default-site",
+        action="store_true",
+        help="print its defaultSiteConfig instead, for oxd-default-site-config.json",
+    )
+    action.set_defaults(run=_config_convert)
 
 
 def _add_sites(commands: _Commands) -> None:
@@ -190,7 +209,8 @@ def _add_config(parser: argparse.ArgumentParser) -> None:
         "--config",
         type=Path,
         metavar="PATH",
-        help="oxd-conf.json; oxd-default-site-config.json is read from the same folder. Every key has a default.",
+        help="oxd-conf.json; oxd-default-site-config.json is read from the same folder. Or oxd-server.yml of oxd 4.x. "
+        "Every key has a default.",
     )
 
 
@@ -213,10 +233,25 @@ def _serve(options: argparse.Namespace) -> int:
 
 def _check_config(options: argparse.Namespace) -> int:
     config = load_config(options.config)
-    load_default_site(config.default_site_path)
-    for warning in config.warnings:
+    default_site = load_default_site(config.default_site_path)
+    if options.config is not None and is_yaml(options.config):
+        for line in convert(options.config).became:
+            print(plain_text(line))
+    for warning in (*config.warnings, *default_site.warnings):
         print(f"warning: {plain_text(warning)}")
     print("The configuration is valid.")
+    return 0
+
+
+def _config_convert(options: argparse.Namespace) -> int:
+    if not is_yaml(options.file):
+        raise CliError(f"{options.file} is no oxd-server.yml: its name must end with .yml or .yaml")
+    load_config(options.file)
+    load_default_site(options.file)
+    converted = convert(options.file)
+    for warning in converted.without_effect:
+        print(f"warning: {plain_text(warning)}", file=sys.stderr)
+    _print_json(converted.default_site if options.default_site else converted.node, sys.stdout)
     return 0
 
 

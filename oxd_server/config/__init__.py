@@ -2,20 +2,25 @@
 
 `oxd-conf.json` of the legacy server loads unchanged. Keys keep their spelling in the file; attributes are the
 same names with underscores. null and "" mean the default. Lines that hold nothing but a `//` comment are
-skipped. An unknown key is a warning; a wrong value is a `ConfigError`, which stops the start.
+skipped. `oxd-server.yml` of oxd 4.x loads too. An unknown key is a warning; a wrong value is a `ConfigError`,
+which stops the start.
 """
 
 from oxd_server.config.default_site import DefaultSite, load_default_site
 from oxd_server.config.file import ConfigError
 from oxd_server.config.keys import Config, HttpsConfig, StorageConfig
 from oxd_server.config.loading import load_config
+from oxd_server.config.oxd4 import Converted, convert, is_yaml
 
 __all__ = [
     "Config",
     "ConfigError",
+    "Converted",
     "DefaultSite",
     "HttpsConfig",
     "StorageConfig",
+    "convert",
+    "is_yaml",
     "load_config",
     "load_default_site",
 ]

@@ -1,4 +1,7 @@
-"""The default site: what `register_site` falls back to, from the file beside the configuration."""
+"""The default site: what `register_site` falls back to, from the file beside the configuration.
+
+In an ``oxd-server.yml`` of oxd 4.x it is a part of the configuration itself.
+"""
 
 from pathlib import Path
 from typing import Final
@@ -6,7 +9,8 @@ from typing import Final
 from oxd_protocol.errors import ParamsError
 from oxd_protocol.params import Fields
 from oxd_protocol.site import NEW_SITE_ALIASES, NewSiteParams
-from oxd_server.config.file import ConfigError, read_file
+from oxd_server.config.file import ConfigError, Section, read_file
+from oxd_server.config.oxd4 import DEFAULT_SITE, convert, is_yaml
 
 __all__ = ["DefaultSite", "load_default_site"]
 
@@ -34,10 +38,12 @@ def load_default_site(path: Path) -> DefaultSite:
     """
     if not path.exists():
         return DefaultSite()
-    section = read_file(path)
+    section = Section(path, convert(path).default_site, f"{DEFAULT_SITE}.") if is_yaml(path) else read_file(path)
     try:
         values = _FIELDS.read(section.node, "")
     except ParamsError as error:
-        raise ConfigError(f"{path.name}: {error.description}") from None
+        raise ConfigError(f"{path.name}: {section.prefix}{error.description}") from None
     unknown = sorted(key for key in section.node if key not in _FIELDS.readers)
-    return DefaultSite(**values, warnings=tuple(f"{path.name}: {key} is an unknown key" for key in unknown))
+    return DefaultSite(
+        **values, warnings=tuple(f"{path.name}: {section.prefix}{key} is an unknown key" for key in unknown)
+    )

@@ -1,4 +1,7 @@
-"""Loading ``oxd-conf.json``: every key by its declaration, then the rules between keys, then notes for the log."""
+"""Loading ``oxd-conf.json``: every key by its declaration, then the rules between keys, then notes for the log.
+
+An ``oxd-server.yml`` of oxd 4.x is brought into its words first.
+"""
 
 import ipaddress
 from pathlib import Path
@@ -10,6 +13,7 @@ from oxd_server.config.file import Section, read_file
 from oxd_server.config.keys import DEFAULT_SITE_NAME, Config, Settings, StorageConfig, declared_keys
 from oxd_server.config.kinds import Kind
 from oxd_server.config.notes import notes_on
+from oxd_server.config.oxd4 import convert, is_yaml
 
 __all__ = ["load_config"]
 
@@ -20,20 +24,29 @@ def load_config(path: Path | None) -> Config:
     """Return the configuration in the file at ``path``; without one, all defaults.
 
     Raises:
-        ConfigError: the file cannot be read, is not JSON (line and column are named), or holds a wrong value.
+        ConfigError: the file cannot be read, is not JSON or YAML (line and column are named), or holds a wrong value.
     """
     if path is None:
         return Config()
-    section = read_file(path)
+    section = _section_of(path)
     config = _read(section, Config)
     _check(section, config)
     config = msgspec.structs.replace(
         config,
         store_path=_store_path(path, config.storage_configuration),
-        default_site_path=path.parent / DEFAULT_SITE_NAME,
+        default_site_path=path if is_yaml(path) else path.parent / DEFAULT_SITE_NAME,
     )
     warnings = tuple(section.warnings + notes_on(path, config))
     return msgspec.structs.replace(config, storage=_kept_in(config.storage), warnings=warnings)
+
+
+def _section_of(path: Path) -> Section:
+    if not is_yaml(path):
+        return read_file(path)
+    converted = convert(path)
+    section = Section(path, converted.node)
+    section.warnings += converted.without_effect
+    return section
 
 
 def _read(section: Section, struct: type[_S]) -> _S:
