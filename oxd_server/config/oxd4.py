@@ -118,6 +118,7 @@ class _Conversion:
     def take_over(self, node: dict[str, Any]) -> None:
         """Take what is ours under the same name, and say so of what is not."""
         ours = {declared.name for declared in declared_keys(Config)}
+        self.https |= _object(self.path, "https", node.pop("https", {}))  # ours, written into the old file
         for key, value in node.items():
             if key in ours or key not in _WITHOUT_EFFECT:  # an unknown one gets its warning from the loader
                 self.result.node[key] = value

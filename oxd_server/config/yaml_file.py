@@ -7,7 +7,7 @@ values), no keys twice, no tags, no dates.
 import math
 from collections.abc import Hashable
 from pathlib import Path
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 
 import yaml
 
@@ -23,7 +23,7 @@ class _PlainLoader(yaml.SafeLoader):
     """Refuses what JSON could not say."""
 
     # Dates stay texts, as the old server read them; "<<" would need aliases.
-    yaml_implicit_resolvers: ClassVar = {
+    yaml_implicit_resolvers = {  # noqa: RUF012 -- as PyYAML declares it
         first: [(tag, pattern) for tag, pattern in resolvers if tag in _PLAIN]
         for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
@@ -31,7 +31,7 @@ class _PlainLoader(yaml.SafeLoader):
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
             problem = "aliases are not taken"
-            raise yaml.MarkedYAMLError(problem=problem, problem_mark=self.get_event().start_mark)
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=self.get_event().start_mark)  # type: ignore[no-untyped-call]
         return super().compose_node(parent, index)
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:

@@ -115,11 +115,20 @@ async def running_front(
     """Run a server with its front on a free port of loopback; ``https`` are further keys of that section."""
     folder.mkdir(exist_ok=True)
     section = {"enabled": True, "port": 0, "bind_addresses": ["127.0.0.1"], **https}
-    async with running_server(folder, {"https": section, **(config or {})}, default_site) as server:
-        port = int((await server.wait_for_log(LISTENS))["port"])
-        context = ssl.create_default_context(cafile=https.get("cert_path") or folder / CERT)
-        client = httpx2.AsyncClient(
-            verify=context, trust_env=False, timeout=ANSWER_SECONDS, base_url=f"https://localhost:{port}"
-        )
-        async with client:
-            yield Front(server, port, folder, context, client)
+    async with (
+        running_server(folder, {"https": section, **(config or {})}, default_site) as server,
+        front_of(server, folder, https.get("cert_path") or folder / CERT) as front,
+    ):
+        yield front
+
+
+@asynccontextmanager
+async def front_of(server: ServerProcess, folder: Path, cert: str | Path) -> AsyncIterator[Front]:
+    """Wait until a server's front listens; yield it with a client that trusts its certificate."""
+    port = int((await server.wait_for_log(LISTENS))["port"])
+    context = ssl.create_default_context(cafile=cert)
+    client = httpx2.AsyncClient(
+        verify=context, trust_env=False, timeout=ANSWER_SECONDS, base_url=f"https://localhost:{port}"
+    )
+    async with client:
+        yield Front(server, port, folder, context, client)

@@ -248,8 +248,14 @@ async def running_server(
     A second run on the same folder finds the store of the first. `handed` are sockets that it gets as from systemd, by
     their names.
     """
-    path = write_config(folder, config, default_site)
-    log = folder / "oxd-server.log"
+    async with server_of(write_config(folder, config, default_site), handed) as server:
+        yield server
+
+
+@asynccontextmanager
+async def server_of(path: Path, handed: Mapping[str, socket.socket] | None = None) -> AsyncIterator[ServerProcess]:
+    """Run `oxd-server serve` on a configuration file as it is; the log goes beside it. The rest is as above."""
+    log = path.with_name("oxd-server.log")
     command = [sys.executable, "-m", "oxd_server", "serve", "--config", str(path)]
     with log.open("wb") as output:
         process = await trio.lowlevel.open_process(

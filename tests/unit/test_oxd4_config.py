@@ -123,6 +123,7 @@ def test_no_key_of_4_is_unknown(tmp_path: Path, key: str) -> None:
         ("server: {applicationConnectors: [1]}", "applicationConnectors[0] is wrong"),
         ("server: {applicationConnectors: [{type: https, port: x}]}", 'applicationConnectors[0].port: "x" is wrong'),
         ("server: {applicationConnectors: [{type: https, bindHost: x}]}", "bindHost is wrong: expected an IP address"),
+        ("https: 1", "https is wrong: expected an object"),
         ("logging: {level: LOUD}", "logging.level is wrong"),
         ("defaultSiteConfig: 1", "defaultSiteConfig: 1 is wrong: expected an object"),
         ("defaultSiteConfig: {scope: 5}", "'scope'"),
@@ -144,6 +145,12 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "binary.yml").write_bytes(b"\xff")
     with pytest.raises(ConfigError, match="not UTF-8"):
         load_config(tmp_path / "binary.yml")
+
+
+def test_keys_of_the_front_are_taken_from_the_old_file(tmp_path: Path) -> None:
+    """A certificate for the front may stand in the old file, beside the old connectors."""
+    https = load_config(written(tmp_path, OLD + "https: {cert_path: /etc/cert.pem, key_path: /etc/key.pem}\n")).https
+    assert (https.enabled, https.port, https.cert_path) == (True, 9443, Path("/etc/cert.pem"))
 
 
 def test_check_config_explains(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
