@@ -14,6 +14,7 @@ from typing import Any
 
 from scripts.benchmarks import report
 from scripts.benchmarks.commands import measure_commands, measure_https, measure_op_commands, running_world
+from scripts.benchmarks.gateway import measure_gateway
 from scripts.benchmarks.processes import WrongAnswer
 from scripts.benchmarks.scale import FULL, QUICK, Scale
 from scripts.benchmarks.stores import measure_idle, measure_sizes, measure_writers
@@ -82,6 +83,7 @@ def _measure(folder: Path, settings: dict[str, Any], scale: Scale) -> Iterator[R
         yield from measure_commands(world, scale)
         yield from measure_https(world, scale)
         yield from measure_op_commands(world, scale)
+        yield from measure_gateway(world, settings, scale)
         yield measure_idle(world, scale)
         yield from measure_writers(folder / "writers", world.issuer, settings, scale)
         yield from measure_sizes(folder / "sizes", world.issuer, settings, scale)

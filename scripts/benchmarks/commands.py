@@ -131,7 +131,7 @@ def compare(label: str, server: Measured, control: Measured, plan: Plan, rounds:
         theirs.append(apply_load(control, _for(control, control, plan)))
     pairs = list(zip(ours, theirs, strict=True))
     return {
-        **_row(label, plan, ours, server),
+        **row_of(label, plan, ours, server),
         "control_throughput": statistics.median(o.throughput for o in theirs),
         "control_cpu_us": statistics.median(o.cpu_per_command for o in theirs) * 1e6,
         "throughput_ratio": statistics.median(a.throughput / b.throughput for a, b in pairs),
@@ -146,7 +146,8 @@ def _for(measured: Measured, control: Measured, plan: Plan) -> Plan:
     return replace(plan, expect='"status":"ok"') if measured is control else plan
 
 
-def _row(label: str, plan: Plan, outcomes: list[Outcome], server: Measured) -> Row:
+def row_of(label: str, plan: Plan, outcomes: list[Outcome], server: Measured) -> Row:
+    """Return what runs of one plan came to: medians of the runs."""
     latencies = sorted(latency for outcome in outcomes for latency in outcome.latencies)
     return {
         "case": label,
@@ -181,7 +182,7 @@ def _measure_in_turns(command: str, world: World, params: list[dict[str, Any]], 
     requests = [_request(command, each, http=http) for each in params]
     turns = [requests[start : start + count] for start in range(0, len(requests), count)]
     plans = [Plan(requests=turn, count=count, connections=_OP_CONNECTIONS, http=http) for turn in turns]
-    return _row(command, plans[0], [apply_load(world.server, plan) for plan in plans], world.server)
+    return row_of(command, plans[0], [apply_load(world.server, plan) for plan in plans], world.server)
 
 
 def _request(command: str, params: dict[str, Any], *, http: bool) -> str:
@@ -243,7 +244,7 @@ def _measure_check_access(world: World, count: int, rounds: int, *, http: bool) 
     # A difference of two large numbers: the least disturbed turn of each, for other programs only ever add.
     own = min(outcome.cpu_per_command for outcome in ours) - min(bare)
     return {
-        **_row("uma_rs_check_access", plan, ours, world.server),
+        **row_of("uma_rs_check_access", plan, ours, world.server),
         "bare_call_cpu_us": min(bare) * 1e6,
         "own_cpu_us": own * 1e6,
     }

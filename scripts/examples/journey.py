@@ -38,15 +38,20 @@ class Stage:
         }
         return str(self.oxd.call(explanation, "register_site", **{**given, **params})["oxd_id"])
 
+    def start_api(self) -> str:
+        """Start the tiny API; returns its address."""
+        port = free_port()
+        self.programs.start_module("scripts.examples.tiny_api", port)
+        return f"http://127.0.0.1:{port}"
+
     def start_gateway(self, site: str, *arguments: str) -> str:
         """Start the tiny API, and the gateway for a site in front of it; returns the gateway's address."""
-        api_port, port = free_port(), free_port()
-        self.programs.start_module("scripts.examples.tiny_api", api_port)
+        api, port = self.start_api(), free_port()
         self.programs.start_module(
-            "scripts.examples.uma_gateway", port, "--api", f"http://127.0.0.1:{api_port}",
+            "scripts.examples.uma_gateway", port, "--api", api,
             "--oxd-port", str(self.oxd_port), "--oxd-id", site, *arguments,
         )  # fmt: skip
-        say(f"\n    The gateway listens on port {port}, the API behind it on port {api_port}.")
+        say(f"\n    The gateway listens on port {port}, the API behind it is {api}.")
         return f"http://127.0.0.1:{port}"
 
     def get(self, explanation: str, url: str, token: str | None = None) -> httpx2.Response:

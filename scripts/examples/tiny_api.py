@@ -13,6 +13,7 @@ DOCUMENTS: dict[str, object] = {
         {"id": 1, "title": "Where the herons nest", "author": "Alice"},
         {"id": 2, "title": "A bridge in three days", "author": "Bob"},
     ],
+    "/posts/1": {"id": 1, "title": "Where the herons nest", "author": "Alice"},
     "/scim/groups": [
         {"displayName": "Managers", "status": "ACTIVE", "members": ["alice"]},
         {"displayName": "Builders", "status": "ACTIVE", "members": ["bob", "zoe"]},

@@ -15,6 +15,7 @@ BENCH = Path(__file__).parents[2] / "scripts" / "bench"
 MAX_SECONDS = 300
 COMMANDS = {"get_authorization_url", "get_rp", "a rejected command"}
 HTTPS_COMMANDS = {"get_authorization_url", "get_rp (asks the OP)", "a rejected command"}
+GATEWAY_COMMANDS = {"get-client-token", "introspect-access-token", "uma-rs-check-access"}
 OP_COMMANDS = {"get_tokens_by_code", "register_site", "uma_rs_check_access"}
 
 
@@ -46,7 +47,9 @@ def test_every_case_is_measured(output: Path) -> None:
     cases = {("socket", command) for command in COMMANDS} | {("HTTPS", command) for command in HTTPS_COMMANDS}
     assert compared == {(command, over, *way) for over, command in cases for way in ways}
     asked = {(row["case"], row["over"]) for row in rows if "throughput" in row and "cpu_ratio" not in row}
-    assert asked == {(command, over) for command in OP_COMMANDS for over in ("socket", "HTTPS")}
+    assert asked == {(command, over) for command in OP_COMMANDS for over in ("socket", "HTTPS")} | {
+        (command, "HTTPS, dialect 4") for command in GATEWAY_COMMANDS
+    }
     assert [row["sites"] for row in rows if row["case"] == "stored sites"] == [10, 1000]
     assert len([row for row in rows if row["case"] == "writers"]) == 2
     assert len([row for row in rows if row["case"] == "idle connections"]) == 1

@@ -1,4 +1,4 @@
-"""The three journeys: the scripts that a reader starts, run as they are."""
+"""The journeys: the scripts that a reader starts, run as they are."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.hardening
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "scripts" / "examples"
-SCRIPTS = ("photo_album", "gateway", "management_api")
+SCRIPTS = ("photo_album", "gateway", "gateway_tutorial", "management_api")
 SCRIPT_SECONDS = 120
 ADDRESS = re.compile(r"^ +(http://127\.0\.0\.1:\d+/uma/gather\?\S+)$", re.MULTILINE)
 
@@ -105,6 +105,36 @@ async def test_the_gateway_with_claims() -> None:
         "< HTTP 200",
         "All steps done",
     )
+
+
+async def test_the_tutorial_of_the_gateway() -> None:
+    """Over HTTPS in dialect 4, with patterns as paths: let through without claims, and from New York with claims."""
+    text = await run("gateway_tutorial")
+    in_order(
+        text,
+        "> POST /register-site",
+        "> POST /get-client-token",
+        '"path": "/users/?/{posts|photos}"',
+        '< 400 {"error":"uma_protection_exists"',
+        '"overwrite": true',
+        "Without claims gathering",
+        '"rpt": "", "path": "/posts/??"',
+        "the gateway answers 401: UMA realm=",
+        "> POST /uma-rp-get-rpt",
+        "> POST /introspect-rpt",
+        '< 200 {"access":"granted"}',
+        "the gateway answers 200: ",
+        "With claims gathering",
+        '< 403 {"error":"need_info"',
+        "the city is Boston",
+        '< 403 {"error":"request_denied"',
+        "refused: only New York, US gets in.",
+        "the city is NY",
+        '< 200 {"access_token":"',
+        "the gateway answers 200: ",
+        "All steps done",
+    )
+    assert '"status":"ok"' not in text
 
 
 @asynccontextmanager
