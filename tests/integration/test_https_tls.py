@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
 import stat
 import subprocess
@@ -109,3 +110,25 @@ def test_a_certificate_that_cannot_be_used_stops_the_start(tmp_path: Path) -> No
         assert last.startswith("oxd-server: ")
         assert named in last
         assert "Traceback" not in run.stderr
+
+
+def resumes(port: int, context: ssl.SSLContext) -> bool:
+    """Ask twice over connections of their own, the second with the session of the first; tell whether it was taken."""
+    session: ssl.SSLSession | None = None
+    for _ in range(2):
+        with (
+            socket.create_connection(("127.0.0.1", port), timeout=10) as plain,
+            context.wrap_socket(plain, server_hostname="localhost", session=session) as secure,
+        ):
+            secure.sendall(b"GET /health-check HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            assert secure.recv(1000).startswith(b"HTTP/1.1 200 ")  # in TLS 1.3 the session comes after the handshake
+            session, reused = secure.session, secure.session_reused
+    return bool(reused)
+
+
+async def test_sessions_are_resumed(tmp_path: Path) -> None:
+    """A client that connects for each command shakes hands in full only once."""
+    async with running_front(tmp_path) as front:
+        for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
+            context = context_for(tmp_path / CERT, version)
+            assert await trio.to_thread.run_sync(resumes, front.port, context), version
