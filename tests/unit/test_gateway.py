@@ -18,6 +18,7 @@ from oxd_server.entrances.http1 import HttpRequest, HttpResponse
 from oxd_server.oxd_client import OxdClient
 from oxd_server.rp.uma_rules import find_resource
 from oxd_server.store.base import UmaResource
+from scripts.examples import kong
 from scripts.examples.uma_gateway import (
     MAX_ANSWER_BYTES,
     Gateway,
@@ -356,3 +357,19 @@ async def test_in_test_mode_one_clients_tokens_pass(
     with pytest.raises(Refused) as refused:
         await decide_by_client(oxd, "site", "tester", "/x", "GET", token)
     assert refused.value.status == expected
+
+
+@pytest.mark.parametrize(
+    ("pattern", "path", "is_match"),
+    [
+        ("/posts/??", "/posts/1/comments", True),
+        ("/posts/??", "/posts", False),
+        ("/users/?/{posts|photos}", "/users/7/photos", True),
+        ("/users/?/{posts|photos}", "/users/7/8/photos", False),
+        ("/users/?/{posts|photos}", "/users/7/films", False),
+        ("/a.b", "/axb", False),
+    ],
+)
+def test_patterns_of_the_plugins(pattern: str, path: str, is_match: bool) -> None:
+    """One segment, all that is left, or an expression for a segment; the rest is text."""
+    assert kong.matches(pattern, path) == is_match
