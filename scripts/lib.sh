@@ -93,6 +93,14 @@ ensure_node() {
     fi
 }
 
+# ensure_redis: the command redis-server; the tests start servers of their own, the system's service stays off.
+ensure_redis() {
+    command -v redis-server >/dev/null || (apt_install redis-server) || true
+    command -v redis-server >/dev/null || die "The tests keep sites in real Redis servers, and need redis-server." \
+        "On Debian: apt-get install redis-server; elsewhere, your system's package of Redis or Valkey." \
+        "To leave those tests out: OXD_TEST_SKIP_REDIS=1 ./scripts/test"
+}
+
 browser_fits() {
     command -v chromium >/dev/null && command -v chromedriver >/dev/null
 }

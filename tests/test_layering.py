@@ -59,7 +59,7 @@ ALLOWED: dict[str, set[str]] = {
     "oxd_server.op.settings": set(),
     "oxd_server.op": {"oxd_server.log.known", "oxd_server.op.settings", "oxd_server.sync"},
     "oxd_server.client_metadata": set(),
-    "oxd_server.store": {"oxd_protocol.dates", "oxd_server.client_metadata"},
+    "oxd_server.store": {"oxd_protocol.dates", "oxd_server.client_metadata", "oxd_server.sync"},
     "oxd_server.store.importers": {"oxd_server.oxd_client", "oxd_server.store.base", "oxd_server.store.exchange"},
     "oxd_server.config": {"oxd_protocol", "oxd_server.op.settings"},
     "oxd_server.oxd_client": {"oxd_protocol"},

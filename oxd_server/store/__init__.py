@@ -15,11 +15,13 @@ from oxd_server.store.base import (
     SiteSession,
     Store,
     StoreError,
+    StoreUnavailable,
     UmaResource,
 )
 from oxd_server.store.exchange import export_site, import_site
 from oxd_server.store.file import open_file_store
 from oxd_server.store.memory import MemoryStore
+from oxd_server.store.redis_settings import RedisSettings
 
 __all__ = [
     "MAX_ISSUED_TOKENS",
@@ -27,12 +29,14 @@ __all__ = [
     "IssuedToken",
     "Login",
     "MemoryStore",
+    "RedisSettings",
     "Site",
     "SiteExists",
     "SiteNotFound",
     "SiteSession",
     "Store",
     "StoreError",
+    "StoreUnavailable",
     "UmaResource",
     "export_site",
     "import_site",
@@ -42,14 +46,21 @@ __all__ = [
 
 
 @asynccontextmanager
-async def open_store(path: Path | None, *, watch_interval: float = 0.0) -> AsyncIterator[Store]:
-    """The store in the file at `path`, made if it is not there yet; without a path, one in memory.
+async def open_store(place: Path | RedisSettings | None, *, watch_interval: float = 0.0) -> AsyncIterator[Store]:
+    """The store in the file at `place`, made if it is not there yet, or in Redis; without a place, one in memory.
 
-    What other processes commit to the file is seen at once, or after `watch_interval` seconds at the latest. Raises
-    `StoreError` if the file cannot be used.
+    What other processes commit to a file is seen at once, or after `watch_interval` seconds at the latest. Raises
+    `StoreError` if the store cannot be used.
     """
-    if path is None:
+    if place is None:
         yield MemoryStore()
-        return
-    async with open_file_store(path, watch_interval=watch_interval) as store:
-        yield store
+    elif isinstance(place, RedisSettings):
+        try:
+            from oxd_server.store.redis import open_redis_store
+        except ModuleNotFoundError:
+            raise StoreError("storage redis needs coredis: pip install 'oxd-server[redis]'") from None
+        async with open_redis_store(place) as redis_store:
+            yield redis_store
+    else:
+        async with open_file_store(place, watch_interval=watch_interval) as store:
+            yield store

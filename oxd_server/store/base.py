@@ -41,6 +41,10 @@ class StoreError(Exception):
     """The store could not do what was asked. The text is one line, for people, and holds no secret."""
 
 
+class StoreUnavailable(StoreError):
+    """Where the store is kept cannot be reached, or takes nothing, just now. Nobody knows whether a write was kept."""
+
+
 class SiteNotFound(StoreError):
     """No site has this `oxd_id`."""
 

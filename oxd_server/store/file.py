@@ -27,7 +27,6 @@ sees what the other process wrote, or the first one after `watch_interval` (see 
 
 import sqlite3
 import time
-from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
@@ -48,12 +47,12 @@ from oxd_server.store.base import (
     SiteSession,
     StoreError,
 )
+from oxd_server.store.cache import ValueCache
 
 __all__ = ["FileStore", "open_file_store"]
 
 T = TypeVar("T")
 _Apply = Callable[[sqlite3.Connection], T]
-_STRIPES = 1024
 _READERS = 4
 _NAMES_PER_PAGE = 1000
 
@@ -81,49 +80,6 @@ async def open_file_store(
         yield store
     finally:
         await store.aclose()
-
-
-class _Cache(Generic[T]):
-    """The most recently used values, at most `size`.
-
-    A value read from disk may be older than a write that was committed and published while it was on
-    its way. `stamp` is taken before reading; `fill` forgets what was read if a write has come in between. Stamps are
-    kept for groups of keys, so that they stay few; `clear` counts as a write to every key.
-    """
-
-    def __init__(self, size: int) -> None:
-        self._size = size
-        self._values: OrderedDict[str, T] = OrderedDict()
-        self._stamps = [0] * _STRIPES
-        self._clearings = 0
-
-    def get(self, key: str) -> T | None:
-        value = self._values.get(key)
-        if value is not None:
-            self._values.move_to_end(key)
-        return value
-
-    def stamp(self, key: str) -> int:
-        return self._clearings + self._stamps[hash(key) % _STRIPES]  # both only grow
-
-    def fill(self, key: str, value: T, stamp: int) -> None:
-        if stamp == self.stamp(key):
-            self._values[key] = value
-            if len(self._values) > self._size:
-                self._values.popitem(last=False)
-
-    def publish(self, key: str, value: T | None) -> None:
-        """Take the outcome of a committed write; None: there is nothing any more."""
-        self._stamps[hash(key) % _STRIPES] += 1
-        if value is None:
-            self._values.pop(key, None)
-        else:
-            self.fill(key, value, self.stamp(key))
-
-    def clear(self) -> None:
-        """Forget everything: it may have changed on disk."""
-        self._clearings += 1
-        self._values.clear()
 
 
 class _Watch:
@@ -213,8 +169,8 @@ class FileStore:
         max_waiting: int,
     ) -> None:
         self.commits = 0
-        self._sites = _Cache[Site](cache_size)
-        self._sessions = _Cache[SiteSession](cache_size)
+        self._sites = ValueCache[Site](cache_size)
+        self._sessions = ValueCache[SiteSession](cache_size)
         self._writer = writer
         self._writer_version = _data_version(writer)
         self._watch = watch
@@ -307,7 +263,7 @@ class FileStore:
                 await trio.to_thread.run_sync(connection.close)
 
     async def _cached(
-        self, cache: _Cache[T], read: Callable[[sqlite3.Connection, str], T | None], oxd_id: str
+        self, cache: ValueCache[T], read: Callable[[sqlite3.Connection, str], T | None], oxd_id: str
     ) -> T | None:
         """The one place that decides whether a cached value may be believed.
 

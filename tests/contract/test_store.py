@@ -1,6 +1,7 @@
 """What every store does, whichever it is: one suite over all of them."""
 
-from collections.abc import AsyncIterator, Callable
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import NoReturn
 
@@ -14,6 +15,7 @@ from oxd_server.store import (
     ClockSetBack,
     IssuedToken,
     Login,
+    RedisSettings,
     Site,
     SiteExists,
     SiteNotFound,
@@ -23,6 +25,7 @@ from oxd_server.store import (
     UmaResource,
     open_store,
 )
+from tests.redis_server import redis_server
 
 SITE = Site(
     oxd_id="bcad760f-91ba-46e1-a020-05e4281d91b6",
@@ -41,9 +44,21 @@ SITE = Site(
 SESSION = SiteSession(id_token="eyJ.last.one", subject="s0me-user", pat="p4t", pat_expires_in=300)
 
 
-@pytest.fixture(params=["memory", "file"])
+@pytest.fixture(scope="session")
+def redis_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    with redis_server(tmp_path_factory.mktemp("redis"), "--appendfsync", "no") as (port, _):
+        yield port
+
+
+@pytest.fixture(params=["memory", "file", "redis"])
 async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
-    async with open_store(tmp_path / "oxd.sqlite" if request.param == "file" else None) as opened:
+    place: Path | RedisSettings | None = None
+    if request.param == "file":
+        place = tmp_path / "oxd.sqlite"
+    elif request.param == "redis":
+        port = request.getfixturevalue("redis_port")
+        place = RedisSettings(servers=(("127.0.0.1", port),), prefix=uuid.uuid4().hex)
+    async with open_store(place) as opened:
         yield opened
 
 

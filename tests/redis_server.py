@@ -1,0 +1,50 @@
+"""Redis servers of the tests' own: each on a free port of loopback, with a folder of its own."""
+
+import os
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+__all__ = ["free_port", "redis_server"]
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def redis_server(folder: Path, *options: str, port: int | None = None) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
+    """Run a server that keeps every write on disk before it answers; give its port and its process."""
+    if os.environ.get("OXD_TEST_SKIP_REDIS") == "1":
+        pytest.skip("OXD_TEST_SKIP_REDIS=1")
+    port = free_port() if port is None else port
+    command = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder), "--save", ""]
+    keep = ["--appendonly", "yes", "--appendfsync", "always"]
+    with subprocess.Popen([*command, *keep, *options], stdout=subprocess.DEVNULL) as process:
+        try:
+            _wait_for(port, process)
+            yield port, process
+        finally:
+            process.kill()
+
+
+def _wait_for(port: int, process: "subprocess.Popen[bytes]") -> None:
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        assert process.poll() is None
+        try:
+            with socket.create_connection(("127.0.0.1", port), timeout=1) as probe:
+                probe.sendall(b"PING\r\n")
+                if probe.recv(9)[:1] in (b"+", b"-"):
+                    return
+        except OSError:
+            time.sleep(0.01)
+    raise AssertionError("redis-server did not start")
