@@ -7,6 +7,22 @@ script is one that a full Redis refuses, so that a script is done whole or not a
 
 from typing import Final
 
+__all__ = [
+    "ADD",
+    "CHANGE",
+    "CHANGE_SESSION",
+    "LIST",
+    "LOCK",
+    "NEWEST",
+    "REMOVE",
+    "RENEW_LOCK",
+    "RENEW_SECRET",
+    "SECRET",
+    "SPEND",
+    "UNLOCK",
+    "UNSPEND",
+]
+
 _PRELUDE: Final = """
 local p = KEYS[1]
 if ARGV[1] ~= '' and redis.call('GET', p .. 'lock:' .. ARGV[1]) ~= ARGV[2] then return {'lost'} end
