@@ -57,7 +57,7 @@ async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
         place = tmp_path / "oxd.sqlite"
     elif request.param == "redis":
         port = request.getfixturevalue("redis_port")
-        place = RedisSettings(servers=(("127.0.0.1", port),), prefix=uuid.uuid4().hex)
+        place = RedisSettings(servers=(("127.0.0.1", port),), prefix=uuid.uuid4().hex, timeout=30.0)
     async with open_store(place) as opened:
         yield opened
 
