@@ -1,5 +1,6 @@
 """Looking at the store from the command line, also while a server runs on it."""
 
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -8,8 +9,9 @@ from typing import Any, Final
 
 import trio
 
-from oxd_server.config import Config
+from oxd_server.config import Config, StorageConfig
 from oxd_server.store import (
+    RedisSettings,
     Site,
     SiteNotFound,
     SiteSession,
@@ -18,6 +20,7 @@ from oxd_server.store import (
     export_site,
     open_file_store,
     open_store,
+    tls_context,
 )
 from oxd_server.store.importers.old_server import SCHEME, read_old_server
 from oxd_server.store.importers.sources import Source, read_source
@@ -33,6 +36,7 @@ __all__ = [
     "list_sites",
     "remove_site",
     "show_site",
+    "store_place",
 ]
 
 WATCH_INTERVAL: Final = 0.005
@@ -97,7 +101,7 @@ async def import_sites(config: Config, source: str, *, dry_run: bool = False) ->
     if dry_run:
         known = await _known(config, found)
         return Import(found, len(found.sites) - len(known), known)
-    async with open_store(config.store_path) as store:
+    async with open_store(store_place(config)) as store:
         known = tuple(await store.add_all(_pairs(found)) or ())
     await trio.sleep(WATCH_INTERVAL)  # now a server has seen them
     return Import(found, len(found.sites) - len(known), known)
@@ -131,6 +135,60 @@ async def import_once(store: Store, path: Path) -> Import | None:
     return None if known is None else Import(found, len(found.sites) - len(known), tuple(known))
 
 
+def store_place(config: Config) -> Path | RedisSettings | None:
+    """Return where the sites are kept, as ``open_store`` takes it.
+
+    Raises:
+        StoreError: a password or a certificate for Redis cannot be read.
+    """
+    if config.storage == "redis":
+        return _redis_settings(config.storage_configuration)
+    return None if config.storage == "memory" else config.store_path
+
+
+def _redis_settings(storage: StorageConfig) -> RedisSettings:
+    mode = storage.legacy_mode or storage.mode
+    sentinel = mode == "sentinel"
+    named = storage.sentinel_master or storage.legacy_sentinel_master
+    if sentinel and named is None:
+        raise StoreError("storage redis with Sentinel needs storage_configuration.sentinel_master")
+    servers = [_address(server) for server in storage.servers]
+    if storage.legacy_host is not None:
+        servers = [(storage.legacy_host, storage.legacy_port)]
+    tls = storage.tls or storage.legacy_tls
+    return RedisSettings(
+        servers=tuple(servers),
+        sentinel_master=named if sentinel else None,
+        cluster=mode == "cluster",
+        username=storage.username,
+        password=_redis_password(storage),
+        database=storage.database,
+        ssl_context=tls_context(storage.ca_path, storage.cert_path, storage.key_path) if tls else None,
+        prefix=storage.prefix,
+        wait_for_replicas=int(sentinel) if storage.wait_for_replicas is None else storage.wait_for_replicas,
+        timeout=storage.timeout_in_seconds,
+    )
+
+
+def _address(server: str) -> tuple[str, int]:
+    host, _, port = server.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+def _redis_password(storage: StorageConfig) -> str | None:
+    if storage.password_path is not None:
+        try:
+            return storage.password_path.read_text().strip()
+        except (OSError, UnicodeDecodeError):
+            raise StoreError(f"the password of Redis cannot be read from {storage.password_path}") from None
+    if storage.password_variable is not None:
+        value = os.environ.get(storage.password_variable)
+        if value is None:
+            raise StoreError(f"the environment variable {storage.password_variable} with Redis's password is not set")
+        return value
+    return storage.password
+
+
 def legacy_database(config: Config) -> Path | None:
     """Return the file of the old server's H2 database that the configuration names, None if there is none.
 
@@ -160,9 +218,9 @@ async def _read(source: str) -> Source:
 
 
 async def _known(config: Config, found: Source) -> tuple[str, ...]:
-    if not config.store_path.exists():
+    if config.storage != "redis" and not config.store_path.exists():
         return ()
-    async with open_file_store(config.store_path) as store:
+    async with open_store(store_place(config)) as store:
         return tuple([one.site.oxd_id for one in found.sites if await store.get(one.site.oxd_id) is not None])
 
 
@@ -184,6 +242,10 @@ async def _export_from(store: Store, oxd_id: str) -> dict[str, Any]:
 
 @asynccontextmanager
 async def _open(config: Config) -> AsyncIterator[Store]:
+    if config.storage == "redis":
+        async with open_store(store_place(config)) as store:
+            yield store
+        return
     if not config.store_path.exists():  # looking must not make one
         raise StoreError(f"there is no store at {config.store_path}")
     async with open_file_store(config.store_path) as store:

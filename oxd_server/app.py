@@ -21,7 +21,7 @@ import trio
 
 from oxd_protocol.site import DIALECTS
 from oxd_server import __version__
-from oxd_server.admin import WATCH_INTERVAL, import_folder, import_once, legacy_database
+from oxd_server.admin import WATCH_INTERVAL, import_folder, import_once, legacy_database, store_place
 from oxd_server.config import Config, ConfigError, load_default_site
 from oxd_server.dispatch.disk_shares import DiskShares
 from oxd_server.dispatch.dispatcher import Dispatcher
@@ -43,6 +43,7 @@ from oxd_server.process.listen_fds import Inherited, listeners_of
 from oxd_server.process.workers import Supervisor, stop_with_supervisor
 from oxd_server.rp.default_site import DefaultSiteHolder
 from oxd_server.rp.logins import Logins, open_logins
+from oxd_server.rp.refreshes import Refreshes
 from oxd_server.rp.services import Services
 from oxd_server.rp.site_marks import SiteMarks
 from oxd_server.store import Store, open_store
@@ -83,7 +84,7 @@ async def supervise(config: Config, config_path: Path | None, inherited: Inherit
         if config.https.enabled:
             await make_certificate(config)  # before the workers, so that they find the same one
             https_listeners = listeners_of(inherited.https_sockets) or open_https_listeners(config)
-        async with open_store(config.store_path):
+        async with open_store(store_place(config)):
             pass  # it is made, or found to be unusable, once and here
         supervisor = Supervisor(
             config_path,
@@ -120,7 +121,7 @@ async def serve(
     with receiver as signals, _open_locks(config) as locks:
         # Other workers' changes count from the next command on; those from the command line may take a moment.
         interval = WATCH_INTERVAL if config.workers == 1 else 0.0
-        opened_store = open_store(_store_path(config), watch_interval=interval)
+        opened_store = open_store(store_place(config), watch_interval=interval)
         async with opened_store as store, _open_op_context(config, now) as op:
             await _migrate(config, store, log)
             services = Services(
@@ -132,7 +133,8 @@ async def serve(
                 key_store=await _load_key_store(config),
                 now=now,
                 random=os.urandom,
-                site_locks=locks,
+                site_locks=locks if store.locks is None else store.locks,
+                refreshes=Refreshes(store.locks),
             )
             await _serve(services, signals, inherited, log, task_status)
     log.info("Stopped")
@@ -157,15 +159,11 @@ def _make_room(config: Config, log: structlog.stdlib.BoundLogger) -> None:
 @contextmanager
 def _open_locks(config: Config) -> Iterator[KeyedLocks]:
     """Locks of this process, or of all workers on the same store."""
-    if config.workers == 1:
+    if config.workers == 1 or config.storage == "redis":
         yield KeyedLocks()
         return
     with closing(ProcessLocks(config.store_path.with_name(config.store_path.name + ".lock"))) as locks:
         yield locks
-
-
-def _store_path(config: Config) -> Path | None:
-    return None if config.storage == "memory" else config.store_path
 
 
 async def _migrate(config: Config, store: Store, log: structlog.stdlib.BoundLogger) -> None:

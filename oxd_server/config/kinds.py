@@ -16,8 +16,11 @@ __all__ = [
     "FLAG",
     "MINUTES",
     "PATH",
+    "PREFIX",
+    "REDIS_MODE",
     "SCOPES",
     "SECRET",
+    "SERVERS",
     "TEXT",
     "TEXTS",
     "WORKERS",
@@ -30,6 +33,7 @@ __all__ = [
 
 _MAX_WORKERS: Final = 64
 _SECONDS_PER_DAY: Final = 86_400
+_PORTS: Final = 65_536
 
 
 class Kind(NamedTuple):
@@ -142,6 +146,31 @@ def _workers(value: Any) -> int:
     return int(whole(1, _MAX_WORKERS).read(value))
 
 
+def _servers(value: Any) -> tuple[str, ...]:
+    """Read ``host:port`` names: a list, or one text with commas as of old."""
+    names = _texts(value.split(",") if isinstance(value, str) else value)
+    if not names:
+        raise ValueError
+    return tuple(_server(name) for name in names)
+
+
+def _server(name: str) -> str:
+    host, _, port = name.rpartition(":")
+    if not host.strip("[]") or not port.isascii() or not port.isdigit() or not 0 < int(port) < _PORTS:
+        raise ValueError
+    return name
+
+
+def _prefix(value: Any) -> str:
+    text = _text(value)
+    if not 0 < len(text) <= 64 or any(letter in "{}*?[]\\ " or not letter.isprintable() for letter in text):
+        raise ValueError
+    return text
+
+
+SERVERS: Final = Kind("a list of host:port, or a text of them with commas", _servers)
+PREFIX: Final = Kind("up to 64 printable characters without spaces and brackets", _prefix)
+REDIS_MODE: Final = one_of("standalone", "sentinel", "cluster")
 FLAG: Final = Kind("true or false", _flag)
 TEXT: Final = Kind("a text", _text)
 SECRET: Final = Kind("a text", _text, secret=True)

@@ -42,8 +42,10 @@ def notes_on(path: Path, config: Config) -> list[str]:
 
 
 def _files_with_secrets(path: Path, config: Config) -> list[Path]:
-    passwords = config.trust_store_password or config.crypt_provider_key_store_password
+    storage = config.storage_configuration
+    passwords = config.trust_store_password or config.crypt_provider_key_store_password or storage.password
     named = [path if passwords else None, config.crypt_provider_key_store_path, config.https.key_path]
+    named += [storage.password_path, storage.key_path]
     return [file for file in named if file is not None]
 
 

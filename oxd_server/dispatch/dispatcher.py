@@ -22,14 +22,14 @@ from oxd_server.dispatch.disk_shares import DiskShares
 from oxd_server.dispatch.guard import Entrance, Guard, without_token
 from oxd_server.dispatch.places import Places
 from oxd_server.dispatch.shares import Registrations
-from oxd_server.dispatch.wire_errors import command_error, for_a_stranger
+from oxd_server.dispatch.wire_errors import command_error, for_a_stranger, store_error
 from oxd_server.log.known import begin_command, end_command
 from oxd_server.op.discovery import normalize_op_host
 from oxd_server.op.errors import IdTokenError, InvalidOpHost, IssuerMismatch, OpError, OpErrorResponse
 from oxd_server.op.reach import origin_of
 from oxd_server.rp.services import Services
 from oxd_server.rp.setup_client import SetupClient
-from oxd_server.store.base import SiteNotFound, StoreError
+from oxd_server.store.base import SiteNotFound, StoreError, StoreUnavailable
 from oxd_server.sync.busy import TooBusy
 from oxd_server.sync.memo import TextMemo
 
@@ -141,6 +141,9 @@ class Dispatcher:
             return self._refuse(name, CommandError("server_busy", f"Nothing was done: {busy}. Try again shortly."))
         except SiteNotFound:  # another command may have removed it while this one ran
             return self._refuse(name, CommandError("invalid_oxd_id"))
+        except StoreUnavailable as error:
+            self._log.warning("store unavailable", command=name[:100], reason=str(error))
+            return self._refuse(name, store_error(error))
         except StoreError as error:
             return self._fail(name, error, "The server's store failed; nothing was changed here.")
         except Exception as error:

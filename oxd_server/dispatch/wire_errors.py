@@ -1,4 +1,4 @@
-"""What went wrong at the OP, in the words of the wire. Pure; only ``dispatch`` uses it."""
+"""What went wrong at the OP or with the store, in the words of the wire. Pure; only ``dispatch`` uses it."""
 
 from collections.abc import Mapping
 
@@ -20,8 +20,9 @@ from oxd_server.op.errors import (
     OpUnreachable,
     ParameterRefused,
 )
+from oxd_server.store.base import StoreUnavailable
 
-__all__ = ["command_error", "for_a_stranger"]
+__all__ = ["command_error", "for_a_stranger", "store_error"]
 
 _DISCOVERY_CODES: Mapping[str, str] = {
     "discovery": "no_connect_discovery_response",
@@ -111,6 +112,11 @@ def command_error(error: OpError) -> CommandError:
             return CommandError("invalid_request", f"{error}.", {"parameter": error.name})
         case _:
             raise error  # a new kind of OpError: a bug here, to be logged as one
+
+
+def store_error(_: StoreUnavailable) -> CommandError:
+    """Return the wire's error for a store that does not answer; where it is, and why, is for the log."""
+    return CommandError("storage_unavailable")
 
 
 def for_a_stranger(error: OpError) -> CommandError:

@@ -63,8 +63,12 @@ class ProtectionApi:
         return await self._services.pats.run(self._site.oxd_id, lambda: self._renew(stale))
 
     async def _renew(self, stale: str | None) -> str:
+        async with self._services.site_locks.hold(f"pat {self._site.oxd_id}"):
+            return await self._renew_alone(stale)
+
+    async def _renew_alone(self, stale: str | None) -> str:
         services, oxd_id = self._services, self._site.oxd_id
-        # Another task may have renewed it between the look that led here and now.
+        # Another task or another node may have renewed it between the look that led here and now.
         kept = _usable_pat(await services.store.session(oxd_id), services.now(), stale)
         if kept is not None:
             return kept

@@ -4,9 +4,12 @@ import hashlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+import msgspec
+
 from oxd_protocol.errors import CommandError
 from oxd_server.op.errors import OpError
 from oxd_server.op.tokens import TokenAnswer
+from oxd_server.sync.locks import KeyedLocks
 from oxd_server.sync.single_flight import SingleFlight
 
 __all__ = ["Refreshes"]
@@ -20,11 +23,16 @@ class _Refresh:
     outcome: TokenAnswer | OpError
 
 
+_decoder = msgspec.json.Decoder(tuple[str | None, TokenAnswer])
+
+
 class Refreshes:
     """Sends a refresh token once, however many commands bring it at the same time."""
 
-    def __init__(self) -> None:
+    def __init__(self, locks: KeyedLocks | None = None) -> None:
+        """``locks`` are those of all nodes on one store, if there are several."""
         self._flights: SingleFlight[tuple[str, bytes], _Refresh] = SingleFlight()
+        self._locks = locks
 
     async def run(
         self, oxd_id: str, refresh_token: str, scope: str | None, request: Callable[[], Awaitable[TokenAnswer]]
@@ -37,6 +45,8 @@ class Refreshes:
 
         async def refresh() -> _Refresh:
             try:
+                if self._locks is not None:
+                    return await _for_all_nodes(self._locks, oxd_id, refresh_token, scope, request)
                 return _Refresh(scope, await request())
             except OpError as error:
                 return _Refresh(scope, error)
@@ -49,6 +59,18 @@ class Refreshes:
                     raise found.outcome
                 return found.outcome
             _check_not_replaced(found, refresh_token)
+
+
+async def _for_all_nodes(
+    locks: KeyedLocks, oxd_id: str, refresh_token: str, scope: str | None, request: Callable[[], Awaitable[TokenAnswer]]
+) -> _Refresh:
+    """Send the token, unless another node just did while we waited for it: then take the answer that it got."""
+
+    async def work() -> bytes:
+        return msgspec.json.encode((scope, await request()))
+
+    name = f"refresh {oxd_id} {hashlib.sha256(refresh_token.encode()).hexdigest()}"
+    return _Refresh(*_decoder.decode(await locks.share(name, work)))
 
 
 def _check_not_replaced(found: _Refresh, refresh_token: str) -> None:

@@ -2,7 +2,7 @@
 
 from oxd_server.op.discovery import normalize_op_host
 from oxd_server.op.errors import InvalidOpHost
-from oxd_server.store.base import Store
+from oxd_server.store.base import Store, StoreUnavailable
 
 __all__ = ["SiteMarks"]
 
@@ -17,7 +17,10 @@ class SiteMarks:
 
     async def of_site(self, oxd_id: str) -> str | None:
         """Return the site's mark; None if it has none or there is no such site."""
-        site = await self._store.get(oxd_id)
+        try:
+            site = await self._store.get(oxd_id)
+        except StoreUnavailable:
+            return None  # the command itself will say so
         return None if site is None else site.dialect
 
     async def of_client(self, op_host: str, client_id: str) -> str | None:
@@ -27,5 +30,8 @@ class SiteMarks:
         except InvalidOpHost:
             return None
         # The store names setup clients first: nobody can change how they are answered by naming one's client_id.
-        known = await self._store.sites_of_client(host, client_id, _ASKED)
+        try:
+            known = await self._store.sites_of_client(host, client_id, _ASKED)
+        except StoreUnavailable:
+            return None
         return known[0].dialect if known else None

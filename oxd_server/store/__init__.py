@@ -21,7 +21,7 @@ from oxd_server.store.base import (
 from oxd_server.store.exchange import export_site, import_site
 from oxd_server.store.file import open_file_store
 from oxd_server.store.memory import MemoryStore
-from oxd_server.store.redis_settings import RedisSettings
+from oxd_server.store.redis_settings import RedisSettings, tls_context
 
 __all__ = [
     "MAX_ISSUED_TOKENS",
@@ -42,6 +42,7 @@ __all__ = [
     "import_site",
     "open_file_store",
     "open_store",
+    "tls_context",
 ]
 
 

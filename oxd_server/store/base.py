@@ -12,6 +12,7 @@ from typing import Protocol
 import msgspec
 
 from oxd_server.client_metadata import ClientMetadata
+from oxd_server.sync.locks import KeyedLocks
 
 __all__ = [
     "DONE",
@@ -228,6 +229,10 @@ class Store(Protocol):
     unchanged, and then nothing has changed. A caller that is cancelled while its write waits may find
     it done or not done, never half done. Every method raises `StoreError` if the store fails.
     """
+
+    @property
+    def locks(self) -> KeyedLocks | None:
+        """Locks that hold for all nodes on this store; None if it is for one machine."""
 
     async def get(self, oxd_id: str) -> Site | None:
         """The site, or None."""

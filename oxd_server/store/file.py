@@ -48,6 +48,7 @@ from oxd_server.store.base import (
     StoreError,
 )
 from oxd_server.store.cache import ValueCache
+from oxd_server.sync.locks import KeyedLocks
 
 __all__ = ["FileStore", "open_file_store"]
 
@@ -159,6 +160,8 @@ class _Write(Generic[T]):
 
 class FileStore:
     """A `Store` in a SQLite file. Made by `open_file_store`; `commits` counts the transactions so far."""
+
+    locks: KeyedLocks | None = None
 
     def __init__(
         self,

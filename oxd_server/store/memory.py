@@ -25,12 +25,15 @@ from oxd_server.store.base import (
     changed_site,
     with_issued,
 )
+from oxd_server.sync.locks import KeyedLocks
 
 __all__ = ["MemoryStore"]
 
 
 class MemoryStore:
     """A `Store` in memory. Every write is one step between two checkpoints, so nothing can come between."""
+
+    locks: KeyedLocks | None = None
 
     def __init__(self) -> None:
         self._sites: dict[str, Site] = {}

@@ -37,6 +37,7 @@ from oxd_server.store.base import (
     Sites,
     SiteSession,
     StoreError,
+    StoreUnavailable,
     changed_site,
     with_issued,
 )
@@ -180,7 +181,7 @@ class RedisStore:
         """Run a script that writes; return when what it wrote is kept. Raises `StoreError`."""
         answer = await self.link.run_script(script, *held_lock(), *arguments, timeout=timeout)
         if answer[0] == b"lost":
-            raise StoreError("the lock of this change has run out, and another server may have it; nothing was changed")
+            raise StoreUnavailable("the lock of this change has run out, and another may have it; nothing was changed")
         if self.link.settings.wait_for_replicas:
             await self._waits.run(self._wait_turn, self._wait_for_replicas)
         return answer

@@ -98,7 +98,11 @@ class RedisLink:
         while True:
             try:
                 location = await self._master()
-                await self._run_session(_Session(self.settings, location), task_status)
+                session = _Session(self.settings, location)
+                try:
+                    await self._run_session(session, task_status)
+                finally:
+                    _close_queues(session.writer)  # it has not been run if the other one could not connect
                 pause = _FIRST_PAUSE
             except* _TROUBLES as group:
                 self._trouble = _said(_first(group))
@@ -234,7 +238,7 @@ class RedisLink:
         with self._doubting(session):
             have: Any = await session.writer.create_request(b"WAIT", wanted, milliseconds)
         if have < wanted:
-            raise StoreError(f"the store cannot be sure of a write: {have} of {wanted} Redis replicas have it")
+            raise StoreUnavailable(f"the store cannot be sure of a write: {have} of {wanted} Redis replicas have it")
 
     def _live(self) -> _Session:
         if self._session is None:
@@ -296,9 +300,13 @@ async def _run_once(connection: TCPConnection, task_status: "trio.TaskStatus[Non
     try:
         await connection.run(task_status=task_status)
     finally:
-        for name in ("_push_message_buffer", "_streamed_message_buffer", "_write_buffer"):
-            for end in (getattr(connection, f"{name}_in"), getattr(connection, f"{name}_out")):
-                end.close()
+        _close_queues(connection)
+
+
+def _close_queues(connection: TCPConnection) -> None:
+    for name in ("_push_message_buffer", "_streamed_message_buffer", "_write_buffer"):
+        for end in (getattr(connection, f"{name}_in"), getattr(connection, f"{name}_out")):
+            end.close()
 
 
 async def _named_by_sentinel(connection: TCPConnection, name: str) -> TCPLocation:

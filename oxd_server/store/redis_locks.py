@@ -6,7 +6,7 @@ looks first whether the holder still owns it.
 """
 
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from contextvars import ContextVar
 from typing import Final
@@ -14,7 +14,7 @@ from typing import Final
 import trio
 
 from oxd_server.store import redis_scripts as scripts
-from oxd_server.store.base import StoreError
+from oxd_server.store.base import StoreError, StoreUnavailable
 from oxd_server.store.redis_link import RedisLink
 from oxd_server.sync.locks import KeyedLocks
 
@@ -24,6 +24,7 @@ NO_LOCK: Final = (b"", b"")
 _held: ContextVar[tuple[bytes, bytes]] = ContextVar("held", default=NO_LOCK)
 _FIRST_PAUSE: Final = 0.005
 _LONGEST_PAUSE: Final = 0.1
+_SHARED_MILLISECONDS: Final = 5000  # longer than the longest pause of one who waits
 
 
 def held_lock() -> tuple[bytes, bytes]:
@@ -44,30 +45,48 @@ class RedisLocks(KeyedLocks):
     @asynccontextmanager
     async def hold(self, key: str) -> AsyncIterator[None]:
         """Hold the key's lock inside the block. Raises `TooBusy`; `StoreError` if it cannot be had or is lost."""
+        async with self._own(key):
+            yield
+
+    async def share(self, key: str, work: Callable[[], Awaitable[bytes]]) -> bytes:
+        """Return what `work` returns, or what it just returned to another node that we waited for."""
+        left_at = self._link.settings.base + b"left:" + key.encode()
+        async with self._own(key) as waited:
+            left: bytes | None = await self._link.read(b"GET", left_at) if waited else None
+            if left is not None:
+                return left
+            made = await work()
+            with suppress(StoreError):  # it is done, and must be told, even if the others cannot be
+                await self._link.run_script(scripts.LEAVE, *held_lock(), made, _SHARED_MILLISECONDS)
+            return made
+
+    @asynccontextmanager
+    async def _own(self, key: str) -> AsyncIterator[bool]:
+        """Hold the key's lock; give whether another node had it first."""
         async with super().hold(key):
             lock = key.encode(), secrets.token_hex(16).encode()
-            until = await self._take(lock)
+            until, waited = await self._take(lock)
             token = _held.set(lock)
             scope, renewing = trio.CancelScope(), trio.CancelScope()
             self._nursery.start_soon(self._renew, lock, until, scope, renewing)
             try:
                 with scope:
-                    yield
+                    yield waited
                 if scope.cancelled_caught:
-                    raise StoreError("the lock of this change could not be renewed, so the change was given up")
+                    raise StoreUnavailable("the lock of this change could not be renewed, so the change was given up")
             finally:
                 _held.reset(token)
                 renewing.cancel()
                 with trio.CancelScope(shield=True), suppress(StoreError):
                     await self._link.run_script(scripts.UNLOCK, *lock)
 
-    async def _take(self, lock: tuple[bytes, bytes]) -> float:
-        """Wait for the lock; until when it is ours, on the clock of trio."""
+    async def _take(self, lock: tuple[bytes, bytes]) -> tuple[float, bool]:
+        """Wait for the lock; until when it is ours, on the clock of trio, and whether another node had it."""
         pause = _FIRST_PAUSE
         while True:
             asked = trio.current_time()
             if (await self._link.run_script(scripts.LOCK, *NO_LOCK, *lock, self._milliseconds))[0] == b"ok":
-                return asked + self._term
+                return asked + self._term, pause > _FIRST_PAUSE
             await trio.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
 

@@ -11,6 +11,7 @@ __all__ = [
     "ADD",
     "CHANGE",
     "CHANGE_SESSION",
+    "LEAVE",
     "LIST",
     "LOCK",
     "NEWEST",
@@ -198,4 +199,5 @@ return {'taken'}
 )
 
 RENEW_LOCK: Final = _PRELUDE + "redis.call('PEXPIRE', p .. 'lock:' .. ARGV[1], take()); return {'ok'}"
+LEAVE: Final = _PRELUDE + "redis.call('SET', p .. 'left:' .. ARGV[1], take(), 'PX', take()); return {'ok'}"
 UNLOCK: Final = _PRELUDE + "redis.call('DEL', p .. 'lock:' .. ARGV[1]); return {'ok'}"

@@ -3,7 +3,7 @@
 import fcntl
 import hashlib
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
@@ -42,6 +42,14 @@ class KeyedLocks:
             # anew while we were being cancelled.
             if not lock.locked() and self._locks.get(key) is lock:
                 del self._locks[key]
+
+    async def share(self, key: str, work: Callable[[], Awaitable[bytes]]) -> bytes:
+        """Return what ``work`` returns, done under the key's lock.
+
+        Locks of several nodes hand whoever waited what the holder's work returned.
+        """
+        async with self.hold(key):
+            return await work()
 
 
 class ProcessLocks(KeyedLocks):

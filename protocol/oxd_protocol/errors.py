@@ -24,6 +24,9 @@ ERROR_CODES: Mapping[str, str] = {
     "request_too_long": "The request is longer than this server accepts.",
     "response_too_long": "The answer does not fit into one frame. Ask for it over HTTPS, which has no such limit.",
     "server_busy": "The server has as many commands or connections as it may. Try again shortly.",
+    "storage_unavailable": (
+        "Where this server keeps its sites cannot be reached, or takes nothing, just now. Try again shortly."
+    ),
     "invalid_oxd_id": "No site has this oxd_id. Register the site first with register_site.",
     "invalid_op_host": "The op_host is missing or is not the URL of an OpenID Provider.",
     "restricted_op_host": "This server's configuration does not allow that op_host (see allowed_op_hosts).",

@@ -314,7 +314,7 @@ async def test_the_old_configuration_loads(start_server: StartServer) -> None:
     ("config", "words"),
     [
         ({"port": "many"}, ["port", '"many"', "0 to 65535"]),
-        ({"storage": "redis"}, ["storage", '"redis"', "file, memory"]),
+        ({"storage": "mysql"}, ["storage", '"mysql"', "file, redis, memory"]),
         ({"https": {"port": -1}}, ["https.port", "-1"]),
         ({"bind_addresses": ["0.0.0.0"]}, ["bind_addresses", "0.0.0.0", "localhost_only"]),
         ({"log_level": "loud"}, ["log_level", '"loud"', "debug"]),

@@ -28,6 +28,7 @@ _OTHERS: Final = {
     "op_unreachable": 502,
     "op_invalid_response": 502,
     "server_busy": 503,
+    "storage_unavailable": 503,
 }
 _STATUSES: Final[Mapping[str, int]] = dict.fromkeys(_BAD_REQUEST, 400) | dict.fromkeys(_FORBIDDEN, 403) | _OTHERS
 _INTERNAL: Final = 500

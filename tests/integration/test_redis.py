@@ -1,0 +1,285 @@
+"""Several nodes on one Redis: real server processes, a real redis-server, and what only one may do for all of them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import trio
+import trio.testing
+
+from oxd_server.admin import export_sites, import_sites, list_sites, remove_site, store_place
+from oxd_server.client_metadata import ClientMetadata
+from oxd_server.config import Config, StorageConfig
+from oxd_server.op.tokens import TokenAnswer
+from oxd_server.rp.refreshes import Refreshes
+from oxd_server.rp.site_marks import SiteMarks
+from oxd_server.sandbox import RunningSandbox
+from oxd_server.store import RedisSettings, Site, StoreError, StoreUnavailable, open_store
+from oxd_server.store.redis import RedisStore, open_redis_store
+from tests.integration.logins import Rp, data_of, error_of, register
+from tests.integration.oxd_process import ServerProcess, running_server, write_config
+from tests.redis_server import free_port, redis_server
+
+ROUNDS = int(os.environ.get("OXD_TEST_ROUNDS", "2"))
+"""How often 200 commands want the same state; 100 in a long run."""
+SECONDS = 20
+
+
+@pytest.fixture(scope="module")
+def redis_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    with redis_server(tmp_path_factory.mktemp("redis"), "--requirepass", "s3same") as (port, _):
+        yield port
+
+
+def storage(port: int, **keys: Any) -> dict[str, Any]:
+    """Return the configuration of a node on that Redis."""
+    keys = {"servers": f"127.0.0.1:{port}", "password": "s3same", "prefix": uuid.uuid4().hex, **keys}
+    return {"storage": "redis", "storage_configuration": keys}
+
+
+@asynccontextmanager
+async def two_nodes(folder: Path, config: dict[str, Any]) -> AsyncIterator[tuple[ServerProcess, ServerProcess]]:
+    """Run two servers, as on two machines: what they share is Redis alone."""
+    for name in ("a", "b"):
+        (folder / name).mkdir()
+    async with running_server(folder / "a", config) as a, running_server(folder / "b", config) as b:
+        yield a, b
+
+
+async def test_two_nodes_are_one_server(sandbox: RunningSandbox, tmp_path: Path, redis_port: int) -> None:
+    """What one node says the other knows at its next command; a state is redeemed once; a kill costs nothing."""
+    async with two_nodes(tmp_path, storage(redis_port)) as (a, b):
+        at_a = await register(a, sandbox.issuer)
+        at_b = Rp(b, at_a.oxd_id)
+        for number in range(10):
+            writer, reader = (at_a, at_b) if number % 2 else (at_b, at_a)
+            await writer.ok("update_site", client_name=f"name {number}")
+            assert (await reader.stored())["client_name"] == f"name {number}"
+        for _ in range(ROUNDS):
+            assert await redeem_at_both(at_a, at_b, 200) == 1
+        await at_b.ok("remove_site")
+        assert (await at_a.error("get_rp"))["error"] == "invalid_oxd_id"
+        assert await kill_under_load(a, b, sandbox.issuer) == set()
+
+
+async def redeem_at_both(at_a: Rp, at_b: Rp, count: int) -> int:
+    """Redeem one state so often, half at each node, all at once; return how many succeed."""
+    callback = await at_a.authorize()
+    params = {"code": callback["code"], "state": callback["state"]}
+    won: list[str] = []
+
+    async def redeem(rp: Rp) -> None:
+        answer = await rp.server.call("get_tokens_by_code", oxd_id=rp.oxd_id, **params)
+        if answer["status"] == "ok":
+            won.append(answer["data"]["access_token"])
+        else:
+            assert error_of(answer) in ("bad_request", "invalid_state")
+
+    async with trio.open_nursery() as nursery:
+        for number in range(count):
+            nursery.start_soon(redeem, (at_a, at_b)[number % 2])
+    return len(won)
+
+
+async def kill_under_load(a: ServerProcess, b: ServerProcess, op_host: str) -> set[str]:
+    """Kill the first node while clients register sites at both; return what was acknowledged and is lost."""
+    acknowledged: list[str] = []
+    killed = trio.Event()
+
+    async def client(server: ServerProcess) -> None:
+        while not killed.is_set() or len(acknowledged) < 60:
+            try:
+                rp = await register(server, op_host, client_id="known", client_secret="s3cret")
+            except (AssertionError, trio.BrokenResourceError, OSError):
+                assert server is a
+                return
+            acknowledged.append(rp.oxd_id)
+
+    async with trio.open_nursery() as nursery:
+        for number in range(8):
+            nursery.start_soon(client, (a, b)[number % 2])
+        with trio.fail_after(SECONDS):
+            while len(acknowledged) < 40:
+                await trio.sleep(0.005)
+        await a.kill()
+        killed.set()
+    listed = {node["oxd_id"] for node in data_of(await b.call("get_rp", list=True))["node"]}
+    return set(acknowledged) - listed
+
+
+def settings_of(port: int, **changes: Any) -> RedisSettings:
+    """Return what a store on that Redis needs, with a prefix of its own."""
+    settings = RedisSettings(servers=(("127.0.0.1", port),), password="s3same", prefix=uuid.uuid4().hex, timeout=10.0)
+    return msgspec.structs.replace(settings, **changes)
+
+
+async def test_no_read_is_older_than_an_acknowledged_write(redis_port: int) -> None:
+    """A thousand times: one node's write is acknowledged, then another reads, whose memory is kept full meanwhile."""
+    rounds, settings = 1000, settings_of(redis_port)
+    stale: list[int] = []
+
+    def named(number: int) -> Callable[[Site], Site]:
+        return lambda site: msgspec.structs.replace(site, client=ClientMetadata(client_name=str(number)))
+
+    async def keep_reading(store: RedisStore) -> None:
+        while True:
+            await store.get("one")
+
+    async with open_redis_store(settings) as writer, open_redis_store(settings) as reader:
+        await writer.add(Site(oxd_id="one", op_host="https://op.example.org"))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(keep_reading, reader)
+            for number in range(rounds):
+                await writer.change("one", named(number))
+                site = await reader.get("one")
+                assert site is not None
+                if site.client.client_name != str(number):
+                    stale.append(number)
+            nursery.cancel_scope.cancel()
+    assert stale == []
+
+
+async def test_one_refresh_of_one_token_for_all_nodes(redis_port: int) -> None:
+    """A node that wants to use a refresh token while another does gets the answer of that one; later it asks anew."""
+    settings = settings_of(redis_port)
+    sent: list[None] = []
+    got: list[TokenAnswer] = []
+    async with open_redis_store(settings) as a, open_redis_store(settings) as b:
+
+        async def request() -> TokenAnswer:
+            sent.append(None)
+            if len(sent) == 1:
+                while not len(b.locks):
+                    await trio.sleep(0.001)
+                await trio.testing.wait_all_tasks_blocked(0.001)
+                await b.secret("x", lambda: b"x")  # so Redis has answered b that the lock is taken
+            return TokenAnswer(access_token=f"token {len(sent)}", refresh_token="next")
+
+        async def refresh(store: RedisStore) -> None:
+            got.append(await Refreshes(store.locks).run("one", "r3fresh", None, request))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(refresh, a)
+            while not sent:
+                await trio.sleep(0.001)
+            nursery.start_soon(refresh, b)
+        assert [tokens.access_token for tokens in got] == ["token 1", "token 1"]
+        assert got[0] == replace(got[0], refresh_token="next")
+        await refresh(b)
+        assert got[2].access_token == "token 2"
+
+
+def test_one_line_says_why_it_cannot_start(tmp_path: Path, redis_port: int) -> None:
+    """A server whose Redis is not there says so in one line and ends with 1."""
+    path = write_config(tmp_path, storage(free_port()))
+    path.chmod(0o600)  # it holds a password, and whoever lets others read it is warned
+    done = subprocess.run(
+        [sys.executable, "-m", "oxd_server", "serve", "--config", str(path)], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert "oxd-server: the store at Redis 127.0.0.1:" in done.stderr
+    assert "s3same" not in done.stderr
+
+
+def config_of(port: int, **keys: Any) -> Config:
+    """Return the configuration of a node, as it is after reading."""
+    keys = {"servers": (f"127.0.0.1:{port}",), "password": "s3same", **keys}
+    return Config(storage="redis", storage_configuration=StorageConfig(**keys))
+
+
+@pytest.mark.parametrize(
+    ("keys", "expected"),
+    [
+        ({"password": "wr0ng"}, "refuses the user name or the password"),
+        ({"password": None}, "refuses the user name or the password"),
+        ({"username": "nobody"}, "refuses the user name or the password"),
+        ({"prefix": "foreign"}, "is not of this version of oxd-server; nothing was changed"),
+        ({"prefix": "list"}, "something that another application keeps lies under our prefix"),
+        ({"mode": "sentinel"}, "needs storage_configuration.sentinel_master"),
+        ({"mode": "sentinel", "sentinel_master": "m"}, "cannot be used"),
+        ({"password_path": Path("/nowhere/secret")}, "cannot be read from /nowhere/secret"),
+        ({"password_variable": "OXD_NO_SUCH_VARIABLE"}, "OXD_NO_SUCH_VARIABLE with Redis's password is not set"),
+        ({"tls": True, "ca_path": Path("/nowhere/ca.pem")}, "a certificate for Redis cannot be used"),
+        ({"tls": True}, "cannot be used"),
+    ],
+)
+async def test_what_cannot_be_used_is_told(redis_port: int, keys: dict[str, Any], expected: str) -> None:
+    """Each mistake in the configuration has a line of its own, and no password is in it."""
+    ask(redis_port, "SET {foreign}:about hello", "DEL {list}:about", "RPUSH {list}:about x")
+    with pytest.raises(StoreError) as caught:
+        async with open_store(store_place(config_of(redis_port, timeout_in_seconds=2.0, **keys))):
+            pass
+    assert expected in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert "wr0ng" not in str(caught.value)
+
+
+async def test_without_the_package(redis_port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without coredis the error says how to get it."""
+    monkeypatch.setitem(sys.modules, "oxd_server.store.redis", None)
+    with pytest.raises(StoreError, match="needs coredis: pip install"):
+        async with open_store(settings_of(redis_port)):
+            pass
+
+
+def ask(port: int, *commands: str) -> None:
+    """Run commands with Redis's own client."""
+    for command in commands:
+        subprocess.run(
+            ["redis-cli", "-p", str(port), *command.split()],
+            check=True, capture_output=True, timeout=10, env={**os.environ, "REDISCLI_AUTH": "s3same"},
+        )  # fmt: skip
+
+
+async def test_old_names_and_passwords_elsewhere(
+    redis_port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The keys of old servers are understood; the password may be in a file or in the environment."""
+    (tmp_path / "password").write_text("s3same\n")
+    monkeypatch.setenv("OXD_REDIS_PASSWORD", "s3same")
+    old = {"legacy_host": "127.0.0.1", "legacy_port": redis_port, "legacy_mode": "standalone", "servers": ("[::1]:1",)}
+    for keys in ({"password_path": tmp_path / "password", **old}, {"password_variable": "OXD_REDIS_PASSWORD"}):
+        place = store_place(config_of(redis_port, prefix=uuid.uuid4().hex, **{"password": None, **keys}))
+        async with open_store(place) as store:
+            assert await store.list() == []
+
+
+async def test_command_line(redis_port: int, tmp_path: Path) -> None:
+    """Sites in Redis are imported, listed, exported and removed from the command line."""
+    config = config_of(redis_port, prefix=uuid.uuid4().hex)
+    async with open_store(store_place(config)) as store:
+        await store.add(Site(oxd_id="one", op_host="https://op.example.org"))
+    exported = await export_sites(config, None)
+    (tmp_path / "one.json").write_bytes(msgspec.json.encode(exported[0]))
+    assert (await import_sites(config, str(tmp_path), dry_run=True)).known == ("one",)
+    await remove_site(config, "one")
+    assert (await import_sites(config, str(tmp_path))).added == 1
+    assert [oxd_id for oxd_id, _ in await list_sites(config)] == ["one"]
+
+
+class _Gone:
+    """A store that cannot be reached."""
+
+    async def get(self, oxd_id: str) -> Site | None:
+        raise StoreUnavailable(oxd_id)
+
+    async def sites_of_client(self, op_host: str, client_id: str, limit: int) -> list[Site]:
+        raise StoreUnavailable(client_id)
+
+
+async def test_marks_of_a_store_that_is_gone() -> None:
+    """Whose dialect cannot be looked up has no mark: the command itself will tell that the store is gone."""
+    marks = SiteMarks(_Gone())  # type: ignore[arg-type]
+    assert await marks.of_site("one") is None
+    assert await marks.of_client("https://op.example.org", "client") is None
