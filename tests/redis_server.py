@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-__all__ = ["free_port", "redis_server"]
+__all__ = ["free_port", "redis_server", "sentinel_of"]
 
 
 def free_port() -> int:
@@ -32,6 +32,22 @@ def redis_server(folder: Path, *options: str, port: int | None = None) -> Iterat
         try:
             _wait_for(port, process)
             yield port, process
+        finally:
+            process.kill()
+
+
+@contextmanager
+def sentinel_of(folder: Path, name: str, master_port: int) -> Iterator[int]:
+    """Run a Sentinel that alone decides when the master is replaced; give its port."""
+    port, path = free_port(), folder / "sentinel.conf"
+    path.write_text(
+        f"port {port}\nbind 127.0.0.1\ndir {folder}\nsentinel monitor {name} 127.0.0.1 {master_port} 1\n"
+        f"sentinel down-after-milliseconds {name} 300\nsentinel failover-timeout {name} 2000\n"
+    )
+    with subprocess.Popen(["redis-server", str(path), "--sentinel"], stdout=subprocess.DEVNULL) as process:
+        try:
+            _wait_for(port, process)
+            yield port
         finally:
             process.kill()
 

@@ -1,0 +1,137 @@
+"""What commands cost Redis, and what a node that keeps its sites there takes: the figures behind docs/scale.md.
+
+``python -m scripts.benchmarks.redis_cost`` starts a Redis, two servers on it and the sandbox's provider, all on
+loopback. It counts what Redis is asked per command, and measures how much two nodes do and how much memory they take.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import trio
+
+from oxd_server.client_metadata import ClientMetadata
+from oxd_server.store import RedisSettings, Site, SiteSession, open_store
+from tests.integration.logins import Rp, register
+from tests.integration.oxd_process import running_server
+from tests.integration.sandbox_provider import running_sandbox
+from tests.redis_server import redis_server
+
+CALLS = 200
+SITES = 10_000
+CONNECTIONS = 16
+SECONDS = 3.0
+
+
+async def stats(port: int) -> tuple[dict[str, int], float, int]:
+    """Return how often each command was run, the seconds of processor and the bytes that Redis has used."""
+    done = await trio.run_process(["redis-cli", "-p", str(port), "INFO", "everything"], capture_stdout=True)
+    lines = dict(line.split(":", 1) for line in done.stdout.decode().splitlines() if ":" in line)
+    calls = {
+        name.removeprefix("cmdstat_"): int(value.split(",")[0].removeprefix("calls="))
+        for name, value in lines.items()
+        if name.startswith("cmdstat_")
+    }
+    cpu = float(lines["used_cpu_user"]) + float(lines["used_cpu_sys"])
+    return calls, cpu, int(lines["used_memory"])
+
+
+def resident(pid: int) -> float:
+    """Return a process's memory in MiB."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith("VmRSS")).split()[1]) / 1024
+
+
+async def cost(port: int, name: str, call: Callable[[int], Awaitable[Any]], count: int = CALLS) -> None:
+    """Print what one call of a command has Redis do."""
+    before, cpu_before, _ = await stats(port)
+    began = trio.current_time()
+    for number in range(count):
+        await call(number)
+    seconds = trio.current_time() - began
+    after, cpu_after, _ = await stats(port)
+    asked = {key: (after.get(key, 0) - before.get(key, 0)) / count for key in after}
+    shown = ", ".join(f"{key} {value:.1f}" for key, value in sorted(asked.items()) if value >= 0.1 and key != "info")
+    cpu = 1e6 * (cpu_after - cpu_before) / count
+    print(f"{name:28} {1000 * seconds / count:7.2f} ms  Redis: {cpu:5.0f} us; {shown}", flush=True)
+
+
+async def throughput(port: int, name: str, rps: list[Rp], command: str, **params: Any) -> None:
+    """Print how many answers a second some connections to all nodes get together."""
+    answered = 0
+
+    async def client(rp: Rp) -> None:
+        nonlocal answered
+        connection = await rp.server.connect()
+        while True:
+            await connection.call(command, oxd_id=rp.oxd_id, **params)
+            answered += 1
+
+    _, cpu, _ = await stats(port)
+    with trio.move_on_after(SECONDS):
+        async with trio.open_nursery() as nursery:
+            for number in range(CONNECTIONS):
+                nursery.start_soon(client, rps[number % len(rps)])
+    _, cpu_after, _ = await stats(port)
+    rate, used = answered / SECONDS, 100 * (cpu_after - cpu) / SECONDS
+    print(f"{name:28} {rate:7.0f} a second; Redis: {used:.0f} % of a processor", flush=True)
+
+
+async def fill(port: int, count: int) -> None:
+    """Add so many sites, and print what each takes in Redis."""
+    _, _, before = await stats(port)
+    async with open_store(RedisSettings(servers=(("127.0.0.1", port),), timeout=30.0)) as store:
+        site = Site(
+            oxd_id="",
+            op_host="https://op.example.org",
+            client=ClientMetadata(client_name="A shop", redirect_uris=("https://rp.example.com/cb",)),
+            client_secret="s" * 40,
+            client_registration_access_token="t" * 40,
+        )
+        for start in range(0, count, 500):
+            pairs = [
+                (msgspec.structs.replace(site, oxd_id=f"site-{n:08}", client_id=f"client-{n:08}"), SiteSession())
+                for n in range(start, start + 500)
+            ]
+            await store.add_all(pairs)
+    _, _, after = await stats(port)
+    print(f"{count} sites in Redis: {(after - before) / count:.0f} bytes each", flush=True)
+
+
+async def main() -> None:
+    """Measure all of it."""
+    with tempfile.TemporaryDirectory() as name, redis_server(Path(name)) as (port, _):
+        folder = Path(name)
+        config = {"storage": "redis", "storage_configuration": {"servers": f"127.0.0.1:{port}"}}
+        for node in ("a", "b"):
+            (folder / node).mkdir()
+        async with (
+            running_sandbox() as sandbox,
+            running_server(folder / "a", config) as a,
+            running_server(folder / "b", config) as b,
+        ):
+            rp = await register(a, sandbox.issuer)
+            other = Rp(b, rp.oxd_id)
+            await rp.stored()
+            await other.stored()
+            print(f"a node without sites: {resident(a.pid):.0f} MiB", flush=True)
+            await cost(port, "get_rp, known here", lambda _: rp.stored())
+            await cost(port, "get_authorization_url", lambda _: rp.ok("get_authorization_url"))
+            await cost(port, "a login (2 commands)", lambda _: rp.log_in(), 20)
+            await cost(port, "update_site", lambda n: rp.ok("update_site", contacts=[f"{n}@example.org"]), 20)
+            await throughput(port, "get_rp, one node", [rp], "get_rp")
+            await throughput(port, "get_rp, two nodes", [rp, other], "get_rp")
+            await throughput(port, "get_authorization_url, two", [rp, other], "get_authorization_url")
+            await fill(port, SITES)
+            await cost(port, "get_rp, not known here", lambda n: a.call("get_rp", oxd_id=f"site-{n:08}"))
+            for number in range(SITES):
+                await a.call("get_rp", oxd_id=f"site-{number:08}")
+            print(f"a node with {SITES} sites in memory: {resident(a.pid):.0f} MiB", flush=True)
+
+
+if __name__ == "__main__":
+    trio.run(main)
