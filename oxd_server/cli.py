@@ -1,4 +1,4 @@
-"""The command line: ``oxd-server serve | check-config | config | sites | keys | call | sandbox``.
+"""The command line: ``oxd-server serve | check-config | config | sites | backup | restore | keys | call | sandbox``.
 
 Exit codes: 0 done; 1 it failed, with one line that says why; 2 wrong usage.
 """
@@ -79,6 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_check_config(commands)
     _add_config_commands(commands)
     _add_sites(commands)
+    _add_backup(commands)
     _add_keys(commands)
     _add_call(commands)
     _add_sandbox(commands)
@@ -149,6 +150,30 @@ def _add_sites(commands: _Commands) -> None:
             )
             action.add_argument("--dry-run", action="store_true", help="only say what would be added")
         action.set_defaults(run=run)
+
+
+def _add_backup(commands: _Commands) -> None:
+    for name, run, help_text, description in (
+        (
+            "backup",
+            _backup,
+            "copy the store to one file, also while a server runs",
+            "Write a consistent copy of the store to FILE, secrets included, and check it. A server may run meanwhile.",
+        ),
+        (
+            "restore",
+            _restore,
+            "put a backup in the place of the store",
+            "Put what a backup holds in the place of what the store holds, all or nothing. Stop the server first. "
+            "Logins under way start again.",
+        ),
+    ):
+        parser = commands.add_parser(name, help=help_text, description=description)
+        _add_config(parser)
+        parser.add_argument("file", type=Path, metavar="FILE", help="the backup")
+        replaced = "a FILE that is there" if name == "backup" else "a store that holds sites"
+        parser.add_argument("--replace", action="store_true", help=f"replace {replaced}")
+        parser.set_defaults(run=run)
 
 
 def _add_keys(commands: _Commands) -> None:
@@ -300,6 +325,22 @@ def _sites_import(options: argparse.Namespace) -> int:
     ):
         print(f"  {line}")
     return 1 if done.source.not_taken else 0
+
+
+def _backup(options: argparse.Namespace) -> int:
+    from oxd_server.store.backup import back_up
+
+    content = back_up(_config_of_sites(options).store_path, options.file, replace=options.replace)
+    print(f"Backed up {_counted(content.sites, 'site')} to {options.file}; sha256 of the rows: {content.sha256}")
+    return 0
+
+
+def _restore(options: argparse.Namespace) -> int:
+    from oxd_server.store.backup import restore
+
+    content = restore(options.file, _config_of_sites(options).store_path, replace=options.replace)
+    print(f"Restored {_counted(content.sites, 'site')} from {options.file}.")
+    return 0
 
 
 def _counted(number: int, noun: str) -> str:

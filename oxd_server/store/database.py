@@ -165,11 +165,11 @@ def _check_place(folder: Path, files: Sequence[Path]) -> None:
 
 
 def _check_and_create(connection: sqlite3.Connection) -> None:
-    _check(connection)
+    check_version(connection)
     if connection.execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
         raise StoreError("lies on a file system without shared memory, which it needs")
     connection.execute("BEGIN IMMEDIATE")
-    version = _check(connection)  # once more, now that nobody else can come first
+    version = check_version(connection)  # once more, now that nobody else can come first
     if version == 0:
         for statement in _SCHEMA:
             connection.execute(statement)
@@ -181,7 +181,7 @@ def _check_and_create(connection: sqlite3.Connection) -> None:
     connection.execute("COMMIT")
 
 
-def _check(connection: sqlite3.Connection) -> int:
+def check_version(connection: sqlite3.Connection) -> int:
     """The version of our tables in the file; 0 if it is empty. Raises `StoreError` if it is neither."""
     (application_id,) = connection.execute("PRAGMA application_id").fetchone()
     (version,) = connection.execute("PRAGMA user_version").fetchone()

@@ -73,7 +73,7 @@ async def config(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     "command",
     ["", "serve", "check-config", "sites", "sites list", "sites show", "sites remove", "sites export", "sites import",
-     "call", "sandbox"],
+     "backup", "restore", "call", "sandbox"],
 )  # fmt: skip
 async def test_help(command: str) -> None:
     """Every subcommand has a help text that begins with its usage."""
@@ -178,6 +178,22 @@ async def test_sites_beside_a_running_server(start_server: StartServer, config: 
         await oxd("sites", "import", "--config", config, file)
         assert data_of(await server.call("get_rp", oxd_id=oxd_id))["node"]["client_name"] == "Back"
         assert data_of(await server.call("register_site", **SITE))
+
+
+async def test_a_backup_of_a_running_server_is_restored(
+    start_server: StartServer, config: Path, tmp_path: Path
+) -> None:
+    """A backup holds what was acknowledged before it; it is restored into a stopped server's store, on demand only."""
+    file = tmp_path / "oxd.backup"
+    async with start_server() as server:
+        oxd_id = data_of(await server.call("register_site", **SITE))["oxd_id"]
+        assert "Backed up 2 sites" in (await oxd("backup", "--config", config, file)).output
+        assert "a server runs" in (await oxd("restore", "--replace", "--config", config, file)).error
+        assert data_of(await server.call("remove_site", oxd_id=oxd_id))
+    assert "has sites (1); --replace" in (await oxd("restore", "--config", config, file)).error
+    assert "Restored 2 sites" in (await oxd("restore", "--replace", "--config", config, file)).output
+    async with start_server() as server:
+        assert data_of(await server.call("get_rp", oxd_id=oxd_id))
 
 
 async def test_sites_of_no_store(tmp_path: Path) -> None:
