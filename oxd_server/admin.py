@@ -4,6 +4,7 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,12 +23,14 @@ from oxd_server.store import (
     open_store,
     tls_context,
 )
+from oxd_server.store.copying import Copied, Progress, copy_sites
 from oxd_server.store.importers.old_server import SCHEME, read_old_server
 from oxd_server.store.importers.sources import Source, read_source
 
 __all__ = [
     "WATCH_INTERVAL",
     "Import",
+    "copy_between",
     "export_sites",
     "import_folder",
     "import_once",
@@ -105,6 +108,18 @@ async def import_sites(config: Config, source: str, *, dry_run: bool = False) ->
         known = tuple(await store.add_all(_pairs(found)) or ())
     await trio.sleep(WATCH_INTERVAL)  # now a server has seen them
     return Import(found, len(found.sites) - len(known), known)
+
+
+async def copy_between(source: Config, target: Config, *, replace: bool, progress: Progress) -> Copied:
+    """Copy all sites from one configuration's store to another's; see ``store.copying``.
+
+    Raises:
+        StoreError: as ``copy_sites``, or both are the same store.
+    """
+    if source.store_path.resolve() == target.store_path.resolve():
+        raise StoreError(f"both configurations name the same store: {source.store_path}")
+    async with _open(source) as store:
+        return await copy_sites(store, partial(open_store, target.store_path), replace=replace, progress=progress)
 
 
 async def import_folder(store: Store, folder: Path) -> Import:

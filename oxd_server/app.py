@@ -47,6 +47,7 @@ from oxd_server.rp.refreshes import Refreshes
 from oxd_server.rp.services import Services
 from oxd_server.rp.site_marks import SiteMarks
 from oxd_server.store import Store, open_store
+from oxd_server.store.file import FileStore
 from oxd_server.sync.locks import KeyedLocks, ProcessLocks
 
 __all__ = ["Running", "serve", "supervise"]
@@ -255,6 +256,8 @@ async def _serve(
         async with trio.open_nursery() as accepting:
             for server, listener in zip(servers, listeners, strict=True):
                 accepting.start_soon(server.accept, listener, connections)
+            if isinstance(services.store, FileStore):
+                accepting.start_soon(services.store.fold_when_idle)
             await accepting.start(report_on_signal, partial(_counts, services, dispatcher, servers))
             if inherited.lifeline is None:
                 _announce(listeners, log)

@@ -150,6 +150,16 @@ def _add_sites(commands: _Commands) -> None:
             )
             action.add_argument("--dry-run", action="store_true", help="only say what would be added")
         action.set_defaults(run=run)
+    copy = actions.add_parser(
+        "copy",
+        help="copy all sites to another store",
+        description="Copy all sites from the store of one configuration to that of another, while servers run, until "
+        "both are the same. When it was cut off, run it again.",
+    )
+    copy.add_argument("--from", dest="source", type=Path, required=True, metavar="CONFIG", help="of the one store")
+    copy.add_argument("--to", dest="target", type=Path, required=True, metavar="CONFIG", help="of the other store")
+    copy.add_argument("--replace", action="store_true", help="replace sites that are there already and differ")
+    copy.set_defaults(run=_sites_copy)
 
 
 def _add_backup(commands: _Commands) -> None:
@@ -327,6 +337,27 @@ def _sites_import(options: argparse.Namespace) -> int:
     return 1 if done.source.not_taken else 0
 
 
+def _sites_copy(options: argparse.Namespace) -> int:
+    from oxd_server.admin import copy_between
+
+    source, target = _stored_config(options.source), _stored_config(options.target)
+    progress = _show_progress if sys.stderr.isatty() else _show_nothing
+    copied = trio.run(partial(copy_between, source, target, replace=options.replace, progress=progress))
+    print(
+        f"Added {copied.added}, changed {copied.changed}, removed {copied.removed}; in the last of {copied.passes} "
+        f"passes both had {_counted(copied.sites, 'site')} and the same sha256 over them: {copied.sha256}"
+    )
+    return 0
+
+
+def _show_progress(number: int, done: int, total: int) -> None:
+    print(f"\rpass {number}: {done} of {total}", end="\n" if done == total else "", file=sys.stderr, flush=True)
+
+
+def _show_nothing(_number: int, _done: int, _total: int) -> None:
+    pass
+
+
 def _backup(options: argparse.Namespace) -> int:
     from oxd_server.store.backup import back_up
 
@@ -348,7 +379,11 @@ def _counted(number: int, noun: str) -> str:
 
 
 def _config_of_sites(options: argparse.Namespace) -> Config:
-    config = load_config(options.config)
+    return _stored_config(options.config)
+
+
+def _stored_config(path: Path | None) -> Config:
+    config = load_config(path)
     if config.storage == "memory":
         raise CliError("storage is memory: there is no file; use oxd-server call get_rp '{\"list\": true}'")
     return config

@@ -32,6 +32,7 @@ __all__ = [
     "Sites",
     "Store",
     "StoreError",
+    "StoreUnavailable",
     "UmaResource",
     "changed_site",
     "with_issued",

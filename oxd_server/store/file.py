@@ -23,6 +23,9 @@ Four rules keep this correct:
 The event loop never waits for the disk: every statement runs in a worker thread, but for one that reads a number from
 shared memory. That number says whether another process has committed; then the cache is emptied. The very next read
 sees what the other process wrote, or the first one after `watch_interval` (see `_Watch`).
+
+A file that was deleted or replaced under the store is noticed (see `place`): before a commit, so that the new file is
+left alone, and after it, so that nothing is acknowledged that will be lost.
 """
 
 import sqlite3
@@ -46,8 +49,10 @@ from oxd_server.store.base import (
     Sites,
     SiteSession,
     StoreError,
+    StoreUnavailable,
 )
 from oxd_server.store.cache import ValueCache
+from oxd_server.store.place import Place
 from oxd_server.sync.locks import KeyedLocks
 
 __all__ = ["FileStore", "open_file_store"]
@@ -75,8 +80,9 @@ async def open_file_store(
     Raises `StoreError` if the file cannot be used; then it is left as it is. On the way out, waiting writes finish.
     """
     writer = await trio.to_thread.run_sync(database.open_database, path, busy_timeout)
+    place = await trio.to_thread.run_sync(Place, path)
     watch = await trio.to_thread.run_sync(_Watch, partial(database.connect, path, 0), watch_interval)
-    store = FileStore(writer, watch, partial(database.connect, path, busy_timeout), cache_size, max_waiting)
+    store = FileStore(writer, place, watch, partial(database.connect, path, busy_timeout), cache_size, max_waiting)
     try:
         yield store
     finally:
@@ -143,8 +149,8 @@ class _Write(Generic[T]):
         except Exception as error:  # whatever the change function raises belongs to its caller
             self._error = error
 
-    def fail(self, text: str) -> None:
-        self._error = StoreError(text)
+    def fail(self, error: StoreError) -> None:
+        self._error = error
 
     def settle(self) -> None:
         """After the transaction: make the result known."""
@@ -158,6 +164,10 @@ class _Write(Generic[T]):
         return self._result  # type: ignore[return-value]
 
 
+def _cannot_be_written(error: Exception) -> StoreError:
+    return StoreError(f"the store cannot be written: {error}")
+
+
 class FileStore:
     """A `Store` in a SQLite file. Made by `open_file_store`; `commits` counts the transactions so far."""
 
@@ -166,6 +176,7 @@ class FileStore:
     def __init__(
         self,
         writer: sqlite3.Connection,
+        place: Place,
         watch: _Watch,
         connect: Callable[[], sqlite3.Connection],
         cache_size: int,
@@ -176,7 +187,10 @@ class FileStore:
         self._sessions = ValueCache[SiteSession](cache_size)
         self._writer = writer
         self._writer_version = _data_version(writer)
+        self._place = place
         self._watch = watch
+        self._written = trio.Event()  # since the log was folded into the file
+        self._written.set()
         self._commit_under_way = self._checking = False
         self._waiting: dict[_Write[Any], None] = {}  # in order of arrival
         self._committing = trio.Lock()
@@ -254,6 +268,26 @@ class FileStore:
             names += page
         return names
 
+    async def fold_when_idle(self, idle: float = 0.25) -> None:
+        """Fold the write-ahead log into the file when nothing was written for `idle` seconds; until it is cancelled.
+
+        So a plain copy of the file of a server at rest is a store with all that it has acknowledged.
+        """
+        while True:
+            await self._written.wait()
+            commits = self.commits
+            await trio.sleep(idle)
+            if commits == self.commits:
+                self._written = trio.Event()
+                if not await trio.to_thread.run_sync(self._fold, limiter=self._write_thread):
+                    self._written.set()  # another process reads what would be overwritten: later
+
+    def _fold(self) -> bool:
+        with suppress(sqlite3.Error):
+            _, pages, folded = self._writer.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()  # never waits
+            return bool(pages == folded)
+        return False
+
     async def aclose(self) -> None:
         """Finish the waiting writes, then close the file. Every later call raises `StoreError`."""
         with trio.CancelScope(shield=True):
@@ -273,6 +307,7 @@ class FileStore:
         A value that is there is returned without a checkpoint: a command has plenty around it.
         """
         self._check_open()
+        self._place.look()
         if self._checking or self._watch.changed():
             if self._commit_under_way:  # was it ours? `_commit_waiting` finds out; until then only the disk knows
                 return await self._read(read, oxd_id)
@@ -297,6 +332,7 @@ class FileStore:
 
     def _read_in_thread(self, query: Callable[..., T], arguments: tuple[object, ...]) -> T:
         try:
+            self._place.check()
             connection = self._reader()
             try:
                 return query(connection, *arguments)
@@ -347,6 +383,7 @@ class FileStore:
             self._checking = True
             self._watch.accept()
             others_committed = await trio.to_thread.run_sync(self._others_committed, limiter=self._write_thread)
+        self._written.set()
         for write in batch:
             write.settle()
         if others_committed:
@@ -356,18 +393,20 @@ class FileStore:
     def _commit(self, batch: tuple[_Write[Any], ...]) -> None:
         """One transaction for the whole batch. Never raises: every write of it has to learn its fate."""
         try:
+            self._place.check()
             # IMMEDIATE: what is read in here cannot change before it is written, in no other process either.
             self._writer.execute("BEGIN IMMEDIATE")
             for write in batch:
                 write.run(self._writer)
             self._writer.execute("COMMIT")
+            self._place.check()
             self.commits += 1
         except Exception as error:
             with suppress(sqlite3.Error):
                 if self._writer.in_transaction:
                     self._writer.execute("ROLLBACK")
             for write in batch:
-                write.fail(f"the store cannot be written: {error}")
+                write.fail(error if isinstance(error, StoreUnavailable) else _cannot_be_written(error))
 
     def _others_committed(self) -> bool:
         """Whether other processes have committed since this was last asked."""

@@ -73,7 +73,7 @@ async def config(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     "command",
     ["", "serve", "check-config", "sites", "sites list", "sites show", "sites remove", "sites export", "sites import",
-     "backup", "restore", "call", "sandbox"],
+     "sites copy", "backup", "restore", "call", "sandbox"],
 )  # fmt: skip
 async def test_help(command: str) -> None:
     """Every subcommand has a help text that begins with its usage."""
@@ -194,6 +194,29 @@ async def test_a_backup_of_a_running_server_is_restored(
     assert "Restored 2 sites" in (await oxd("restore", "--replace", "--config", config, file)).output
     async with start_server() as server:
         assert data_of(await server.call("get_rp", oxd_id=oxd_id))
+
+
+async def test_a_store_deleted_under_a_running_server(start_server: StartServer, config: Path) -> None:
+    """Commands fail when the store is gone, and the log says why; when it is back, they work."""
+    path = config.parent / "data"
+    async with start_server() as server:
+        assert data_of(await server.call("get_rp", oxd_id="site-1"))
+        path.rename(config.parent / "away")
+        assert error_of(await server.call("register_site", **SITE)) == "storage_unavailable"
+        assert "deleted or replaced under the server" in str(await server.wait_for_log("store unavailable"))
+        (config.parent / "away").rename(path)
+        assert data_of(await server.call("register_site", **SITE))
+
+
+async def test_sites_copy(config: Path, tmp_path: Path) -> None:
+    """All sites are in the other store; a site that differs there is replaced on demand; the same store is refused."""
+    other = tmp_path / "other"
+    other.mkdir()
+    second = write_config(other)
+    copied = await oxd("sites", "copy", "--from", config, "--to", second)
+    assert copied.output.startswith("Added 1, changed 0, removed 0; in the last of 2 passes both had 1 site")
+    assert (await oxd("sites", "list", "--config", second)).output == "oxd_id  client_name\nsite-1  First\n"
+    assert "the same store" in (await oxd("sites", "copy", "--from", config, "--to", config)).error
 
 
 async def test_sites_of_no_store(tmp_path: Path) -> None:

@@ -1,0 +1,50 @@
+"""Where a store's files lie, and whether they still lie there.
+
+SQLite goes on reading and writing files that were deleted or replaced under it. What is written then is lost when the
+server stops.
+"""
+
+import os
+import time
+from pathlib import Path
+from typing import Final
+
+from oxd_server.store.base import StoreUnavailable
+
+__all__ = ["Place"]
+
+_LOOK_INTERVAL: Final = 0.1
+
+_Identity = tuple[int, int] | None
+
+
+class Place:
+    """The files of a store that was opened just now: the database, and the write-ahead log beside it."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._opened = self._files()
+        self._believed_until = 0.0
+
+    def check(self) -> None:
+        """Raise ``StoreUnavailable`` if the files are not those that were opened."""
+        if self._files() != self._opened:
+            raise StoreUnavailable(f"{self._path} was deleted or replaced under the server; restart the server")
+
+    def look(self) -> None:
+        """As ``check``, which is called once in a tenth of a second: for what is read from memory."""
+        now = time.monotonic()
+        if now >= self._believed_until:
+            self.check()
+            self._believed_until = now + _LOOK_INTERVAL
+
+    def _files(self) -> tuple[_Identity, _Identity]:
+        return _identity(self._path), _identity(f"{self._path}-wal")
+
+
+def _identity(path: Path | str) -> _Identity:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
