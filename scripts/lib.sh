@@ -1,6 +1,6 @@
 # Shell functions for the scripts beside this file: they source it, nobody runs it.
 # It sets ROOT, VENV and PYTHON, and makes what is missing: the virtual environment, the packages of the
-# tests' OpenID provider, a browser, an old client library.
+# tests' OpenID provider, a browser, PHP, an old client library.
 
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)"
 VENV="$ROOT/.venv"
@@ -111,6 +111,14 @@ ensure_chromium() {
     browser_fits || die "The tests click through pages in Chromium, and need the commands chromium and chromedriver." \
         "On Debian: apt-get install chromium chromium-driver; elsewhere, your system's packages of both." \
         "To leave those tests out: OXD_TEST_SKIP_BROWSER=1 ./scripts/test"
+}
+
+# ensure_php: the language of the library that most sites use; a test calls as it does.
+ensure_php() {
+    command -v php >/dev/null || apt_install php-cli || true
+    command -v php >/dev/null || die "A test calls the server as the old PHP library does, and needs the command php." \
+        "On Debian: apt-get install php-cli; elsewhere, your system's package of PHP's command line." \
+        "To leave that test out: OXD_TEST_SKIP_PHP=1 ./scripts/test"
 }
 
 # ensure_oxdpython: the old Python 2 client library, pinned by its hash, unpacked but not installed: it

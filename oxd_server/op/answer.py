@@ -131,9 +131,12 @@ def decode_json_object(data: bytes) -> dict[str, object] | None:
 
 
 def _decode_other_json(data: bytes, charset: str | None) -> dict[str, object] | None:
-    """The object in what most readers take for JSON, though RFC 8259 does not: other encodings, boundless numbers."""
+    """The object in what most readers take for JSON, though RFC 8259 does not.
+
+    That is: other encodings, boundless numbers, and a NUL at the end, as programs in C send it.
+    """
     try:
-        value = json.loads(data.decode(charset) if charset else data)
+        value = json.loads(data.decode(charset or json.detect_encoding(data)).rstrip("\0"))
         json.dumps(value, ensure_ascii=False).encode()  # half a surrogate pair cannot be handed on
     except (ValueError, RecursionError):
         return None

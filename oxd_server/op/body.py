@@ -18,10 +18,11 @@ else:
     from backports.zstd import DecompressionParameter, ZstdDecompressor, ZstdError
 
 _MAX_CODINGS = 2
-_NO_CODINGS = frozenset({"", "identity", "none", "utf-8"})
-"""The last two are no codings, but servers send them (RFC 9110 section 12.5.3 knows `identity`)."""
+_NO_CODINGS = frozenset({"", "identity", "none", "utf-8", "aws-chunked"})
+"""The last three are no codings, but servers send them (RFC 9110 section 12.5.3 knows `identity`)."""
 _ZSTD_WINDOW_LOG = 23
 _GZIP_MAGIC = b"\x1f\x8b"
+_JSON_STARTS = (b"{", b"\xef\xbb\xbf{")
 _MAX_MEMBERS = 20
 
 
@@ -55,14 +56,17 @@ def unpacked(body: bytes, content_encoding: str, limit: int) -> bytes:
 def _unpack(unpack: Callable[[bytes, int], tuple[bytes, bool]], coding: str, body: bytes, limit: int) -> bytes:
     if not body:
         return body
+    problem = f"its {coding} breaks off"
     try:
         out, complete = unpack(body, limit + 1)
-    except (zlib.error, brotli.error, ZstdError, EOFError) as error:
-        raise UnreadableBody(f"it is not {coding}") from error
+    except (zlib.error, brotli.error, ZstdError, EOFError):
+        out, complete, problem = b"", False, f"it is not {coding}"
+    if not complete and len(out) <= limit:
+        if not body.lstrip().startswith(_JSON_STARTS):
+            raise UnreadableBody(problem)
+        out = body  # what stands before the OP says that it compresses, and does not
     if len(out) > limit:
         raise BodyTooLarge
-    if not complete:
-        raise UnreadableBody(f"its {coding} breaks off")
     return out
 
 

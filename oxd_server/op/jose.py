@@ -164,6 +164,7 @@ def parse_key_set(document: Mapping[str, object]) -> KeySet | None:
 
 
 _PUBLIC_MEMBERS = {"RSA": ("n", "e"), "EC": ("crv", "x", "y"), "OKP": ("crv", "x")}
+_KEY_TYPES = {name.lower(): name for name in _PUBLIC_MEMBERS}
 _URL_SAFE = str.maketrans("+/", "-_")
 _USABLE_CURVES = frozenset({"P-256", "P-384", "P-521", "Ed25519"})
 
@@ -172,7 +173,8 @@ def _parse_key(entry: dict[str, object]) -> PublishedKey | str:
     """The key, or in words what is there and cannot be used."""
     key_type, kid = members.text(entry.get("kty")), _kid(entry.get("kid"))
     shown = f"{(key_type or 'typeless')[:20]} key" + (f" {kid[:50]!r}" if kid is not None else "")
-    if key_type not in _PUBLIC_MEMBERS:
+    key_type = _KEY_TYPES.get((key_type or "").lower())
+    if key_type is None:
         return f"{shown}, of no type for public keys"
     found = {name: members.text(entry.get(name)) for name in _PUBLIC_MEMBERS[key_type]}
     parts = {name: value.rstrip("=").translate(_URL_SAFE) for name, value in found.items() if value is not None}

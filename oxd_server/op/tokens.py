@@ -139,7 +139,7 @@ def process_token_answer(answer: Answer, *, type_may_be_missing: bool = False) -
     access_token = text_member(answer, body, "access_token")
     if access_token is None:
         answer.refuse_error(body)
-    token_type = members.text(body.get("token_type"))
+    token_type = members.text(body.get("token_type")) or members.words(body.get("token_type"))
     if access_token is not None and not (token_type is None and type_may_be_missing):
         _check_type(answer, token_type)
     return TokenAnswer(

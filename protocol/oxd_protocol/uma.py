@@ -80,7 +80,7 @@ class UmaRsCheckAccessParams(OxdIdParams, frozen=True, kw_only=True):
 
 
 class UmaRsCheckAccessResult(Result, frozen=True, kw_only=True):
-    """``granted``, or ``denied`` with a ticket whenever one could be had."""
+    """``granted`` and nothing else, or ``denied`` with a ticket whenever one could be had."""
 
     access: str
     ticket: str | UnsetType = UNSET

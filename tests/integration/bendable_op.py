@@ -45,6 +45,7 @@ class Personality:
         methods: how a client may authenticate.
         audience: the only one that it takes in client assertions.
         algorithm: what signs id_tokens; HS256 is keyed with the client's secret.
+        client_id, client_secret: of its one client.
         registers: whether clients can be registered; else one is brought along.
         compressed, marked, content_type: how JSON is sent: gzipped, with a byte order mark, as what.
         redirected: the discovery answers 301 to the same path with a slash.
@@ -67,6 +68,7 @@ class Personality:
     audience: str | None = None
     algorithm: str = "RS256"
     client_id: str = CLIENT_ID
+    client_secret: str = CLIENT_SECRET
     registers: bool = False
     compressed: bool = False
     marked: bool = False
@@ -81,11 +83,19 @@ class Personality:
 
 @dataclass
 class BendableOp:
-    """The provider; `url` is its address with the path of its personality."""
+    """The provider; `url` is its address with the path of its personality.
+
+    Attributes:
+        personality: how it answers; a test may change its mind.
+        asked: the parameters of the last login.
+        shown: the Authorization header of the last request to each path.
+        requests, refused: what it was asked, and why it refused.
+    """
 
     personality: Personality
     origin: str
     asked: dict[str, str] = field(default_factory=dict)
+    shown: dict[str, str | None] = field(default_factory=dict)
     requests: list[str] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
 
@@ -111,6 +121,7 @@ class BendableOp:
         path = request.target.decode().partition("?")[0].removeprefix(self.personality.path)
         self.requests.append(f"{request.method.decode()} {path}")
         headers = {name.decode().lower(): value.decode() for name, value in request.headers}
+        self.shown[path] = headers.get("authorization")
         if path == "/.well-known/openid-configuration" and self.personality.redirected:
             return 301, {"Location": f"{self.url}{path}/"}, b""
         match path.rstrip("/"):
@@ -144,7 +155,7 @@ class BendableOp:
         return _present({**jwk, **self.personality.key})
 
     def _registered(self, body: bytes) -> dict[str, Any]:
-        credentials = {"client_id": self.personality.client_id, "client_secret": CLIENT_SECRET}
+        credentials = {"client_id": self.personality.client_id, "client_secret": self.personality.client_secret}
         return _present({**json.loads(body), **credentials, **self.filled(self.personality.registration)})
 
     def _token(self, headers: Mapping[str, str], form: dict[str, str]) -> Reply:
@@ -160,7 +171,7 @@ class BendableOp:
         return self._json(_present({**tokens, **self.filled(self.personality.tokens), **bent}))
 
     def _client_problem(self, headers: Mapping[str, str], form: dict[str, str]) -> str | None:
-        known = (self.personality.client_id, CLIENT_SECRET)
+        known = (self.personality.client_id, self.personality.client_secret)
         method = "client_secret_post" if "client_secret" in form else "none"
         if headers.get("authorization", "").startswith("Basic "):
             method = "client_secret_basic"
@@ -198,7 +209,7 @@ class BendableOp:
 
     def _signed(self, claims: Mapping[str, Any], header: Mapping[str, Any]) -> str:
         algorithm = ALGORITHMS[self.personality.algorithm]
-        key: AnyKey = OctKey.import_key(CLIENT_SECRET) if algorithm.symmetric else SIGNING_KEY
+        key: AnyKey = OctKey.import_key(self.personality.client_secret) if algorithm.symmetric else SIGNING_KEY
         return sign_token(_present(header), claims, algorithm, key)
 
     def _userinfo(self, headers: Mapping[str, str]) -> Reply:

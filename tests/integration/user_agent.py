@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from urllib.parse import urljoin
 
 import httpx2
@@ -109,5 +110,7 @@ class UserAgent:
 @asynccontextmanager
 async def user_agent() -> AsyncIterator[UserAgent]:
     """Open a `UserAgent` that has no cookies yet."""
-    async with httpx2.AsyncClient(trust_env=False, follow_redirects=False, timeout=10) as client:
+    # Browsers send secure cookies to loopback without TLS as well.
+    cookies = CookieJar(DefaultCookiePolicy(secure_protocols=("http", "https")))
+    async with httpx2.AsyncClient(trust_env=False, follow_redirects=False, timeout=30, cookies=cookies) as client:
         yield UserAgent(client)

@@ -1,10 +1,14 @@
-"""A Keycloak of its own for the tests: in memory, on a free port of this machine, with the realm of `realm.json`.
+"""A Keycloak of its own for the tests: in memory, on a free port of this machine.
+
+It has two realms: `oxd` (`realm.json`), an authorization server of UMA, and `login` (`login-realm.json`), where users
+log in.
 
 `./scripts/test --keycloak` unpacks it and says where it lies (OXD_TEST_KEYCLOAK_HOME).
 """
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -15,35 +19,79 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
 
 HOME = "OXD_TEST_KEYCLOAK_HOME"
-REALM = Path(__file__).with_name("realm.json")
-START_SECONDS = 240
+REALMS = ("realm.json", "login-realm.json")
+ADMIN = {"KC_BOOTSTRAP_ADMIN_USERNAME": "admin", "KC_BOOTSTRAP_ADMIN_PASSWORD": "admin"}
+POLICIES = "org.keycloak.services.clientregistration.policy.ClientRegistrationPolicy"
+REGISTRATIONS = 100
+ANSWER_SECONDS = 60
+START_SECONDS = 480
 STOP_SECONDS = 30
 POLL_SECONDS = 0.5
 
 
+@dataclass(frozen=True)
+class Keycloak:
+    """A running Keycloak at `base`."""
+
+    base: str
+
+    def issuer(self, realm: str) -> str:
+        """The issuer of a realm."""
+        return f"{self.base}/realms/{realm}"
+
+    def initial_access_token(self, realm: str) -> str:
+        """A token for registering clients in the realm, as an administrator makes it."""
+        wanted = {"count": REGISTRATIONS, "expiration": 3600}
+        return str(self._administer("POST", f"{realm}/clients-initial-access", wanted)["token"])
+
+    def allow_scopes(self, realm: str, *scopes: str) -> None:
+        """Let clients register these scopes: by default they may name those alone that the realm calls optional."""
+        for policy in self._administer("GET", f"{realm}/components?type={POLICIES}"):
+            if policy["providerId"] == "allowed-client-templates":
+                policy["config"]["allowed-client-scopes"] = list(scopes)
+                self._administer("PUT", f"{realm}/components/{policy['id']}", policy)
+
+    def _administer(self, method: str, path: str, body: object = None) -> Any:
+        admin = {"grant_type": "password", "client_id": "admin-cli", "username": "admin", "password": "admin"}
+        url = f"{self.issuer('master')}/protocol/openid-connect/token"
+        token = _ask(urllib.request.Request(url, urlencode(admin).encode()))["access_token"]
+        headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+        data = None if body is None else json.dumps(body).encode()
+        return _ask(urllib.request.Request(f"{self.base}/admin/realms/{path}", data, headers, method=method))
+
+
+def _ask(request: urllib.request.Request) -> Any:
+    with urllib.request.urlopen(request, timeout=ANSWER_SECONDS) as answer:
+        return json.loads(answer.read() or b"null")
+
+
 @contextmanager
-def running_keycloak(log: Path) -> Iterator[str]:
-    """Run Keycloak and yield the issuer of the realm; its output goes to `log`."""
+def running_keycloak(log: Path) -> Iterator[Keycloak]:
+    """Run Keycloak with both realms; its output goes to `log`."""
     home = os.environ.get(HOME)
     assert home, f"{HOME} is not set: run ./scripts/test --keycloak"
     folder = Path(home)
     (folder / "data" / "import").mkdir(parents=True, exist_ok=True)
-    shutil.copy(REALM, folder / "data" / "import" / "realm.json")
+    for realm in REALMS:
+        shutil.copy(Path(__file__).with_name(realm), folder / "data" / "import" / realm)
     port = _free_port()
     with log.open("wb") as output:
         process = subprocess.Popen(
             ["sh", str(folder / "bin" / "kc.sh"), "start-dev", "--db=dev-mem", "--import-realm",
              "--http-host=127.0.0.1", f"--http-port={port}"],
             stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
-            env={**os.environ, "JAVA_OPTS_KC_HEAP": "-Xms64m -Xmx512m"},
+            env={**os.environ, **ADMIN, "JAVA_OPTS_KC_HEAP": "-Xms64m -Xmx512m"},
         )  # fmt: skip
-    issuer = f"http://127.0.0.1:{port}/realms/oxd"
+    keycloak = Keycloak(f"http://127.0.0.1:{port}")
     try:
-        _wait_for(issuer, process, log)
-        yield issuer
+        _wait_for(keycloak.issuer("oxd"), process, log)
+        yield keycloak
     finally:
         _stop(process)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.integration.oxd_process import ServerProcess, running_server
-from tests.keycloak.keycloak import running_keycloak
+from tests.keycloak.keycloak import Keycloak
 
 pytestmark = pytest.mark.keycloak
 
@@ -55,16 +55,10 @@ class Photos:
         return await self.call("uma_rs_protect", resources=list(resources), overwrite=True)
 
 
-@pytest.fixture(scope="module")
-def issuer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The realm of a Keycloak that runs for all tests of this module."""
-    with running_keycloak(tmp_path_factory.mktemp("keycloak") / "keycloak.log") as started:
-        yield started
-
-
 @pytest.fixture
-async def photos(issuer: str, tmp_path: Path) -> AsyncIterator[Photos]:
+async def photos(keycloak: Keycloak, tmp_path: Path) -> AsyncIterator[Photos]:
     """A server of its own for each test, and nothing protected at Keycloak but what the test protects."""
+    issuer = keycloak.issuer("oxd")
     async with running_server(tmp_path) as server:
 
         async def register(client_id: str) -> str:

@@ -29,10 +29,12 @@ def test_long_names_give_way(count: int, length: int) -> None:
 
 
 def test_more_sites_than_a_frame_has_room_for() -> None:
-    """The answer is told to be too long as before."""
+    """The answer is told to be too long, and who can list them all."""
     sites = [(f"{number:036}", "n") for number in range(200)]
-    with pytest.raises(CommandError, match="response_too_long"):
-        check_fits(Response("ok", list_of(sites, framed=True)))
+    with pytest.raises(CommandError, match=r"200 sites .* `oxd-server sites list`") as caught:
+        list_of(sites, framed=True)
+    assert caught.value.code == "response_too_long"
+    assert len(list_of(sites, framed=False).node) == 200
 
 
 def test_one_site_with_a_long_name() -> None:

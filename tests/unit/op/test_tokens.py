@@ -172,6 +172,7 @@ def test_an_error_with_status_200(body, content_type):
         (b'{"access_token": "at", "token_type": "Bearer", "expires_in": 1e400, "x": NaN}', "application/json"),
         ('{"access_token": "at", "token_type": "Bearer"}'.encode("utf-16"), "application/json"),
         ('{"access_token": "at", "token_type": "Bearer", "name": "Ü"}'.encode("latin-1"), "text/x; charset=ISO-8859-1"),
+        (b'{"access_token": "at", "token_type": ["Bearer"]}\r\n\0', "application/json"),
         (b"access_token=at&token_type=bearer", "text/plain"),
     ],
 )

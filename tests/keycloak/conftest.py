@@ -1,0 +1,17 @@
+"""One Keycloak for all tests of this folder: it takes a while to start."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.keycloak.keycloak import Keycloak, running_keycloak
+
+
+@pytest.fixture(scope="session")
+def keycloak(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keycloak]:
+    """A Keycloak that runs for all tests."""
+    with running_keycloak(tmp_path_factory.mktemp("keycloak") / "keycloak.log") as started:
+        started.allow_scopes("login", "openid", "profile", "email")
+        yield started
