@@ -154,6 +154,6 @@ async def test_update_and_removal(login: Login) -> None:
         op_host=login.issuer,
         authorization_redirect_uri=REDIRECT_URI,
         scope=SCOPES,
-        initial_access_token="made up",
+        initial_access_token="made-up",
     )
     assert refused["data"]["error"] == "http_status_401", refused
