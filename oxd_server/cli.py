@@ -303,8 +303,7 @@ def _sites_list(options: argparse.Namespace) -> int:
 def _sites_show(options: argparse.Namespace) -> int:
     from oxd_server.admin import show_site
 
-    _print_json(trio.run(show_site, _config_of_sites(options), options.oxd_id), sys.stdout)
-    return 0
+    return _print_sites(show_site, options)
 
 
 def _sites_remove(options: argparse.Namespace) -> int:
@@ -318,7 +317,11 @@ def _sites_remove(options: argparse.Namespace) -> int:
 def _sites_export(options: argparse.Namespace) -> int:
     from oxd_server.admin import export_sites
 
-    _print_json(trio.run(export_sites, _config_of_sites(options), options.oxd_id), sys.stdout)
+    return _print_sites(export_sites, options)
+
+
+def _print_sites(read: Callable[[Config, Any], Awaitable[object]], options: argparse.Namespace) -> int:
+    _print_json(trio.run(read, _config_of_sites(options), options.oxd_id), sys.stdout)
     return 0
 
 

@@ -1,7 +1,7 @@
 """Where an OP is and what it offers. Specifications: OpenID Connect Discovery 1.0, RFC 8414."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
@@ -10,10 +10,9 @@ import msgspec
 from oxd_server.op import members
 from oxd_server.op.answer import Answer, text_member, type_name
 from oxd_server.op.errors import InvalidOpHost, OpMetadataMissing
-from oxd_server.op.metadata_cache import DEFAULT_LIFETIME, MetadataCache
+from oxd_server.op.metadata_cache import MetadataCache
 from oxd_server.op.reach import Reach, origin_of
-from oxd_server.op.settings import NOTHING_SPECIAL, OpSettings, SettingsOf, nothing_special
-from oxd_server.op.transport import Transport
+from oxd_server.op.settings import NOTHING_SPECIAL, OpSettings
 
 __all__ = [
     "WELL_KNOWN",
@@ -240,24 +239,15 @@ def _url_problem(url: str, *, query_allowed: bool = False) -> str | None:
 class DiscoveryCache(MetadataCache[ProviderMetadata]):
     """The metadata of OPs."""
 
-    def __init__(
-        self,
-        transport: Transport,
-        clock: Callable[[], float],
-        *,
-        lifetime: float = DEFAULT_LIFETIME,
-        capacity: int = 1000,
-        settings: SettingsOf = nothing_special,
-    ) -> None:
-        super().__init__(
-            transport,
-            clock,
-            step=STEP,
-            url_of=discovery_url,
-            process=lambda answer, url: process_discovery(answer, url, settings(url.removesuffix(WELL_KNOWN))),
-            lifetime=lifetime,
-            capacity=capacity,
-        )
+    step = STEP
+
+    def url_of(self, op_host: str, op_discovery_path: str | None) -> str:
+        """The URL of the document: see `discovery_url`."""
+        return discovery_url(op_host, op_discovery_path)
+
+    def process(self, answer: Answer, url: str) -> ProviderMetadata:
+        """The metadata, under the settings that the operator made for this host."""
+        return process_discovery(answer, url, self.settings(url.removesuffix(WELL_KNOWN)))
 
 
 def supports_s256(metadata: ProviderMetadata) -> bool:

@@ -104,11 +104,7 @@ async def read_client(
     Raises:
         OpHostRefused, OpUnreachable, OpErrorResponse, OpInvalidResponse
     """
-    check_registration_uri(metadata, registration_client_uri)
-    headers = bearer_header(registration_access_token)
-    answer = await op.transport.send(
-        "GET", registration_client_uri, step="client read", within=metadata.reach, headers=headers
-    )
+    answer = await _manage(op, metadata, "GET", registration_client_uri, registration_access_token, step="client read")
     answer.expect(200)
     return _same_client(answer, client_id)
 
@@ -140,11 +136,9 @@ async def update_client(
     Raises:
         OpHostRefused, OpUnreachable, OpErrorResponse, OpInvalidResponse
     """
-    check_registration_uri(metadata, registration_client_uri)
     document = update_document(client_id, known, changes, client_secret_expires_at)
-    headers = bearer_header(registration_access_token)
-    answer = await op.transport.send(
-        "PUT", registration_client_uri, step="client update", within=metadata.reach, headers=headers, json=document
+    answer = await _manage(
+        op, metadata, "PUT", registration_client_uri, registration_access_token, step="client update", json=document
     )
     return process_update(answer, client_id, document)
 
@@ -157,12 +151,20 @@ async def delete_client(
     Raises:
         OpHostRefused, OpUnreachable, OpErrorResponse, OpInvalidResponse
     """
-    check_registration_uri(metadata, registration_client_uri)
-    headers = bearer_header(registration_access_token)
-    answer = await op.transport.send(
-        "DELETE", registration_client_uri, step="client deletion", within=metadata.reach, headers=headers
+    answer = await _manage(
+        op, metadata, "DELETE", registration_client_uri, registration_access_token, step="client deletion"
     )
     process_deletion(answer)
+
+
+async def _manage(
+    op: OpContext, metadata: ProviderMetadata, method: str, uri: str, token: str, *, step: str, json: object = None
+) -> Answer:
+    """Send one request to the client's configuration endpoint (RFC 7592 section 2), if it may go there."""
+    check_registration_uri(metadata, uri)
+    return await op.transport.send(
+        method, uri, step=step, within=metadata.reach, headers=bearer_header(token), json=json
+    )
 
 
 def check_registration_uri(metadata: ProviderMetadata, registration_client_uri: str) -> None:

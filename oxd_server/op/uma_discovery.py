@@ -3,8 +3,6 @@
 Specifications: UMA 2.0 Grant section 2, Federated Authorization for UMA 2.0 section 2, RFC 8414.
 """
 
-from collections.abc import Callable
-
 import msgspec
 
 from oxd_server.op.answer import Answer, text_member
@@ -16,10 +14,9 @@ from oxd_server.op.discovery import (
     listed,
     usable_endpoints,
 )
-from oxd_server.op.metadata_cache import DEFAULT_LIFETIME, MetadataCache
+from oxd_server.op.metadata_cache import MetadataCache
 from oxd_server.op.reach import Reach, origin_of
-from oxd_server.op.settings import NOTHING_SPECIAL, OpSettings, SettingsOf, nothing_special
-from oxd_server.op.transport import Transport
+from oxd_server.op.settings import NOTHING_SPECIAL, OpSettings
 
 __all__ = ["UmaDiscoveryCache", "UmaMetadata", "process_uma_discovery", "uma_discovery_url"]
 
@@ -110,21 +107,12 @@ def process_uma_discovery(answer: Answer, url: str, settings: OpSettings = NOTHI
 class UmaDiscoveryCache(MetadataCache[UmaMetadata]):
     """The metadata of authorization servers."""
 
-    def __init__(
-        self,
-        transport: Transport,
-        clock: Callable[[], float],
-        *,
-        lifetime: float = DEFAULT_LIFETIME,
-        capacity: int = 1000,
-        settings: SettingsOf = nothing_special,
-    ) -> None:
-        super().__init__(
-            transport,
-            clock,
-            step=STEP,
-            url_of=uma_discovery_url,
-            process=lambda answer, url: process_uma_discovery(answer, url, settings(url.removesuffix(UMA_WELL_KNOWN))),
-            lifetime=lifetime,
-            capacity=capacity,
-        )
+    step = STEP
+
+    def url_of(self, op_host: str, op_discovery_path: str | None) -> str:
+        """The URL of the document: see `uma_discovery_url`."""
+        return uma_discovery_url(op_host, op_discovery_path)
+
+    def process(self, answer: Answer, url: str) -> UmaMetadata:
+        """The metadata, under the settings that the operator made for this host."""
+        return process_uma_discovery(answer, url, self.settings(url.removesuffix(UMA_WELL_KNOWN)))

@@ -9,7 +9,7 @@ from oxd_server.op.client_auth import bearer_header
 from oxd_server.op.context import OpContext
 from oxd_server.op.discovery import ProviderMetadata, required
 from oxd_server.op.errors import IdTokenCheck, IdTokenError, OpInvalidResponse
-from oxd_server.op.id_token import DEFAULT_LEEWAY, check_audience, check_issuer, check_times
+from oxd_server.op.id_token import check_audience, check_issuer, check_times
 from oxd_server.op.jose import KeySet, allowed_algorithms, needs_key_set, verify_token
 
 __all__ = [
@@ -47,7 +47,7 @@ class UserInfoExpectations:
     must_be_signed: bool = False
     trusted_audiences: frozenset[str] = frozenset()
     subject: str | None = None
-    leeway: float = DEFAULT_LEEWAY
+    leeway: float
 
 
 def userinfo_expectations(
@@ -57,7 +57,7 @@ def userinfo_expectations(
     client_secret: str | None = None,
     signed_response_alg: str | None = None,
     subject: str | None = None,
-    leeway: float = DEFAULT_LEEWAY,
+    leeway: float,
 ) -> UserInfoExpectations:
     """What to expect of the userinfo of a client that registered this `userinfo_signed_response_alg`, or none."""
     published = metadata.userinfo_signing_alg_values_supported or metadata.id_token_signing_alg_values_supported

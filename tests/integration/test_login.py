@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -187,6 +188,7 @@ async def test_defaults_come_from_the_default_site_configuration(
         "logout_redirect_uri": LOGOUT_URI,
         "grant_type": ["authorization_code", "refresh_token"],
         "scope": SCOPES,
+        "trusted_client": True,
     }
     async with start_server(default_site=defaults) as server:
         answer = data_of(await server.call("register_site", op_host=None, scope=[], client_name=""))
@@ -195,6 +197,7 @@ async def test_defaults_come_from_the_default_site_configuration(
     assert stored["grant_types"] == defaults["grant_type"]
     assert stored["logout_redirect_uri"] == LOGOUT_URI
     assert stored["scope"] == SCOPES
+    assert stored["trusted_client"] is True
     assert stored["client_name"]
 
 
@@ -238,13 +241,22 @@ async def test_the_same_refresh_token_twice_at_once(server: ServerProcess, sandb
 
 
 async def test_run_once_shows_a_whole_login() -> None:
-    """`./scripts/run --once` logs in as the PHP library does, shows every frame and exits with 0."""
-    ran = await trio.run_process(
-        [ROOT / "scripts" / "run", "--once"], capture_stdout=True, capture_stderr=True, check=False
-    )
-    printed = ran.stdout.decode()
-    assert ran.returncode == 0, printed + ran.stderr.decode()
-    for command in ("register_site", "get_authorization_url", "get_tokens_by_code", "get_user_info",
-                    "get_access_token_by_refresh_token", "get_logout_uri", "remove_site"):  # fmt: skip
-        assert f'{{"command":"{command}"' in printed
-    assert "All steps done" in printed
+    """`./scripts/run --once` logs in as the PHP library does and shows every frame; two at once do not meet."""
+    ports = []
+
+    async def run_once() -> None:
+        ran = await trio.run_process(
+            [ROOT / "scripts" / "run", "--once"], capture_stdout=True, capture_stderr=True, check=False
+        )
+        printed = ran.stdout.decode()
+        assert ran.returncode == 0, printed + ran.stderr.decode()
+        for command in ("register_site", "get_authorization_url", "get_tokens_by_code", "get_user_info",
+                        "get_access_token_by_refresh_token", "get_logout_uri", "remove_site"):  # fmt: skip
+            assert f'{{"command":"{command}"' in printed
+        assert "All steps done" in printed
+        ports.append(re.findall(r"listens on port (\d+), the sandbox on port (\d+)", printed))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(run_once)
+        nursery.start_soon(run_once)
+    assert len({port for found in ports for pair in found for port in pair}) == 4

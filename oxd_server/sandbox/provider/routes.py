@@ -3,13 +3,15 @@
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
+from authlib.oidc.core import UserInfo
+
 from oxd_server.entrances.http1 import HttpRequest, HttpResponse
 from oxd_server.sandbox.pages import error_page, page
 from oxd_server.sandbox.provider import authorization, back_channel, faults, logout
 from oxd_server.sandbox.provider.client_authentication import AUTH_METHODS, HMAC_ALGS, KEY_ALGS
 from oxd_server.sandbox.provider.client_metadata import SUPPORTED
 from oxd_server.sandbox.provider.model import SCOPES, ProviderState
-from oxd_server.sandbox.provider.userinfo import CLAIMS_BY_SCOPE, userinfo
+from oxd_server.sandbox.provider.userinfo import userinfo
 from oxd_server.sandbox.uma import gathering, protection_api
 from oxd_server.sandbox.uma.policies import DEFAULT, POLICIES
 from oxd_server.sandbox.web import (
@@ -28,7 +30,6 @@ Route = Callable[[ProviderState, HttpRequest], Awaitable[HttpResponse]]
 def metadata(state: ProviderState) -> dict[str, Any]:
     """The discovery document (OpenID Connect Discovery 3, RFC 8414 2)."""
     issuer = state.issuer
-    claims = [name for names in CLAIMS_BY_SCOPE.values() for name in names]
     auth: dict[str, Any] = {}
     for endpoint in ("introspection", "revocation"):
         auth[f"{endpoint}_endpoint_auth_methods_supported"] = list(AUTH_METHODS)
@@ -48,7 +49,7 @@ def metadata(state: ProviderState) -> dict[str, Any]:
         "response_modes_supported": ["query", "fragment"],
         "code_challenge_methods_supported": ["S256"],
         "prompt_values_supported": ["none", "login", "consent", "select_account"],
-        "claims_supported": ["sub", "iss", "aud", "exp", "iat", "auth_time", "nonce", *claims],
+        "claims_supported": [*UserInfo.REGISTERED_CLAIMS, "iss", "aud", "exp", "iat", "auth_time", "nonce"],
         "claims_parameter_supported": False,
         "request_parameter_supported": False,
         "request_uri_parameter_supported": False,

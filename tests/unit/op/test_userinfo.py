@@ -18,7 +18,7 @@ def metadata(op, **more):
 
 
 def expected(op, **changes):
-    return userinfo_expectations(metadata(op), **{"client_id": "client", **changes})
+    return userinfo_expectations(metadata(op), **{"client_id": "client", "leeway": 60.0, **changes})
 
 
 async def test_json_userinfo(op, client):
@@ -167,8 +167,8 @@ async def test_algorithms_where_none_is_registered(op):
     both = metadata(
         op, userinfo_signing_alg_values_supported=("ES256", "none"), id_token_signing_alg_values_supported=("RS256",)
     )
-    assert userinfo_expectations(both, client_id="c").algorithms == {"ES256"}
-    assert userinfo_expectations(metadata(op), client_id="c").algorithms == {"RS256"}
+    assert userinfo_expectations(both, client_id="c", leeway=0).algorithms == {"ES256"}
+    assert userinfo_expectations(metadata(op), client_id="c", leeway=0).algorithms == {"RS256"}
 
 
 async def test_answer_is_checked_without_a_network(op, signers):
