@@ -19,7 +19,7 @@ from oxd_protocol.site import SiteMetadata
 from oxd_protocol.uma import Resource
 
 README = (Path(__file__).parents[3] / "protocol" / "README.md").read_text("utf-8")
-COMMAND_HEADER = "| Command | What it does | Required | Optional | Answer |"
+COMMAND_HEADER = "| Command | What it does | Required | Optional | Response |"
 PARAMETER_HEADER = "| Parameter | Type | Meaning |"
 SITE_METADATA = "*site metadata*"
 PROTECTION = {"protection_access_token", "authorization_oxd_id"}
