@@ -165,6 +165,10 @@ class RedisStore:
         _, *texts = await self.link.run_script(scripts.NEWEST, *NO_LOCK, index, limit, write=False)
         return [_decode_site(text, "") for text in texts]
 
+    async def count_registered(self, registered_from: str | None, limit: int) -> int:
+        key = self.link.settings.base + _strangers_index(registered_from)
+        return min(limit, int(await self.link.read(b"ZCARD", key)))
+
     async def list(self) -> SiteNames:
         names: SiteNames = []
         start = b"-"
@@ -331,7 +335,13 @@ def _indexes(site: Site) -> dict[bytes, int]:
     found = {_setup_index(site.op_host): 0} if site.is_setup_client else {}
     if site.client_id is not None:
         found[_client_index(site.op_host, site.client_id)] = _SETUP_CLIENTS_FIRST if site.is_setup_client else 0
+    if site.registered_from is not None:
+        found |= {_strangers_index(None): 0, _strangers_index(site.registered_from): 0}
     return found
+
+
+def _strangers_index(registered_from: str | None) -> bytes:
+    return b"strangers" if registered_from is None else b"strangers:" + registered_from.encode()
 
 
 def _indexed(indexes: dict[bytes, int]) -> list[bytes | int]:

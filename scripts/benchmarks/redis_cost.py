@@ -6,6 +6,7 @@ loopback. It counts what Redis is asked per command, and measures how much two n
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -46,9 +47,16 @@ def resident(pid: int) -> float:
     return int(next(line for line in lines if line.startswith("VmRSS")).split()[1]) / 1024
 
 
-async def cost(port: int, name: str, call: Callable[[int], Awaitable[Any]], count: int = CALLS) -> None:
-    """Print what one call of a command has Redis do."""
+def processor(pid: int) -> float:
+    """Return the seconds of processor that a process has used."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+async def cost(port: int, pid: int, name: str, call: Callable[[int], Awaitable[Any]], count: int = CALLS) -> None:
+    """Print what one call of a command takes of the node, and what it has Redis do."""
     before, cpu_before, _ = await stats(port)
+    node_before = processor(pid)
     began = trio.current_time()
     for number in range(count):
         await call(number)
@@ -57,7 +65,8 @@ async def cost(port: int, name: str, call: Callable[[int], Awaitable[Any]], coun
     asked = {key: (after.get(key, 0) - before.get(key, 0)) / count for key in after}
     shown = ", ".join(f"{key} {value:.1f}" for key, value in sorted(asked.items()) if value >= 0.1 and key != "info")
     cpu = 1e6 * (cpu_after - cpu_before) / count
-    print(f"{name:28} {1000 * seconds / count:7.2f} ms  Redis: {cpu:5.0f} us; {shown}", flush=True)
+    node = 1e6 * (processor(pid) - node_before) / count
+    print(f"{name:24} {1e3 * seconds / count:6.2f} ms; node {node:5.0f} us, Redis {cpu:5.0f} us; {shown}", flush=True)
 
 
 async def throughput(port: int, name: str, rps: list[Rp], command: str, **params: Any) -> None:
@@ -119,15 +128,15 @@ async def main() -> None:
             await rp.stored()
             await other.stored()
             print(f"a node without sites: {resident(a.pid):.0f} MiB", flush=True)
-            await cost(port, "get_rp, known here", lambda _: rp.stored())
-            await cost(port, "get_authorization_url", lambda _: rp.ok("get_authorization_url"))
-            await cost(port, "a login (2 commands)", lambda _: rp.log_in(), 20)
-            await cost(port, "update_site", lambda n: rp.ok("update_site", contacts=[f"{n}@example.org"]), 20)
+            await cost(port, a.pid, "get_rp, known here", lambda _: rp.stored())
+            await cost(port, a.pid, "get_authorization_url", lambda _: rp.ok("get_authorization_url"))
+            await cost(port, a.pid, "a login (2 commands)", lambda _: rp.log_in(), 20)
+            await cost(port, a.pid, "update_site", lambda n: rp.ok("update_site", contacts=[f"{n}@example.org"]), 20)
             await throughput(port, "get_rp, one node", [rp], "get_rp")
             await throughput(port, "get_rp, two nodes", [rp, other], "get_rp")
             await throughput(port, "get_authorization_url, two", [rp, other], "get_authorization_url")
             await fill(port, SITES)
-            await cost(port, "get_rp, not known here", lambda n: a.call("get_rp", oxd_id=f"site-{n:08}"))
+            await cost(port, a.pid, "get_rp, not known here", lambda n: a.call("get_rp", oxd_id=f"site-{n:08}"))
             for number in range(SITES):
                 await a.call("get_rp", oxd_id=f"site-{number:08}")
             print(f"a node with {SITES} sites in memory: {resident(a.pid):.0f} MiB", flush=True)
