@@ -122,6 +122,15 @@ class HttpsConfig(Settings, frozen=True, kw_only=True):
             "4.0.beta. auto: told from the site and the client; whoever registers without a token gets 4.",
         ),
     ] = "auto"
+    url: Annotated[
+        str | None,
+        Key(
+            TEXT,
+            "The front's URL as OPs reach it, for example https://oxd.example.org:8443: get_request_object_uri makes "
+            "its URIs with it, unless a command names another one. Its name belongs in allowed_hosts, if it is not in "
+            "the certificate. With dialect 3, OPs are answered nothing there.",
+        ),
+    ] = None
     max_connections: Annotated[
         int,
         Key(
@@ -389,6 +398,9 @@ class Config(Settings, frozen=True, kw_only=True):
             "How long a login may take, from the authorization URL to the code.",
             heading="How logins and sites are treated.",
         ),
+    ] = 5
+    request_object_expiration_in_minutes: Annotated[
+        int, Key(MINUTES, "How long an OP may fetch a request object (get_request_object_uri).")
     ] = 5
     nonce_expiration_in_minutes: Annotated[int, Key(MINUTES, "How long a nonce is good for.")] = 5
     op_initial_access_tokens: Annotated[

@@ -6,7 +6,18 @@ from oxd_protocol import site as sites
 from oxd_protocol import uma as uma2
 from oxd_protocol.catalog import COMMANDS
 from oxd_server.dispatch.dispatcher import Route, on, on_behalf, pass_through
-from oxd_server.handlers import connect, provider, setup, site, status, uma, uma_modify, uma_protect
+from oxd_server.handlers import (
+    connect,
+    provider,
+    request_object,
+    setup,
+    site,
+    status,
+    third_party_login,
+    uma,
+    uma_modify,
+    uma_protect,
+)
 
 __all__ = ["ROUTES", "check_routes"]
 
@@ -32,6 +43,9 @@ ROUTES: tuple[Route, ...] = (
     on(uma2.INTROSPECT_RPT, uma.introspect_rpt),
     on(uma2.UMA_RP_GET_RPT, uma.uma_rp_get_rpt),
     on(uma2.UMA_RP_GET_CLAIMS_GATHERING_URL, uma.uma_rp_get_claims_gathering_url),
+    on(oidc.GET_REQUEST_OBJECT_URI, request_object.get_request_object_uri),
+    on(oidc.GET_REQUEST_OBJECT, request_object.get_request_object),
+    on(oidc.INITIATE_THIRD_PARTY_LOGIN, third_party_login.initiate_third_party_login),
     on(published.GET_JWKS, provider.get_jwks),
     pass_through(published.GET_DISCOVERY, provider.get_discovery),
     on(published.GET_ISSUER, provider.get_issuer),

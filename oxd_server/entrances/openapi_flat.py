@@ -2,10 +2,11 @@
 
 from typing import Any, Final
 
+from oxd_protocol.connect import RequestObjectResult
 from oxd_protocol.params import AnyCommand
 from oxd_server.entrances.dialects.base import Route
 from oxd_server.entrances.dialects.flat import flat_routes
-from oxd_server.entrances.reference import SCHEMA_PREFIX, example_params, schemas
+from oxd_server.entrances.reference import SCHEMA_PREFIX, example_params, parameters, schemas
 
 __all__ = ["flat_document"]
 
@@ -61,14 +62,13 @@ def _without_headers(schema: dict[str, Any]) -> dict[str, Any]:
 def _path_item(path: str, route: Route) -> dict[str, Any]:
     command = route.command
     operation: dict[str, Any] = {
-        "operationId": path.removeprefix("/").replace("-", "_"),
+        "operationId": path.partition("{")[0].strip("/").replace("-", "_"),
         "summary": command.summary,
         "security": [{"site_token": []}] if command.protected and command.name != "register_site" else [],
-        "responses": {"200": _answer("The data.", {"type": "object"})}
-        | {status: _answer(text, _ERROR) for status, text in _STATUSES.items()},
+        "responses": {"200": _data(command)} | {status: _answer(text, _ERROR) for status, text in _STATUSES.items()},
     }
     if route.method == "GET":
-        return {"get": operation}
+        return {"get": operation | {"parameters": _read_parameters(path, command)}}
     judge = {
         "name": "AuthorizationOxdId",
         "in": "header",
@@ -79,6 +79,20 @@ def _path_item(path: str, route: Route) -> dict[str, Any]:
     return {"post": operation | {"requestBody": _body(command)} | _gone(command)}
 
 
+def _read_parameters(path: str, command: AnyCommand) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": row.name,
+            "in": "path" if f"{{{row.name}}}" in path else "query",
+            "required": row.required,
+            "description": row.description,
+            "schema": {"type": "string"},
+        }
+        for row in parameters(command)
+        if row.name not in _NEVER_SENT
+    ]
+
+
 def _gone(command: AnyCommand) -> dict[str, Any]:
     return {"deprecated": True} if command.unsupported else {}
 
@@ -86,6 +100,12 @@ def _gone(command: AnyCommand) -> dict[str, Any]:
 def _body(command: AnyCommand) -> dict[str, Any]:
     schema = {"$ref": SCHEMA_PREFIX + command.params.__name__}
     return {"content": {"application/json": {"schema": schema, "example": example_params(command)}}}
+
+
+def _data(command: AnyCommand) -> dict[str, Any]:
+    if command.result is RequestObjectResult:
+        return {"description": "The JWT.", "content": {"text/plain": {"schema": {"type": "string"}}}}
+    return _answer("The data.", {"type": "object"})
 
 
 def _answer(text: str, schema: dict[str, Any]) -> dict[str, Any]:

@@ -50,6 +50,9 @@ EXAMPLES: Final[Mapping[str, Any]] = {
     "rpt": "656b0f54-bf05-4ec8-aa95-b81b7c9bfb7a",
     "ticket": "016f84e8-f9b9-11e0-bd6f-0021cc6004de",
     "resource": "alice@op.example.org",
+    "oxd_host_url": "https://oxd.example.org:8443",
+    "request_object_id": "5cJ0hNQWYrS3oBz0kq1vXg",
+    "iss": "https://op.example.org",
     "claims_redirect_uri": "https://app.example.org/claims",
 }
 """A value to show for each parameter that examples have."""
@@ -65,6 +68,7 @@ _SHOWN: Final[Mapping[str, tuple[str, ...]]] = {
     "get_jwks": ("op_host",),
     "get_discovery": ("op_host",),
     "get_issuer": ("op_host",),
+    "get_request_object_uri": ("oxd_host_url",),
     "validate": ("access_token",),
 }
 """Optional parameters that the example of a command shows besides the required ones."""

@@ -20,11 +20,14 @@ from oxd_server.rp.refreshes import Refreshes
 from oxd_server.rp.site_as_client import credentials_of
 from oxd_server.store.base import Site, SiteNotFound, Store
 from oxd_server.sync.locks import KeyedLocks
+from oxd_server.sync.room import Room
 from oxd_server.sync.single_flight import SingleFlight
 
 __all__ = ["Services"]
 
 _WARN_SECONDS = 24 * 3600.0
+_REQUEST_OBJECT_BYTES = 256 * 1024
+_ALL_REQUEST_OBJECTS_BYTES = 32 * 1024 * 1024
 _MAX_WAITING_FOR_PAT = 1000
 """Every request to an application asks for a decision, so that many wait when its PAT has expired."""
 
@@ -45,6 +48,7 @@ class Services:
     site_locks: KeyedLocks = field(default_factory=KeyedLocks)
     refreshes: Refreshes = field(default_factory=Refreshes)
     pats: SingleFlight[str, str] = field(default_factory=lambda: SingleFlight(max_waiting=_MAX_WAITING_FOR_PAT))
+    request_objects: Room = field(default_factory=lambda: Room(_REQUEST_OBJECT_BYTES, _ALL_REQUEST_OBJECTS_BYTES))
     log: Any = field(default_factory=lambda: structlog.get_logger("oxd_server.handlers"))
 
     async def site(self, oxd_id: str) -> Site:

@@ -183,13 +183,14 @@ class Login(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fa
     """What a token that was issued in a login is checked against later, as long as the token lives.
 
     `subject` is the `sub` of its id_token, `nonce` the hash of its nonce; `azp` tells whether it had that claim.
-    A token that a setup client got for itself has no subject.
+    A token that a setup client got for itself has no subject. `request_object` is the one that is kept under its id.
     """
 
     oxd_id: str
     subject: str | None = None
     nonce: str | None = None
     azp: bool = False
+    request_object: str | None = None
 
     def __repr__(self) -> str:
         return f"Login(oxd_id={self.oxd_id!r})"

@@ -6,7 +6,7 @@ import msgspec
 from msgspec import Meta
 
 from oxd_protocol.messages import claims_as_lists
-from oxd_protocol.params import Command, Params, Result, Token, WordList
+from oxd_protocol.params import Command, JsonObject, Params, Result, Token, WordList
 from oxd_protocol.site import OxdIdParams
 
 __all__ = [
@@ -14,9 +14,12 @@ __all__ = [
     "GET_ACCESS_TOKEN_BY_REFRESH_TOKEN",
     "GET_AUTHORIZATION_URL",
     "GET_LOGOUT_URI",
+    "GET_REQUEST_OBJECT",
+    "GET_REQUEST_OBJECT_URI",
     "GET_TOKENS_BY_CODE",
     "GET_USER_INFO",
     "ID_TOKEN_STATUS",
+    "INITIATE_THIRD_PARTY_LOGIN",
     "UNSUPPORTED",
     "VALIDATE",
     "AccessTokenStatusParams",
@@ -28,14 +31,19 @@ __all__ = [
     "GetAuthorizationUrlResult",
     "GetLogoutUriParams",
     "GetLogoutUriResult",
+    "GetRequestObjectParams",
+    "GetRequestObjectUriParams",
+    "GetRequestObjectUriResult",
     "GetTokensByCodeParams",
     "GetTokensByCodeResult",
     "GetUserInfoParams",
     "GetUserInfoResult",
     "IdTokenStatusParams",
     "IdTokenStatusResult",
+    "InitiateThirdPartyLoginParams",
     "IssuedTokens",
     "RefreshedTokenResult",
+    "RequestObjectResult",
     "ValidateParams",
 ]
 
@@ -221,6 +229,50 @@ class AccessTokenStatusResult(Result, frozen=True, kw_only=True):
     issued_at: int
 
 
+class GetRequestObjectUriParams(OxdIdParams, frozen=True, kw_only=True):
+    """What the request object holds, and where the OP fetches it."""
+
+    oxd_host_url: (
+        Annotated[str, Meta(description="The URL of this server's HTTPS front as OPs reach it. Default: https.url.")]
+        | None
+    ) = None
+    request_object_signing_alg: (
+        Annotated[str, Meta(description="The algorithm of request objects; default: the registered one.")] | None
+    ) = None
+    params: Annotated[JsonObject, Meta(description="Its claims: parameters of the authorization request.")] = (
+        msgspec.field(default_factory=dict)
+    )
+
+
+class GetRequestObjectUriResult(Result, frozen=True, kw_only=True):
+    """What to send as request_uri."""
+
+    request_uri: str
+
+
+class GetRequestObjectParams(Params, frozen=True, kw_only=True):
+    """The last part of a request_uri."""
+
+    request_object_id: Annotated[str, Meta(description="The last part of the request_uri.")]
+
+
+class RequestObjectResult(Result, frozen=True, kw_only=True):
+    """The request object, a JWT."""
+
+    request_object: str
+
+
+class InitiateThirdPartyLoginParams(OxdIdParams, frozen=True, kw_only=True):
+    """What came with the browser to the application's initiate_login_uri."""
+
+    iss: Annotated[str, Meta(description="The OP to log in at: the issuer of the site's OP.")]
+    login_hint: Annotated[str, Meta(description="Who may want to log in; sent to the OP as it is.")] | None = None
+    target_link_uri: (
+        Annotated[str, Meta(description="Where the user is to come back to: one of the registered redirect URIs.")]
+        | None
+    ) = None
+
+
 class AnyParams(Params, frozen=True, kw_only=True):
     """The params of a command that is no more: nothing is read."""
 
@@ -266,6 +318,31 @@ ACCESS_TOKEN_STATUS = Command(
     AccessTokenStatusParams,
     AccessTokenStatusResult,
     "Checks an access token against the id_token that came with it.",
+)
+
+GET_REQUEST_OBJECT_URI = Command(
+    "get_request_object_uri",
+    GetRequestObjectUriParams,
+    GetRequestObjectUriResult,
+    "Makes a request object, and the request_uri under which the OP fetches it.",
+    generation=4,
+)
+GET_REQUEST_OBJECT = Command(
+    "get_request_object",
+    GetRequestObjectParams,
+    RequestObjectResult,
+    "Hands out a request object, as the OP asks for it.",
+    protected=False,
+    missing={"request_object_id": "request_object_not_found"},
+    generation=4,
+)
+INITIATE_THIRD_PARTY_LOGIN = Command(
+    "initiate_third_party_login",
+    InitiateThirdPartyLoginParams,
+    GetAuthorizationUrlResult,
+    "Makes the URL of a login that somebody else has started.",
+    missing={"iss": "bad_request_no_issuer"},
+    generation=4,
 )
 
 

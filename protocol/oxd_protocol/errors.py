@@ -71,6 +71,10 @@ ERROR_CODES: Mapping[str, str] = {
         "op_configuration_endpoint must be a URL that ends with /.well-known/openid-configuration."
     ),
     "bad_request_no_resource": "resource is missing or blank.",
+    "bad_request_no_oxd_host": "oxd_host_url is missing, and the configuration has no https.url either.",
+    "request_object_not_found": "There is no such request object, or it has expired.",
+    "bad_request_no_issuer": "iss is missing or blank.",
+    "bad_request_invalid_target_uri": "The target_link_uri is none of the site's registered redirect URIs.",
     "failed_to_get_issuer": "The issuer could not be found out with WebFinger.",
     "invalid_issuer_discovered": "The issuer that WebFinger names is not that of the OP.",
     "authorization_oxd_id_not_found": "No site has the authorization_oxd_id (the header AuthorizationOxdId).",

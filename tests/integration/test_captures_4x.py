@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+from joserfc.jwk import RSAKey
 
 from oxd_server.entrances.dialects.flat import Flat
 from oxd_server.sandbox import RunningSandbox
@@ -21,6 +22,7 @@ RECORDS = [
     for line in (Path(__file__).parents[1] / "captures-4x" / "captures.jsonl").read_text("utf-8").splitlines()
 ]
 PAGE = Path(__file__).parents[2] / "docs" / "gateways.md"
+RSA_KEY = RSAKey.generate_key(2048, {"use": "sig", "kid": "of-the-front"}).as_dict(private=True)
 CALLBACK = "http://127.0.0.1:9/callback"
 UMA_TICKET = "urn:ietf:params:oauth:grant-type:uma-ticket"
 SCOPES = ["openid", "oxd", "profile", "email", "uma_protection", "read"]
@@ -73,8 +75,10 @@ async def registered(front: Front, op: RunningSandbox, **more: Any) -> dict[str,
 
 @asynccontextmanager
 async def world_of(folder: Path, op: RunningSandbox, **https: Any) -> AsyncIterator[World]:
-    """Run a front, register, and get the token of the site's own client."""
-    async with running_front(folder, **https) as front:
+    """Run a front that has an RSA key, register, and get the token of the site's own client."""
+    keys = folder / "keys.json"
+    keys.write_text(json.dumps({"keys": [RSA_KEY]}), "utf-8")
+    async with running_front(folder, {"crypt_provider_key_store_path": str(keys)}, **https) as front:
         site = await registered(front, op)
         client = {name: site[name] for name in ("client_id", "client_secret")}
         answer = await front.client.post(

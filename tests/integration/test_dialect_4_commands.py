@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from oxd_server.op.jose import parse_key_set, verify_token
 from oxd_server.sandbox import RunningSandbox
 from tests.integration.real_provider import callback_params, log_in
-from tests.integration.test_captures_4x import CALLBACK, registered, world_of
+from tests.integration.test_captures_4x import CALLBACK, RSA_KEY, registered, world_of
 
 SECOND = "http://127.0.0.1:9/second"
 
@@ -104,3 +106,82 @@ async def test_the_default_sites_client_stays_secret(tmp_path: Path, sandbox: Ru
     """Whoever registers without a token is answered a client of its own."""
     async with world_of(tmp_path, sandbox) as world:
         assert (await registered(world.front, sandbox))["client_id"] != world.site["client_id"]
+
+
+async def test_request_objects(tmp_path: Path, sandbox: RunningSandbox) -> None:
+    """The OP fetches the signed JWT at the URI that the application is told, over HTTPS or over the socket."""
+    async with world_of(tmp_path, sandbox) as world:
+        oxd_id, client_id = world.site["oxd_id"], world.site["client_id"]
+        asked = {"oxd_host_url": world.front.url, "params": {"max_age": 70, "claims": {"userinfo": {"email": None}}}}
+        uri = (await world.ok("/get-request-object-uri", request_object_signing_alg="RS256", **asked))["request_uri"]
+        answer = await world.front.client.get(uri)
+        assert (answer.status_code, answer.headers["content-type"]) == (200, "text/plain; charset=utf-8")
+        published = parse_key_set((await world.front.client.get("/get-rp-jwks")).json())
+        assert published is not None
+        signed = verify_token(answer.text, published, frozenset({"RS256"}))
+        assert signed.header["kid"] == RSA_KEY["kid"]
+        own = {"iss": client_id, "aud": sandbox.issuer, "client_id": client_id, "response_type": "code"}
+        assert own.items() <= signed.claims.items()
+        assert signed.claims["claims"] == {"userinfo": {"email": None}}
+        assert signed.claims["max_age"] == 70
+        told = await world.front.server.call("get_request_object_uri", oxd_id=oxd_id, **asked)
+        name = told["data"]["request_uri"].rpartition("/")[2]
+        held = await world.front.server.call("get_request_object", request_object_id=name)
+        assert held["data"]["request_object"].startswith("ey")
+        gone = await world.front.client.get("/get-request-object/nobody-knows-this")
+        assert (gone.status_code, gone.json()["error"]) == (404, "request_object_not_found")
+        await world.ok("/update-site", request_object_signing_alg="none")
+        uri = (await world.ok("/get-request-object-uri", **asked))["request_uri"]
+        assert (await world.front.client.get(uri)).text.endswith(".")
+
+
+async def test_request_objects_that_are_refused(tmp_path: Path, sandbox: RunningSandbox) -> None:
+    """A host is needed, a key for the algorithm, the registered algorithm, and nobody fills the store."""
+    async with world_of(tmp_path, sandbox) as world:
+        url = world.front.url
+
+        async def refused(**body: object) -> tuple[int, str]:
+            response = await world.post(
+                "/get-request-object-uri", {"oxd_id": world.site["oxd_id"], **body}, world.token
+            )
+            return response.status_code, response.json()["error"]
+
+        assert await refused() == (400, "bad_request_no_oxd_host")
+        for wrong in ("oxd.example", f"{url}/?a=b", f"{url}/#a", "ftp://oxd.example", f"https://{'x' * 500}"):
+            assert await refused(oxd_host_url=wrong) == (400, "bad_request_no_oxd_host")
+        assert await refused(oxd_host_url=url, request_object_signing_alg="ES256") == (400, "invalid_algorithm")
+        assert await refused(oxd_host_url=url, params={"iss": "evil"}) == (400, "invalid_request")
+        assert await refused(oxd_host_url=url, params={"large": "x" * 17_000}) == (400, "invalid_request")
+        await world.ok("/update-site", request_object_signing_alg="none")
+        assert await refused(oxd_host_url=url, request_object_signing_alg="RS256") == (400, "invalid_algorithm")
+        large = {"oxd_host_url": url, "params": {"large": "x" * 11_500}}
+        for _ in range(16):
+            await world.ok("/get-request-object-uri", **large)
+        assert await refused(**large) == (503, "server_busy")
+
+
+async def test_a_login_that_somebody_else_starts(tmp_path: Path, sandbox: RunningSandbox) -> None:
+    """Only at the site's own OP, with the hint, and back to a registered redirect URI; then it is a login as any."""
+    async with world_of(tmp_path, sandbox) as world:
+        await world.ok("/update-site", redirect_uris=[CALLBACK, SECOND])
+        path = f"/initiate-third-party-login/{world.site['oxd_id']}"
+        bearer = {"Authorization": f"Bearer {world.token}"}
+
+        async def initiated(**query: str) -> dict[str, Any]:
+            return dict((await world.front.client.get(path, params=query, headers=bearer)).json())
+
+        wanted = {"iss": sandbox.issuer, "login_hint": "alice@example.org", "target_link_uri": SECOND}
+        url = (await initiated(**wanted))["authorization_url"]
+        query = parse_qs(urlsplit(url).query)
+        assert (query["login_hint"], query["redirect_uri"]) == (["alice@example.org"], [SECOND])
+        callback = callback_params(await log_in(url, "alice", "wonderland"))
+        await world.ok("/get-tokens-by-code", code=callback["code"], state=callback["state"])
+        assert (await initiated())["error"] == "bad_request_no_issuer"
+        assert (await initiated(iss="https://evil.example"))["error"] == "invalid_request"
+        evil = {"iss": sandbox.issuer, "target_link_uri": "https://evil.example/"}
+        assert (await initiated(**evil))["error"] == "bad_request_invalid_target_uri"
+        assert (await world.front.client.get(path, params=wanted)).json()["error"] == "blank_access_token"
+        told = await world.front.server.call(
+            "initiate_third_party_login", oxd_id=world.site["oxd_id"], iss=sandbox.issuer
+        )
+        assert told["data"]["authorization_url"].startswith(sandbox.issuer)

@@ -6,10 +6,12 @@ the Lua consumers of this dialect take null for a value.
 
 from collections.abc import Callable, Mapping
 from typing import Any, Final
+from urllib.parse import parse_qsl
 
 import msgspec
 
 from oxd_protocol.catalog import COMMANDS
+from oxd_protocol.connect import RequestObjectResult
 from oxd_protocol.errors import CommandError
 from oxd_protocol.json_text import decode_object, encode_json
 from oxd_protocol.messages import Response, error_response
@@ -27,6 +29,14 @@ _NOT_IN_4: Final = {
 }
 _OTHER_PATHS: Final = {"/check-id-token": "id_token_status", "/check-access-token": "access_token_status"}
 _READ: Final = {"/get-rp-jwks": "get_rp_jwks"}
+_READ_BY_NAME: Final = {
+    "/get-request-object": ("get_request_object", "request_object_id"),
+    "/initiate-third-party-login": ("initiate_third_party_login", "oxd_id"),
+}
+"""Paths that end with a param."""
+_BY_NAME: Final = {
+    command.name: command for command in COMMANDS if command.name in {name for name, _ in _READ_BY_NAME.values()}
+}
 _AS_ITSELF: Final = {"need_info", "invalid_ticket"}
 """Errors whose body is the authorization server's own object."""
 _WELL_KNOWN: Final = "/.well-known/openid-configuration"
@@ -36,11 +46,14 @@ _WITH_A_SCOPE_LIST: Final = ("get_client_token", "get_access_token_by_refresh_to
 
 
 def flat_routes() -> Mapping[str, Route]:
-    """Return where the paths of the dialect lead."""
-    commands = {command.name: command for command in COMMANDS}
+    """Return where the paths of the dialect lead; one that ends with a param has its name there, in braces."""
+    commands = {command.name: command for command in COMMANDS if command.name not in _BY_NAME}
     routes = {http_path(command): Route(command) for name, command in commands.items() if name not in _NOT_IN_4}
     routes |= {path: Route(commands[name]) for path, name in _OTHER_PATHS.items()}
-    return routes | {path: Route(commands[name], "GET") for path, name in _READ.items()}
+    routes |= {path: Route(commands[name], "GET") for path, name in _READ.items()}
+    return routes | {
+        f"{stem}/{{{param}}}": Route(_BY_NAME[name], "GET") for stem, (name, param) in _READ_BY_NAME.items()
+    }
 
 
 _ROUTES: Final = flat_routes()
@@ -56,6 +69,10 @@ class Flat:
 
     def find(self, path: str) -> Route | None:
         """Return the command of this path."""
+        stem, _, last = path.rpartition("/")
+        if stem in _READ_BY_NAME and last:
+            name, param = _READ_BY_NAME[stem]
+            return Route(_BY_NAME[name], "GET", {param: last})
         return _ROUTES.get(path)
 
     def read(self, route: Route, request: HttpRequest) -> dict[str, Any]:
@@ -64,7 +81,7 @@ class Flat:
         registers = command.name == "register_site"
         if self._needs_token(command) and token is None and not registers and not judge:
             raise CommandError("blank_protection_access_token")
-        sent = decode_object(request.body) if request.body.strip() else {}
+        sent = _sent(route, request)
         params = {name: value for name, value in sent.items() if name not in _FROM_THE_FRONT}
         params = {**command.fields.lenient(params), **route.params}
         params = _with_main_uris(_with_op_host(command, params))
@@ -79,6 +96,8 @@ class Flat:
         if response.status == "error":
             return self._refusal(response)
         try:
+            if isinstance(response.data, RequestObjectResult):
+                return Answer(200, response.data.request_object.encode(), "text/plain; charset=utf-8")
             shaped = self.shape(command.name, msgspec.to_builtins(response.data))
             return Answer(200, encode_json(without_nulls(shaped)))
         except CommandError as error:
@@ -112,6 +131,13 @@ class Flat:
     def error(self, status: int, description: str) -> Answer:
         """Return an error of the front itself."""
         return Answer(status, encode_json({"error": str(status), "error_description": description}))
+
+
+def _sent(route: Route, request: HttpRequest) -> dict[str, Any]:
+    """Return what was sent: with GET in the query, where the first of several values counts, else in the body."""
+    if route.method == "GET":
+        return dict(reversed(parse_qsl(request.query)))
+    return decode_object(request.body) if request.body.strip() else {}
 
 
 def _with_op_host(command: AnyCommand, params: dict[str, Any]) -> dict[str, Any]:

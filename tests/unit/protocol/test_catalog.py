@@ -44,6 +44,9 @@ EXPECTED: dict[str, tuple[tuple[str, ...], str]] = {
     "uma_rp_get_claims_gathering_url": ((*OXD_ID, "ticket", "claims_redirect_uri"), "url state"),
     "get_rp": ((), "node"),
     "validate": ((*OXD_ID, "code", "state", "id_token"), ""),
+    "get_request_object_uri": (OXD_ID, "request_uri"),
+    "get_request_object": (("request_object_id",), "request_object"),
+    "initiate_third_party_login": ((*OXD_ID, "iss"), "authorization_url"),
     "get_jwks": ((), "keys"),
     "get_discovery": ((), "issuer"),
     "get_issuer": (("resource",), "subject links"),
@@ -99,6 +102,7 @@ def test_protected_commands() -> None:
     for command in COMMANDS:
         if command.unsupported is None:
             open_ones = {"setup_client", "get_client_token", "get_jwks", "get_discovery", "get_issuer", "get_rp_jwks"}
+            open_ones |= {"get_request_object"}
             assert command.protected is (command.name not in open_ones)
             assert not command.protected or "protection_access_token" in command.fields.readers
 
