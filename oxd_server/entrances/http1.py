@@ -20,7 +20,14 @@ from http import HTTPStatus
 import h11
 import trio
 
-from oxd_server.entrances.http1_head import BARE_CR_OR_LF_OR_NUL, Refused, check_framing, check_raw_head, split_target
+from oxd_server.entrances.http1_head import (
+    BARE_CR_OR_LF_OR_NUL,
+    Refused,
+    authority_of,
+    check_framing,
+    check_raw_head,
+    split_target,
+)
 from oxd_server.entrances.http1_places import Idle, Peer, Places, peer_of
 
 __all__ = ["Handler", "HttpRequest", "HttpResponse", "Limits", "plain_error", "serve", "serve_connection"]
@@ -111,6 +118,15 @@ def _everybody(address: str) -> None:
     del address
 
 
+def _headers_of(event: h11.Request, authority: str | None) -> Headers:
+    headers = [(name.decode("ascii"), value.decode("latin-1")) for name, value in event.headers]
+    if authority is None:
+        return headers
+    # RFC 9112, section 3.2.2: for a target in absolute-form the server "MUST ignore the received Host header field (if
+    # any) and instead use the host information of the request-target".
+    return [("host", authority), *(header for header in headers if header[0] != "host")]
+
+
 @dataclass(frozen=True)
 class _Service:
     """What all connections of one server share."""
@@ -172,13 +188,14 @@ class _Connection:
         if head is None:
             return None
         event = self._parse_head(head)
-        path, query = split_target(event.target.decode("ascii"))
+        target = event.target.decode("ascii")
+        path, query = split_target(target)
         body = await self._read_body(event)
         return HttpRequest(
             method=event.method.decode("ascii"),
             path=path,
             query=query,
-            headers=[(n.decode("ascii"), v.decode("latin-1")) for n, v in event.headers],
+            headers=_headers_of(event, authority_of(target)),
             body=body,
             http_version=event.http_version.decode("ascii"),
             client=self._peer.name,

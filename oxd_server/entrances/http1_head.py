@@ -7,7 +7,7 @@ import re
 
 import h11
 
-__all__ = ["BARE_CR_OR_LF_OR_NUL", "Refused", "check_framing", "check_raw_head", "split_target"]
+__all__ = ["BARE_CR_OR_LF_OR_NUL", "Refused", "authority_of", "check_framing", "check_raw_head", "split_target"]
 
 
 class Refused(Exception):
@@ -61,11 +61,20 @@ def _raw_headers(head: bytes) -> list[tuple[bytes, bytes]]:
     return [(name.lower(), value.strip()) for name, _, value in pairs if name]
 
 
+_ABSOLUTE_FORM = re.compile(r"https?://([^/?]*)", re.IGNORECASE)
+
+
+def authority_of(target: str) -> str | None:
+    """The host and port that a request target in absolute-form names; None for one in origin-form."""
+    match = _ABSOLUTE_FORM.match(target)
+    return match and match[1]
+
+
 def split_target(target: str) -> tuple[str, str]:
     """Path and query of a request target in origin-form or absolute-form (RFC 9112 3.2)."""
     if "#" in target:
         raise Refused(400, "the request target holds a fragment")
-    if match := re.match(r"https?://[^/?]*", target, re.IGNORECASE):
+    if match := _ABSOLUTE_FORM.match(target):
         target = target[match.end() :]
         target = target if target.startswith("/") else "/" + target
     if not target.startswith("/"):

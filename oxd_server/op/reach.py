@@ -71,10 +71,11 @@ _METADATA = tuple(
 )  # fmt: skip
 
 # IPv6 addresses that stand for an IPv4 address in their last 32 bits: mapped, translated, compatible, NAT64 with the
-# well-known prefix (RFC 6052) and with the local one (RFC 8215).
-_HOLDS_V4_AT_THE_END = tuple(
-    ip_network(text) for text in ("::ffff:0:0/96", "::ffff:0:0:0/96", "::/96", "64:ff9b::/96", "64:ff9b:1::/48")
-)
+# well-known prefix (RFC 6052).
+_HOLDS_V4_AT_THE_END = tuple(ip_network(text) for text in ("::ffff:0:0/96", "::ffff:0:0:0/96", "::/96", "64:ff9b::/96"))
+# RFC 8215: a network divides the local prefix as it likes, so the IPv4 address stands in one of four places (RFC 6052,
+# section 2.2; bits 64 to 71 are left out).
+_LOCAL_NAT64 = ip_network("64:ff9b:1::/48")
 _SIX_TO_FOUR = ip_network("2002::/16")
 _TEREDO = ip_network("2001::/32")
 _ISATAP = (0x00005EFE, 0x02005EFE)
@@ -92,6 +93,8 @@ def zone_of(address: str) -> Zone:
         return Zone.NEVER
     if isinstance(parsed, IPv4Address):
         return _zone_of_v4(parsed)
+    if parsed in _LOCAL_NAT64:
+        return _zone_behind_nat64(int(parsed))
     inner = _inner_v4(parsed)
     return _zone_of_v6(parsed) if inner is None else zone_of(str(inner))
 
@@ -105,6 +108,13 @@ def _zone_of_v4(address: IPv4Address) -> Zone:
     if address.is_multicast or int(address) >> 28 == 15:
         return Zone.NEVER
     return Zone.PUBLIC if address.is_global else Zone.PRIVATE
+
+
+def _zone_behind_nat64(bits: int) -> Zone:
+    """The innermost zone of all addresses that this one may stand for."""
+    without_u = bits >> 64 << 56 | bits & (1 << 56) - 1
+    found = (bits & _V4_BITS, *(without_u >> shift & _V4_BITS for shift in (40, 32, 24)))
+    return min((zone_of(str(IPv4Address(v4))) for v4 in found if v4 >> 24), default=Zone.LOOPBACK)
 
 
 def _zone_of_v6(address: IPv6Address) -> Zone:

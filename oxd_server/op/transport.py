@@ -153,14 +153,15 @@ class Transport:
         except (httpx2.InvalidURL, ValueError) as error:
             raise OpHostRefused("?", "not a valid URL") from error
         host = _host_and_port(parsed)
-        if parsed.scheme not in ("http", "https") or not _names_a_host(parsed) or parsed.userinfo:
+        origin = origin_of(str(parsed))  # none where the port is no port
+        if not origin or parsed.scheme not in ("http", "https") or not _names_a_host(parsed) or parsed.userinfo:
             raise OpHostRefused(host or "?", "not an http or https URL of a host")
         names = {parsed.host, _with_port(parsed)}
         if self._allowed_hosts and not self._allowed_hosts & names:
             raise OpHostRefused(host, "not among the allowed_op_hosts")
         if parsed.scheme == "http" and not (is_loopback(parsed.host) or self._plain_http_hosts & names):
             raise OpHostRefused(host, "plain http is allowed for loopback hosts only")
-        return _Target(parsed, host, origin_of(str(parsed)))
+        return _Target(parsed, host, origin)
 
     async def send(
         self,

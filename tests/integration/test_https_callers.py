@@ -73,6 +73,9 @@ async def test_foreign_names_and_pages_are_refused(tmp_path: Path) -> None:
                 assert envelope_of(response)["data"]["error"] == "403"
         line = await front.server.wait_for_log("request refused")
         assert line["path"] == "/health-check"
+        for form, status in (("https://evil.example/health-check", 403), (f"{own}/health-check", 200)):
+            asked = front.client.build_request("GET", "/health-check", extensions={"target": form.encode()})
+            assert (await front.client.send(asked)).status_code == status, form
         for headers in ({}, {"Host": "OXD.example.org:9"}, {"Origin": own}, {"Host": "127.0.0.1"}):
             assert (await front.client.get("/health-check", headers=headers)).status_code == 200, headers
 

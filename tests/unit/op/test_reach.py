@@ -51,6 +51,19 @@ def test_ipv6_address_that_stands_for_an_ipv4_one(form: str, inner: tuple[int, i
     assert zone_of(FORMS_OF_V4[form].format(*inner)) is zone
 
 
+@pytest.mark.parametrize(
+    ("address", "zone"),
+    [
+        ("64:ff9b:1:a9fe:a9:fe00::", Zone.NEVER), ("64:ff9b:1:a9:fe:a9fe::", Zone.NEVER),
+        ("64:ff9b:1:0:a9:fea9:fe00:0", Zone.NEVER), ("64:ff9b:1:808:8:800::", Zone.PUBLIC),
+        ("64:ff9b:1:7f00:0:100::", Zone.LOOPBACK), ("64:ff9b:1::", Zone.LOOPBACK),
+    ],
+)  # fmt: skip
+def test_local_nat64_has_several_forms(address: str, zone: Zone) -> None:
+    """A network may divide the local prefix of NAT64 in several ways: the innermost reading counts."""
+    assert zone_of(address) is zone
+
+
 def test_teredo_hides_an_inverted_address() -> None:
     """A Teredo address is that of the client behind it."""
     assert zone_of("2001:0:4136:e378:8000:63bf:80ff:fffe") is Zone.LOOPBACK  # 80ff:fffe is 127.0.0.1 inverted

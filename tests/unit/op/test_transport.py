@@ -357,6 +357,8 @@ async def test_addresses_of_the_system():
     resolver = Resolver()
     assert "127.0.0.1" in await resolver.addresses("localhost", 80)
     assert await resolver.addresses("::1", 80) == ["::1"]
+    for spelling in ("2130706433", "0x7f.1", "127.1"):  # so the zone of 127.0.0.1 counts, however it is written
+        assert await resolver.addresses(spelling, 80) == ["127.0.0.1"]
     with pytest.raises(OSError):
         await resolver.addresses("nowhere.invalid", 80)
 
@@ -546,7 +548,8 @@ async def test_allowed_hosts_of_other_forms(open_transport):
     [
         "http://op.example/", "http://10.0.0.1/", "http://127.0.0.1.op.example/", "http://localhost.example/",
         "ftp://127.0.0.1/", "file:///etc/passwd", "https://user:pw@127.0.0.1/", "nonsense", "https://", "https://[/",
-        "http://op.example\\@127.0.0.1/", "https://a\nb/",
+        "http://op.example\\@127.0.0.1/", "https://a\nb/", "https://op.example:65536/", "http://127.1/",
+        "http://2130706433/", "http://localhost./", "http://127.0.0.1%00.example/",
     ],
 )  # fmt: skip
 async def test_url_that_is_not_allowed(transport, url):
