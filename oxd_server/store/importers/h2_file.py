@@ -9,15 +9,28 @@ killed server did not finish does not count.
 Every map is a tree of pages. A position is a number: the chunk in its upper bits, the offset within the chunk below.
 The root of the *meta* map stands in the chunk's header. Meta names the other maps and their roots, and the blocks where
 chunks begin. The map ``table.0`` is the catalogue of tables, as SQL texts; ``table.<n>`` holds the rows of table n.
+
+A killed server may leave a transaction open. A row that such a transaction has written bears the number of
+the operation, and H2 would take it back. Until H2 1.4.197 the map ``undoLog`` has what was there before, by operation.
+Later the row has it itself, and the map ``undoLog.<transaction>`` is called ``undoLog-<transaction>`` once that is
+committed.
 """
 
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 from oxd_server.store.importers.errors import SourceError
-from oxd_server.store.importers.h2_values import Cursor, Value, lzf_decompress, read_text, read_value
+from oxd_server.store.importers.h2_values import (
+    Cursor,
+    Value,
+    lzf_decompress,
+    read_object_number,
+    read_text,
+    read_value,
+)
 
 __all__ = ["looks_like_h2", "read_h2"]
 
@@ -30,11 +43,12 @@ _MAX_PAGE_BYTES: Final = 64 << 20
 _NODE: Final = 1
 _LZF: Final = 2
 _DEFLATE: Final = 4
+_TRANSACTION_SHIFT: Final = 40
 _PAIR: Final = re.compile(r'(\w+):("(?:[^"\\]|\\.)*"|[^,]*)')
 _SITES: Final = re.compile(r'CREATE (?:CACHED )?TABLE "?PUBLIC"?\."?RP"?\s*\(')
 
 ReadKey = Callable[[Cursor], Value]
-ReadValues = Callable[[Cursor, int], list[Value]]
+ReadValues = Callable[[Cursor, int], list["_Stored"]]
 
 
 def looks_like_h2(data: bytes) -> bool:
@@ -58,8 +72,10 @@ def read_h2(data: bytes) -> Iterator[tuple[str, str]]:
         where = f"the row {key} of the table RP"
         if row is None:  # removed
             continue
-        if not isinstance(row, list) or len(row) < 2 or not isinstance(row[1], str):
+        if not isinstance(row, list) or len(row) < 2 or not isinstance(row[0], str) or not isinstance(row[1], str):
             raise SourceError(f"{where} holds no text where the site should be")
+        if row[0] not in row[1]:
+            raise SourceError(f"{where} is damaged: its site has another oxd_id than the row")
         yield where, row[1]
 
 
@@ -93,12 +109,24 @@ def _hex(pairs: dict[str, str], name: str, where: str) -> int:
 
 
 @dataclass(frozen=True, slots=True)
+class _Uncommitted:
+    """A value that an open transaction has written; ``before`` is what was there, where the value's page tells it."""
+
+    operation: int
+    value: Value
+    before: Value = None
+
+
+_Stored = Value | _Uncommitted
+
+
+@dataclass(frozen=True, slots=True)
 class _Page:
-    """One page: its keys, and the values of a leaf or the positions of a node's children."""
+    """One page: its keys, and the values of a leaf or the children of a node, each with the number of its entries."""
 
     keys: list[Value]
-    values: list[Value]
-    children: list[int]
+    values: list[_Stored]
+    children: list[tuple[int, int]]
 
 
 class _MvStore:
@@ -140,11 +168,48 @@ class _MvStore:
 
     def rows(self, name: str) -> Iterator[tuple[Value, Value]]:
         """Yield the keys and values of the map of this name. Raises ``SourceError`` if there is none."""
+        for key, value in self._walk(self._root(name), read_value, self._read_versioned):
+            yield key, self._committed(value)
+
+    def _root(self, name: str) -> int:
         number = self._meta.get(f"name.{name}")
         if number is None:
             raise SourceError(f"the database has no map {name}")
-        root = self._meta.get(f"root.{number}", "0")
-        yield from self._walk(_hex({"root": root}, "root", f"the map {name}"), read_value, _read_versioned)
+        return _hex({"root": self._meta.get(f"root.{number}", "0")}, "root", f"the map {name}")
+
+    def _committed(self, stored: _Stored) -> Value:
+        """Return the value as H2 would leave it when it opens the database."""
+        seen = set()
+        while isinstance(stored, _Uncommitted):
+            operation = stored.operation
+            if self._keeps_before:
+                transaction = operation >> _TRANSACTION_SHIFT
+                is_open = f"name.undoLog.{transaction}" in self._meta
+                return stored.before if is_open else stored.value
+            if operation not in self._undo_log:  # committed, only the row does not say so yet
+                return stored.value
+            if operation in seen:
+                raise SourceError("the file is damaged: an open transaction's changes refer to each other in a circle")
+            seen.add(operation)
+            stored = self._undo_log[operation]
+        return stored
+
+    @cached_property
+    def _keeps_before(self) -> bool:
+        return "name.undoLog" not in self._meta
+
+    @cached_property
+    def _undo_log(self) -> dict[int, _Stored]:
+        log: dict[int, _Stored] = {}
+        entries = self._walk(self._root("undoLog"), read_object_number, _read_undone)
+        log.update((operation, before) for operation, before in entries if isinstance(operation, int))
+        return log
+
+    def _read_versioned(self, cursor: Cursor, count: int) -> list[_Stored]:
+        """Return values of which some may belong to a transaction that was under way."""
+        if cursor.byte() == 0:  # all are committed
+            return [read_value(cursor) for _ in range(count)]
+        return [_read_stored(cursor, keeps_before=self._keeps_before) for _ in range(count)]
 
     def number_of_the_sites_table(self) -> int:
         """Return the number of the table RP. Raises ``SourceError`` if the catalogue has none."""
@@ -157,15 +222,20 @@ class _MvStore:
 
     def _walk(
         self, position: int, read_key: ReadKey, read_values: ReadValues, depth: int = 0
-    ) -> Iterator[tuple[Value, Value]]:
+    ) -> Iterator[tuple[Value, _Stored]]:
         if position == 0:  # an empty map
             return
         if depth > _MAX_DEPTH:
             raise SourceError("the file is damaged: its pages refer to each other in a circle")
         page = self._page(position, read_key, read_values)
         yield from zip(page.keys, page.values, strict=False)
-        for child in page.children:
-            yield from self._walk(child, read_key, read_values, depth + 1)
+        for child, entries in page.children:
+            found = 0
+            for entry in self._walk(child, read_key, read_values, depth + 1):
+                found += 1
+                yield entry
+            if found != entries:
+                raise SourceError(f"the file is damaged: a page has {found} entries below it, not {entries}")
 
     def _page(self, position: int, read_key: ReadKey, read_values: ReadValues) -> _Page:
         chunk, offset = position >> 38, (position >> 6) & 0xFFFFFFFF
@@ -182,9 +252,8 @@ class _MvStore:
         count, kind = cursor.varint(), cursor.byte()
         if count > _MAX_PAGE_KEYS:
             raise cursor.damaged("it has too many keys")
-        children = [cursor.number(8) for _ in range(count + 1)] if kind & _NODE else []
-        for _ in children:
-            cursor.varint()  # how many entries the child holds
+        positions = [cursor.number(8) for _ in range(count + 1)] if kind & _NODE else []
+        children = [(child, cursor.varint()) for child in positions]
         if kind & _DEFLATE and kind & _LZF:
             raise cursor.damaged("it is compressed in a way that the old server did not use")
         if kind & _LZF:
@@ -194,7 +263,10 @@ class _MvStore:
                 raise cursor.damaged("it is too large")
             cursor = Cursor(lzf_decompress(packed, len(packed) + added, where), where)
         keys = [read_key(cursor) for _ in range(count)]
-        return _Page(keys, [], children) if children else _Page(keys, read_values(cursor, count), [])
+        values = [] if children else read_values(cursor, count)
+        if cursor.ahead(1):
+            raise cursor.damaged("there is more in it than its entries")
+        return _Page(keys, values, children)
 
     def _start_of(self, chunk: int) -> int:
         entry = self._meta.get(f"chunk.{chunk:x}")
@@ -216,12 +288,23 @@ def _read_meta_text(cursor: Cursor) -> str:
     return read_text(cursor, cursor.varint())
 
 
-def _read_versioned(cursor: Cursor, count: int) -> list[Value]:
-    """Return values of which some may belong to a transaction that was under way."""
-    if cursor.byte() == 0:  # all are committed
-        return [read_value(cursor) for _ in range(count)]
-    values: list[Value] = []
+def _read_stored(cursor: Cursor, *, keeps_before: bool) -> _Stored:
+    operation = cursor.varint()
+    if operation == 0 and keeps_before:
+        return read_value(cursor)
+    value = read_value(cursor) if cursor.byte() else None
+    if operation == 0:
+        return value
+    return _Uncommitted(operation, value, read_value(cursor) if keeps_before and cursor.byte() else None)
+
+
+def _read_undone(cursor: Cursor, count: int) -> list[_Stored]:
+    """Return what was there before each operation: each entry has a map's number, a key, and that."""
+    undone: list[_Stored] = []
     for _ in range(count):
-        cursor.varint()  # the operation
-        values.append(read_value(cursor) if cursor.byte() else None)
-    return values
+        if cursor.byte():
+            read_object_number(cursor)
+        if cursor.byte():
+            read_value(cursor)
+        undone.append(_read_stored(cursor, keeps_before=False) if cursor.byte() else None)
+    return undone

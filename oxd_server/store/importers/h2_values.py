@@ -2,7 +2,7 @@
 
 from oxd_server.store.importers.errors import SourceError
 
-__all__ = ["Cursor", "Value", "lzf_decompress", "read_text", "read_value"]
+__all__ = ["Cursor", "Value", "lzf_decompress", "read_object_number", "read_text", "read_value"]
 
 Value = None | bool | int | str | list["Value"]
 
@@ -106,6 +106,24 @@ def read_value(cursor: Cursor, depth: int = 0) -> Value:
     if tag == 17 and depth < _MAX_DEPTH:
         return [read_value(cursor, depth + 1) for _ in range(cursor.varint())]
     raise cursor.damaged(f"a value of the type {tag} is not expected")
+
+
+def read_object_number(cursor: Cursor) -> int:
+    """Return the next number of the kind that H2's own maps have, whose types have other tags.
+
+    Raises:
+        SourceError: it is of another type, or damaged.
+    """
+    tag = cursor.byte()
+    if 64 <= tag < 80:  # a small int
+        return tag - 64
+    if 80 <= tag < 88:  # a small long
+        return tag - 80
+    if tag in (4, 5):
+        return cursor.varint()
+    if tag == 36:
+        return cursor.number(8)
+    raise cursor.damaged(f"a number of the type {tag} is not expected")
 
 
 def lzf_decompress(data: bytes, size: int, where: str) -> bytes:
