@@ -46,7 +46,6 @@ _WITHOUT_EFFECT: Final = {
     "mtls_enabled": _MTLS,
     "persistence_manager_remove_count": "what has expired is forgotten without a timer",
     "proxy_configuration": "OPs are reached directly, not through a proxy",
-    "request_object_expiration_in_minutes": "there are no request objects by reference",
     "rp_cache_expiration_in_minutes": "a site's change counts from the next command on",
     "tls_secure_cipher": _OWN_TLS,
     "tls_version": _OWN_TLS,

@@ -117,7 +117,7 @@ def test_no_key_of_4_is_unknown(tmp_path: Path, key: str) -> None:
         ("[" * 5000, "nested too deeply"),
         (f"# {'x' * 300_000}", "is longer than"),
         ("state_expiration_in_minutes: many", 'state_expiration_in_minutes: "many" is wrong'),
-        ("storage: redis", "storage"),
+        ("storage: ldap", "storage"),
         ("server: 1", "server is wrong: expected an object"),
         ("server: {applicationConnectors: 1}", "server.applicationConnectors is wrong: expected a list"),
         ("server: {applicationConnectors: [1]}", "applicationConnectors[0] is wrong"),
