@@ -27,9 +27,10 @@ from oxd_server.log.known import begin_command, end_command
 from oxd_server.op.discovery import normalize_op_host
 from oxd_server.op.errors import IdTokenError, InvalidOpHost, IssuerMismatch, OpError, OpErrorResponse
 from oxd_server.op.reach import origin_of
+from oxd_server.rp.client_sync import ClientSync
 from oxd_server.rp.services import Services
 from oxd_server.rp.setup_client import SetupClient
-from oxd_server.store.base import SiteNotFound, StoreError, StoreUnavailable
+from oxd_server.store.base import Site, SiteNotFound, StoreError, StoreUnavailable
 from oxd_server.sync.busy import TooBusy
 from oxd_server.sync.memo import TextMemo
 
@@ -101,6 +102,7 @@ class Dispatcher:
         self._disk_shares = disk_shares
         self._longest = longest
         self._op_origins = TextMemo()
+        self._client_sync = ClientSync()
         self._log = structlog.get_logger("oxd_server.dispatch.dispatcher").bind()  # bound once, not at every line
         self._logs_all = self._log.is_enabled_for(logging.DEBUG)
 
@@ -127,14 +129,15 @@ class Dispatcher:
         try:
             route = self._find(name)
             params = decode_params(route.command, raw_params)
-            wanted = await self._owners(self._services[entrance], params)
+            site = await _site_of(self._services[entrance], params)
+            wanted = self._owners(self._services[entrance], params, site)
             if not self._places.count_for(wanted):
                 return error_response(CommandError("server_busy"))
             owners = wanted
             seconds = self._time_out or (None if route.command.name in _FEW_REQUESTS else self._longest)
             if seconds is None:
-                return await self._run(route, params, entrance, address)
-            return await self._run_in_time(route, params, entrance, address, seconds)
+                return await self._run(route, params, entrance, address, site)
+            return await self._run_in_time(route, params, entrance, address, site, seconds)
         except CommandError as error:
             return self._refuse(name, error)
         except TooBusy as busy:
@@ -152,10 +155,8 @@ class Dispatcher:
             end_command(noted)
             self._places.give_back(owners)
 
-    async def _owners(self, services: Services, params: Params) -> tuple[str, ...]:
+    def _owners(self, services: Services, params: Params, site: Site | None) -> tuple[str, ...]:
         """Whose the command is: a site's, or that of all who name none, and the OP host's that it may wait for."""
-        oxd_id: str | None = getattr(params, "oxd_id", None)
-        site = await services.store.get(oxd_id) if oxd_id is not None else None
         if site is not None:
             op_host = site.op_host
             return site.oxd_id, self._op_origins.get(site.oxd_id, op_host, lambda: origin_of(op_host))
@@ -174,18 +175,21 @@ class Dispatcher:
         return self._routes[command.name]
 
     async def _run_in_time(
-        self, route: Route, params: Params, entrance: Entrance, address: str, seconds: float
+        self, route: Route, params: Params, entrance: Entrance, address: str, site: Site | None, seconds: float
     ) -> Response:
         with trio.move_on_after(seconds):
-            return await self._run(route, params, entrance, address)
+            return await self._run(route, params, entrance, address, site)
         raise CommandError(
             "op_unreachable",
             f"The command did not finish within {seconds:g} seconds (time_out_in_seconds).",
             {"step": "command"},
         )
 
-    async def _run(self, route: Route, params: Params, entrance: Entrance, address: str) -> Response:
+    async def _run(self, route: Route, params: Params, entrance: Entrance, address: str, site: Site | None) -> Response:
         command, caller, services = route.command, None, self._services[entrance]
+        if site is not None and site.sync_client_from_op:
+            # Before the token is checked: that is asked with the site's secret, which the OP may have rotated.
+            await self._client_sync.before_use(services, site)
         protects = self._guard.protects(command, entrance, params)
         try:
             if protects:
@@ -218,6 +222,11 @@ class Dispatcher:
         error_id = secrets.token_hex(_ERROR_ID_BYTES)
         self._log.error("command failed", command=name[:100], error_id=error_id, exc_info=error)
         return error_response(CommandError("internal_error", description, {"error_id": error_id}))
+
+
+async def _site_of(services: Services, params: Params) -> Site | None:
+    oxd_id: str | None = getattr(params, "oxd_id", None)
+    return await services.store.get(oxd_id) if oxd_id is not None else None
 
 
 def _said_by_us(error: BaseException | None) -> str | None:

@@ -21,6 +21,7 @@ from oxd_server.handlers.site_params import changed_site, check_site, new_site, 
 from oxd_server.handlers.undo import check_key, keep, new_oxd_id, say_if_less, with_client
 from oxd_server.op.errors import OpErrorResponse
 from oxd_server.op.registration import RegistrationAnswer, delete_client, update_client
+from oxd_server.rp.client_sync import as_read, warn_if_unreadable
 from oxd_server.rp.services import Services
 from oxd_server.rp.setup_client import SetupClient, check_token_with
 from oxd_server.rp.site_as_client import as_answered, known_metadata, metadata_of
@@ -51,7 +52,8 @@ async def register_site(services: Services, params: RegisterSiteParams, caller: 
     async with AsyncExitStack() as undo:
         site = await with_client(services, site, undo, params.initial_access_token)
         site = await _protected(services, site, caller, params)
-        await keep(services, site, undo)
+        warn_if_unreadable(services, site)
+        await keep(services, as_read(site, services.now()), undo)
         undo.pop_all()
     return RegisteredSite(
         oxd_id=site.oxd_id,
@@ -96,7 +98,7 @@ async def update_site(services: Services, params: UpdateSiteParams) -> OxdIdResu
 
         def change(newest: Site) -> Site:
             changed = _changed(newest, params)
-            return changed if answer is None else as_answered(changed, answer)
+            return changed if answer is None else as_read(as_answered(changed, answer), services.now())
 
         await services.store.change(params.oxd_id, change)
     return OxdIdResult(oxd_id=params.oxd_id)

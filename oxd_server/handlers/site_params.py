@@ -129,6 +129,8 @@ def changed_site(site: Site, named: SiteMetadata) -> Site:
     rest = {
         "response_mode": named.response_mode,
         "oxd_rp_programming_language": named.oxd_rp_programming_language,
+        "sync_client_from_op": named.sync_client_from_op,
+        "sync_client_period_in_seconds": named.sync_client_period_in_seconds,
     }
     return replace(site, client=client, **_present(rest))
 
@@ -159,6 +161,8 @@ def check_site(site: Site) -> None:
     for uri in (*client.post_logout_redirect_uris, *client.frontchannel_logout_uri, *client.claims_redirect_uris):
         if not is_absolute_url(uri):
             raise CommandError("invalid_request", f"{uri[:200]!r} is not an absolute URL.")
+    if site.sync_client_period_in_seconds < 0:
+        raise CommandError("invalid_request", "sync_client_period_in_seconds must not be negative.")
     check_response_mode(site.response_mode, client.response_type)
 
 

@@ -101,6 +101,8 @@ class Site(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fal
     made of it: the JSON text of its last answer about the client, all of which an update has to send back.
     `response_mode` is how logins come back. `setup_oxd_id` and `setup_client_id` name the setup client that the site
     belongs to.
+    `sync_client_from_op` says whether the client is read again at the OP when `last_synced` is longer ago than the
+    period.
     `dialect` is the dialect of the HTTP API that the site's application speaks, None for that of oxd 3.1.
     `registered_from` is the address, or the network, of a caller who showed no token; such sites are counted.
     """
@@ -119,6 +121,9 @@ class Site(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fal
     client_registration_access_token: str | None = None
     client_registration_client_uri: str | None = None
     registered_metadata: str | None = None
+    sync_client_from_op: bool = False
+    sync_client_period_in_seconds: int = 3600
+    last_synced: int = 0
 
     is_setup_client: bool = False
     setup_oxd_id: str | None = None

@@ -24,7 +24,7 @@ _OBSOLETE: Final = ("rpt", "rpt_token_type", "rpt_pct", "rpt_upgraded", "rpt_exp
 _LONGEST_OXD_ID: Final = 255
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")  # those that turn the writing too
 _LARGEST_NUMBER: Final = 2**63 - 1
-_DATES: Final = {"client_id_issued_at", "client_secret_expires_at", "pat_created_at"}
+_DATES: Final = {"client_id_issued_at", "client_secret_expires_at", "last_synced", "pat_created_at"}
 # Of a client's metadata: the legacy key of each field that goes by another name there.
 _LEGACY_NAMES: Final = {
     "claims_redirect_uris": "claims_redirect_uri",

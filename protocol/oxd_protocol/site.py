@@ -179,6 +179,12 @@ class SiteMetadata(ProtectedParams, frozen=True, kw_only=True):
     custom_attributes: Annotated[dict[str, str], Meta(description=_GLUU)] | None = None
     allow_spontaneous_scopes: Annotated[bool, Meta(description=_GLUU)] | None = None
     spontaneous_scopes: Annotated[tuple[str, ...], Meta(description=_GLUU)] = ()
+    sync_client_from_op: (
+        Annotated[bool, Meta(description="true: read the client at the OP again from time to time.")] | None
+    ) = None
+    sync_client_period_in_seconds: (
+        Annotated[int, Meta(description="At most this often, before a command; 0: every time, 3600 if absent.")] | None
+    ) = None
 
 
 SITE_ALIASES = {
