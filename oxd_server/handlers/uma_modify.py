@@ -70,7 +70,7 @@ async def _update(services: Services, site: Site, resource: UmaResource) -> None
     plain = ResourceDescription(
         name=resource_name(resource.http_methods, resource.path), resource_scopes=tuple(dict.fromkeys(scopes))
     )
-    full = replace(plain, scope_expression=resource.scope_expression)
+    full = replace(plain, scope_expression=resource.scope_expression, iat=resource.iat, exp=resource.exp)
     try:
         await api.call(lambda pat: update_resource(services.op, metadata, pat, resource.id, full))
     except OpErrorResponse as error:

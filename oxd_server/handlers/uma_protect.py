@@ -58,6 +58,7 @@ async def uma_rs_protect(services: Services, params: UmaRsProtectParams) -> OxdI
             for condition in wanted:
                 await registration.add(condition)
             await registration.keep()
+            registration.say_what_does_not_expire()
         finally:
             if not registration.kept:
                 await registration.take_back()
@@ -70,7 +71,7 @@ async def uma_rs_protect(services: Services, params: UmaRsProtectParams) -> OxdI
 
 def _wanted(resources: Iterable[Resource]) -> list[UmaResource]:
     """The conditions to register, checked; raises ``CommandError``. A path without conditions has none to register."""
-    wanted = [_checked(resource.path, condition) for resource in resources for condition in resource.conditions]
+    wanted = [_checked(resource, condition) for resource in resources for condition in resource.conditions]
     if not wanted:
         raise CommandError("invalid_uma_request")
     if len(wanted) > _MAX_CONDITIONS:
@@ -82,8 +83,8 @@ def _wanted(resources: Iterable[Resource]) -> list[UmaResource]:
     return wanted
 
 
-def _checked(path: str, condition: Condition) -> UmaResource:
-    where = f"A condition of the path {path[:200]!r}"
+def _checked(resource: Resource, condition: Condition) -> UmaResource:
+    where = f"A condition of the path {resource.path[:200]!r}"
     if not condition.http_methods:
         raise CommandError("invalid_http_method", f"{where} names no httpMethods.")
     expression = None
@@ -96,11 +97,13 @@ def _checked(path: str, condition: Condition) -> UmaResource:
         raise CommandError("invalid_request", f"{where} has neither scopes nor a scope_expression.")
     return UmaResource(
         id="",
-        path=path,
+        path=resource.path,
         http_methods=tuple(normalized_method(method) for method in condition.http_methods),
         scopes=condition.scopes,
         ticket_scopes=condition.ticket_scopes,
         scope_expression=expression,
+        iat=resource.iat,
+        exp=resource.exp,
     )
 
 
@@ -155,7 +158,27 @@ class _Registration:
         description = ResourceDescription(name=name, resource_scopes=tuple(dict.fromkeys(scopes)))
         if self._plain:
             return description
-        return replace(description, description=self._description, scope_expression=condition.scope_expression)
+        return replace(
+            description,
+            description=self._description,
+            scope_expression=condition.scope_expression,
+            iat=condition.iat,
+            exp=condition.exp,
+        )
+
+    def say_what_does_not_expire(self) -> None:
+        """Name in the log the dates that have no effect. What has expired stays protected: the AS decides."""
+        now = self._services.now()
+        for resource in self._registered:
+            if self._plain and (resource.iat, resource.exp) != (None, None):
+                self._say(resource, "the authorization server takes no iat and exp of a resource")
+            elif resource.exp is not None and resource.exp <= now:
+                self._say(resource, "a resource that has expired already was registered")
+
+    def _say(self, resource: UmaResource, text: str) -> None:
+        self._services.log.warning(
+            text, oxd_id=self._site.oxd_id, path=resource.path, iat=resource.iat, exp=resource.exp
+        )
 
     @property
     def _description(self) -> str:

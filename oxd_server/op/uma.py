@@ -104,13 +104,16 @@ def process_pat(answer: Answer, *, type_may_be_missing: bool = False) -> Pat:
 class ResourceDescription(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A resource as the AS is told of it (FedAuthz section 3.1).
 
-    `scope_expression` (JSON text) is what Gluu's server understands; others ignore it.
+    `scope_expression` (JSON text), `iat` and `exp` (seconds since 1970) are what Gluu's server understands; others
+    ignore them.
     """
 
     name: str
     resource_scopes: tuple[str, ...]
     description: str | None = None
     scope_expression: str | None = None
+    iat: int | None = None
+    exp: int | None = None
 
 
 async def register_resource(op: OpContext, metadata: UmaMetadata, pat: str, resource: ResourceDescription) -> str:

@@ -83,7 +83,8 @@ GRACE_SECONDS = 60.0
 class UmaResource(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """A protected resource: the conditions of one path, and its `id` at the authorization server.
 
-    `scope_expression` is JSON text (`{"rule": ..., "data": [...]}`).
+    `scope_expression` is JSON text (`{"rule": ..., "data": [...]}`). `iat` and `exp` are what the authorization server
+    is told, in seconds since 1970.
     """
 
     id: str
@@ -92,6 +93,8 @@ class UmaResource(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True,
     scopes: tuple[str, ...] = ()
     ticket_scopes: tuple[str, ...] = ()
     scope_expression: str | None = None
+    iat: int | None = None
+    exp: int | None = None
 
 
 class Site(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):

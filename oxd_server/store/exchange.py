@@ -79,6 +79,7 @@ def _exported_resource(resource: Mapping[str, Any]) -> dict[str, Any]:
     """A resource as the legacy server wrote it; what it does not know stands beside it."""
     plain = {**_defaults(UmaResource), **resource}
     expression = plain.pop("scope_expression")
+    plain = {name: value for name, value in plain.items() if name not in ("iat", "exp") or value is not None}
     return plain | {
         "ticketScopes": plain.pop("ticket_scopes"),
         "scope_expressions": [] if expression is None else [expression],

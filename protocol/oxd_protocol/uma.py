@@ -46,10 +46,12 @@ class Condition(
 
 
 class Resource(msgspec.Struct, frozen=True, kw_only=True):
-    """One path and the conditions on it."""
+    """One path and the conditions on it; when they were made and expire, in seconds since 1970."""
 
     path: str
     conditions: tuple[Condition, ...] = ()
+    iat: int | None = None
+    exp: int | None = None
 
 
 class UmaRsProtectParams(OxdIdParams, frozen=True, kw_only=True):

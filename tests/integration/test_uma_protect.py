@@ -28,7 +28,7 @@ from tests.integration.uma_as import (
     html,
     lose_pat,
 )
-from tests.integration.uma_services import OXD_ID, House, uma_house
+from tests.integration.uma_services import NOW, OXD_ID, House, uma_house
 
 EXPRESSION = {"rule": {"and": [{"var": 0}, {"var": 1}]}, "data": ["read", "write"]}
 PHOTOS = [
@@ -302,3 +302,30 @@ async def test_no_uma_metadata(house: House) -> None:
     """An authorization server without UMA metadata is an error of its own."""
     house.authorization_server.fault(DISCOVERY, lambda _: answer(404, {}))
     assert (await _protect(house))["error"] == "no_uma_discovery_response"
+
+
+async def test_dates_of_a_resource(house: House) -> None:
+    """They are told to the authorization server, kept, told again at a change, and shown; no date is shown as none."""
+    dated = [{**OLD[0], "iat": int(NOW), "exp": int(NOW) + 60}, {**OLD[0], "path": "/past", "exp": 1}]
+    await _protect(house, dated)
+    past, young = sorted(await house.protected(), key=lambda one: one.exp or 0)
+    registered = house.authorization_server.resources
+    assert (registered[young.id]["iat"], registered[young.id]["exp"]) == (int(NOW), int(NOW) + 60)
+    assert "iat" not in registered[past.id]
+    (line,) = house.log
+    assert (line["event"], line["path"]) == ("a resource that has expired already was registered", "/past")
+    await house.call("uma_rs_modify", path="/old", http_method="GET", scopes=["other"])
+    assert registered[young.id]["resource_scopes"] == ["other"]
+    assert registered[young.id]["exp"] == int(NOW) + 60
+    node = (await house.call("get_rp"))["node"]
+    shown = {one["path"]: one for one in node["uma_protected_resources"]}
+    assert (shown["/old"]["exp"], shown["/past"]["exp"], "iat" in shown["/past"]) == (int(NOW) + 60, 1, False)
+    assert (await house.call("uma_rs_check_access", path="/past", http_method="GET"))["access"] == "denied"
+
+
+async def test_dates_that_the_server_refuses_are_named_in_the_log(house: House) -> None:
+    """A server that knows the specified members only registers the resource without its dates."""
+    refused = [lambda _: error(400, "unrecognized field")] * 2  # with the PAT, and with a new one
+    house.authorization_server.fault(REGISTER, *refused, None)
+    await _protect(house, [{**OLD[0], "exp": int(NOW) + 60}])
+    assert [line["event"] for line in house.log] == ["the authorization server takes no iat and exp of a resource"]

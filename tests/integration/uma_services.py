@@ -30,7 +30,7 @@ from tests.integration.uma_as import CLIENT_ID, CLIENT_SECRET, UmaServer, runnin
 
 OXD_ID = "site-1"
 HANDLERS = {route.command.name: route.handler for route in ROUTES}
-ON_BEHALF = {"register_site"}
+ON_BEHALF = {"register_site", "get_rp"}
 NOW = 1_800_000_000.0
 
 

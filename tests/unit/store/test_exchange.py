@@ -28,12 +28,12 @@ BY_TYPE: dict[Any, st.SearchStrategy[Any]] = {
     tuple[str, ...]: st.lists(words, max_size=3).map(tuple),
     bool: st.booleans(),
     int: st.integers(0, 2**53),
+    int | None: st.none() | st.integers(0, 2**53),
 }
 resources = st.builds(UmaResource, **{field.name: BY_TYPE[field.type] for field in msgspec.structs.fields(UmaResource)})
 BY_TYPE[tuple[UmaResource, ...]] = st.lists(resources, max_size=2).map(tuple)
 BY_TYPE |= {
     bool | None: st.none() | st.booleans(),
-    int | None: st.none() | st.integers(0, 2**53),
     dict[str, str] | None: st.none() | st.dictionaries(words, words, min_size=1, max_size=2),
     dict[str, Any] | None: st.none() | st.dictionaries(words, st.lists(st.integers()), min_size=1, max_size=2),
 }
