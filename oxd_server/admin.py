@@ -39,6 +39,7 @@ __all__ = [
     "list_sites",
     "remove_site",
     "show_site",
+    "store_file",
     "store_place",
 ]
 
@@ -116,10 +117,11 @@ async def copy_between(source: Config, target: Config, *, replace: bool, progres
     Raises:
         StoreError: as ``copy_sites``, or both are the same store.
     """
-    if source.store_path.resolve() == target.store_path.resolve():
-        raise StoreError(f"both configurations name the same store: {source.store_path}")
+    from_place, to_place = store_place(source), store_place(target)
+    if _named(from_place) == _named(to_place):
+        raise StoreError(f"both configurations name the same store: {_named(from_place)}")
     async with _open(source) as store:
-        return await copy_sites(store, partial(open_store, target.store_path), replace=replace, progress=progress)
+        return await copy_sites(store, partial(open_store, to_place), replace=replace, progress=progress)
 
 
 async def import_folder(store: Store, folder: Path) -> Import:
@@ -150,6 +152,20 @@ async def import_once(store: Store, path: Path) -> Import | None:
     return None if known is None else Import(found, len(found.sites) - len(known), tuple(known))
 
 
+def store_file(config: Config) -> Path:
+    """Return the file that the sites are kept in, for what needs one.
+
+    Raises:
+        StoreError: the sites are kept in Redis; the text says what serves instead.
+    """
+    if config.storage == "redis":
+        raise StoreError(
+            "storage is redis, and a backup is one of a store file: `oxd-server sites copy` makes a file of this store "
+            "and brings it back, and Redis's own means (appendonly, BGSAVE) back up Redis"
+        )
+    return config.store_path
+
+
 def store_place(config: Config) -> Path | RedisSettings | None:
     """Return where the sites are kept, as ``open_store`` takes it.
 
@@ -159,6 +175,13 @@ def store_place(config: Config) -> Path | RedisSettings | None:
     if config.storage == "redis":
         return _redis_settings(config.storage_configuration)
     return None if config.storage == "memory" else config.store_path
+
+
+def _named(place: Path | RedisSettings | None) -> str:
+    """Return what two configurations of the same store have in common, for people too."""
+    if isinstance(place, RedisSettings):
+        return f"{place.place}, database {place.database}, prefix {place.prefix}"
+    return str(place and place.resolve())
 
 
 def _redis_settings(storage: StorageConfig) -> RedisSettings:

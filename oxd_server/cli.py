@@ -362,17 +362,19 @@ def _show_nothing(_number: int, _done: int, _total: int) -> None:
 
 
 def _backup(options: argparse.Namespace) -> int:
+    from oxd_server.admin import store_file
     from oxd_server.store.backup import back_up
 
-    content = back_up(_config_of_sites(options).store_path, options.file, replace=options.replace)
+    content = back_up(store_file(_config_of_sites(options)), options.file, replace=options.replace)
     print(f"Backed up {_counted(content.sites, 'site')} to {options.file}; sha256 of the rows: {content.sha256}")
     return 0
 
 
 def _restore(options: argparse.Namespace) -> int:
+    from oxd_server.admin import store_file
     from oxd_server.store.backup import restore
 
-    content = restore(options.file, _config_of_sites(options).store_path, replace=options.replace)
+    content = restore(options.file, store_file(_config_of_sites(options)), replace=options.replace)
     print(f"Restored {_counted(content.sites, 'site')} from {options.file}.")
     return 0
 

@@ -64,13 +64,15 @@ _login_decoder = msgspec.json.Decoder(tuple[float, Login])
 @asynccontextmanager
 async def open_redis_store(settings: RedisSettings, *, cache_size: int = 10_000) -> AsyncIterator["RedisStore"]:
     """The store under the prefix of this Redis, begun if there is none. Raises `StoreError` if it cannot be used."""
-    failure: StoreError | None = None
+    failure: Exception | None = None
     async with trio.open_nursery() as nursery:
         store = RedisStore(settings, cache_size, nursery)
         failure = await nursery.start(_keep_connected, store.link)
         if failure is None:
             try:
                 yield store
+            except Exception as error:  # raised in here, it would come out of the nursery in a group
+                failure = error
             finally:
                 nursery.cancel_scope.cancel()
     if failure is not None:

@@ -9,6 +9,7 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +18,14 @@ import pytest
 import trio
 import trio.testing
 
-from oxd_server.admin import export_sites, import_sites, list_sites, remove_site, store_place
+from oxd_server.admin import copy_between, export_sites, import_sites, list_sites, remove_site, store_place
 from oxd_server.client_metadata import ClientMetadata
 from oxd_server.config import Config, StorageConfig
 from oxd_server.op.tokens import TokenAnswer
 from oxd_server.rp.refreshes import Refreshes
 from oxd_server.rp.site_marks import SiteMarks
 from oxd_server.sandbox import RunningSandbox
-from oxd_server.store import RedisSettings, Site, StoreError, StoreUnavailable, open_store
+from oxd_server.store import RedisSettings, Site, SiteSession, StoreError, StoreUnavailable, open_store
 from oxd_server.store.redis import RedisStore, open_redis_store
 from tests.integration.logins import Rp, data_of, error_of, register
 from tests.integration.oxd_process import ServerProcess, running_server, write_config
@@ -266,6 +267,45 @@ async def test_command_line(redis_port: int, tmp_path: Path) -> None:
     await remove_site(config, "one")
     assert (await import_sites(config, str(tmp_path))).added == 1
     assert [oxd_id for oxd_id, _ in await list_sites(config)] == ["one"]
+
+
+def oxd(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """Run the command line."""
+    command = [sys.executable, "-m", "oxd_server", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+async def test_between_a_file_and_redis(redis_port: int, tmp_path: Path) -> None:
+    """All sites go from a file to Redis and from there to another file; what differs stays without --replace."""
+    in_redis, sums = config_of(redis_port, prefix=uuid.uuid4().hex), []
+    files = [Config(store_path=tmp_path / name) for name in ("old.sqlite", "new.sqlite")]
+    async with open_store(files[0].store_path) as store:
+        pairs = [(Site(oxd_id=f"site {n}", op_host="https://op.example.org"), SiteSession(pat=f"p{n}")) for n in "abc"]
+        await store.add_all(pairs)
+    configs = [files[0], in_redis, files[1]]
+    for source, target in pairwise(configs):
+        copied = await copy_between(source, target, replace=False, progress=lambda *_: None)
+        assert copied[:5] == (3, 0, 0, 2, 3)
+        sums.append(copied.sha256)
+        assert await export_sites(target, None) == await export_sites(source, None)
+    assert sums[0] == sums[1]
+    async with open_store(store_place(in_redis)) as store:
+        await store.change_session("site b", lambda _: SiteSession(pat="newer"))
+    for source, target in (configs[:2], configs[:0:-1]):
+        with pytest.raises(StoreError, match=r"1 sites .* differ \(site b\)"):
+            await copy_between(source, target, replace=False, progress=lambda *_: None)
+    with pytest.raises(StoreError, match="both configurations name the same store"):
+        await copy_between(in_redis, in_redis, replace=False, progress=lambda *_: None)
+
+
+def test_backup_of_a_store_in_redis(redis_port: int, tmp_path: Path) -> None:
+    """Neither backup nor restore touches anything; one line says what to do instead."""
+    path = write_config(tmp_path, storage(redis_port))
+    for command in ("backup", "restore"):
+        done = oxd(command, tmp_path / "backup", "--config", path)
+        assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
+        assert "`oxd-server sites copy`" in done.stderr
+    assert not [found for found in tmp_path.iterdir() if found.suffix != ".json"]
 
 
 class _Gone:
