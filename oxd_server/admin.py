@@ -24,8 +24,10 @@ from oxd_server.store import (
     tls_context,
 )
 from oxd_server.store.copying import Copied, Progress, copy_sites
+from oxd_server.store.importers.live_redis import SCHEMES, read_live_redis, settings_of_url
 from oxd_server.store.importers.old_server import SCHEME, read_old_server
 from oxd_server.store.importers.sources import Source, read_source
+from oxd_server.store.redis_settings import RedisForbidden
 
 __all__ = [
     "WATCH_INTERVAL",
@@ -33,6 +35,7 @@ __all__ = [
     "copy_between",
     "export_sites",
     "import_folder",
+    "import_old_keys",
     "import_once",
     "import_sites",
     "legacy_database",
@@ -46,6 +49,7 @@ __all__ = [
 WATCH_INTERVAL: Final = 0.005
 """Seconds until a server that runs alone notices what is changed here; among workers a change counts at once."""
 
+_OLD_KEYS: Final = "imported the old keys"
 _SECRETS = frozenset(
     {"client_secret", "client_registration_access_token", "id_token", "pat", "pat_refresh_token", "user_secret"}
 )
@@ -90,18 +94,21 @@ class Import:
     known: tuple[str, ...]
 
 
-async def import_sites(config: Config, source: str, *, dry_run: bool = False) -> Import:
+async def import_sites(
+    config: Config, source: str, *, dry_run: bool = False, password: StorageConfig | None = None
+) -> Import:
     """Add the sites of a source (see ``store.importers.sources``), all or none.
 
     Args:
         config: says where the store is.
-        source: a path, or ``tcp://host:port`` of an old server that runs.
+        source: a path, ``tcp://host:port`` of an old server that runs, or ``redis://host:port/database`` of its Redis.
         dry_run: only find out what would be added.
+        password: says where the source's password is, for a Redis.
 
     Raises:
         StoreError: the source cannot be read or understood, or the store fails; then nothing was added.
     """
-    found = await _read(source)
+    found = await _read(source, password or StorageConfig())
     if dry_run:
         known = await _known(config, found)
         return Import(found, len(found.sites) - len(known), known)
@@ -144,10 +151,44 @@ async def import_once(store: Store, path: Path) -> Import | None:
         StoreError: the source cannot be read or understood, or the store fails; then nothing was added.
     """
     name = f"imported {path}"
+    if await _has_secret(store, name):
+        return None
+    return await _add_once(store, name, await trio.to_thread.run_sync(read_source, path))
+
+
+async def import_old_keys(store: Store, config: Config) -> Import | None:
+    """Add the sites that an old server left in the Redis that the store is in, when the first node starts.
+
+    That server's configuration knew no prefix and no user name. Its keys stay as they are.
+
+    Returns:
+        None if there is nothing to do: it was done before, the store has sites, there are no old ones, the store is
+        not in Redis, or the configuration is not an old server's.
+
+    Raises:
+        StoreError: Redis cannot be read, an old site is damaged, or the store fails; then nothing was added.
+    """
+    storage = config.storage_configuration
+    if config.storage != "redis" or storage.username is not None or storage.prefix != StorageConfig().prefix:
+        return None
+    if await _has_secret(store, _OLD_KEYS):
+        return None
+    found = Source("", ())
+    if not await store.list():
+        with suppress(RedisForbidden):  # the old server had all rights
+            found = await read_live_redis(_redis_settings(storage))
+    done = await _add_once(store, _OLD_KEYS, found)
+    return done if found.sites else None
+
+
+async def _has_secret(store: Store, name: str) -> bool:
     with suppress(_NotThere):
         await store.secret(name, _raise_not_there)
-        return None
-    found = await trio.to_thread.run_sync(read_source, path)
+        return True
+    return False
+
+
+async def _add_once(store: Store, name: str, found: Source) -> Import | None:
     known = await store.add_all(_pairs(found), once=name)
     return None if known is None else Import(found, len(found.sites) - len(known), tuple(known))
 
@@ -249,7 +290,9 @@ def _raise_not_there() -> bytes:
     raise _NotThere
 
 
-async def _read(source: str) -> Source:
+async def _read(source: str, password: StorageConfig) -> Source:
+    if source.startswith(SCHEMES):
+        return await read_live_redis(settings_of_url(source, _redis_password(password)))
     if source.startswith(SCHEME):
         return await read_old_server(source)
     return await trio.to_thread.run_sync(read_source, Path(source))

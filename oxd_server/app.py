@@ -21,7 +21,7 @@ import trio
 
 from oxd_protocol.site import DIALECTS
 from oxd_server import __version__
-from oxd_server.admin import WATCH_INTERVAL, import_folder, import_once, legacy_database, store_place
+from oxd_server.admin import WATCH_INTERVAL, import_folder, import_old_keys, import_once, legacy_database, store_place
 from oxd_server.config import Config, ConfigError, load_default_site
 from oxd_server.dispatch.disk_shares import DiskShares
 from oxd_server.dispatch.dispatcher import Dispatcher
@@ -183,6 +183,13 @@ async def _migrate(config: Config, store: Store, log: structlog.stdlib.BoundLogg
                 added=imported.added,
                 known=len(imported.known),
             )
+    old_keys = await import_old_keys(store, config)
+    if old_keys is not None:
+        log.info(
+            "The old server's sites in Redis were imported; its keys stay, and are not read again.",
+            added=old_keys.added,
+            known=len(old_keys.known),
+        )
 
 
 @asynccontextmanager

@@ -18,7 +18,7 @@ import trio
 
 from oxd_protocol.errors import FramingError
 from oxd_server import __version__
-from oxd_server.config import Config, ConfigError, convert, is_yaml, load_config, load_default_site
+from oxd_server.config import Config, ConfigError, StorageConfig, convert, is_yaml, load_config, load_default_site
 from oxd_server.log import configure_logging
 from oxd_server.log.plain import plain_json, plain_text
 from oxd_server.op.errors import KeyFileError
@@ -146,8 +146,11 @@ def _add_sites(commands: _Commands) -> None:
                 "source",
                 metavar="SOURCE",
                 help="a JSON file or a folder of them, an H2 database (*.mv.db) or its script, a dump of Redis "
-                "values, or tcp://host:port of an old server that runs; the command finds out which it is",
+                "values, redis://[user@]host:port/database of its Redis (rediss: with TLS), or tcp://host:port of an "
+                "old server that runs; the command finds out which it is",
             )
+            action.add_argument("--password-path", type=Path, metavar="FILE", help="holds the password of that Redis")
+            action.add_argument("--password-variable", metavar="NAME", help="environment variable that holds it")
             action.add_argument("--dry-run", action="store_true", help="only say what would be added")
         action.set_defaults(run=run)
     copy = actions.add_parser(
@@ -328,7 +331,8 @@ def _print_sites(read: Callable[[Config, Any], Awaitable[object]], options: argp
 def _sites_import(options: argparse.Namespace) -> int:
     from oxd_server.admin import import_sites
 
-    run = partial(import_sites, _config_of_sites(options), options.source, dry_run=options.dry_run)
+    password = StorageConfig(password_path=options.password_path, password_variable=options.password_variable)
+    run = partial(import_sites, _config_of_sites(options), options.source, dry_run=options.dry_run, password=password)
     done = trio.run(run)
     print(f"Read {options.source}: {done.source.kind}, {_counted(len(done.source.sites), 'site')}.")
     print(f"{'Would add' if options.dry_run else 'Added'} {done.added}; {len(done.known)} were there already.")

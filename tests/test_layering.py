@@ -60,7 +60,10 @@ ALLOWED: dict[str, set[str]] = {
     "oxd_server.op": {"oxd_server.log.known", "oxd_server.op.settings", "oxd_server.sync"},
     "oxd_server.client_metadata": set(),
     "oxd_server.store": {"oxd_protocol.dates", "oxd_server.client_metadata", "oxd_server.sync"},
-    "oxd_server.store.importers": {"oxd_server.oxd_client", "oxd_server.store.base", "oxd_server.store.exchange"},
+    "oxd_server.store.importers": {
+        "oxd_server.oxd_client", "oxd_server.store.base", "oxd_server.store.exchange", "oxd_server.store.redis_link",
+        "oxd_server.store.redis_settings",
+    },
     "oxd_server.config": {"oxd_protocol", "oxd_server.op.settings"},
     "oxd_server.oxd_client": {"oxd_protocol"},
     "oxd_server.rp.json_logic": set(),

@@ -10,7 +10,7 @@ All keys hold the prefix as a hash tag, so that in a cluster they lie on one mas
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from typing import Any, Final
@@ -19,6 +19,7 @@ import trio
 from coredis.connection import TCPConnection, TCPLocation
 from coredis.exceptions import (
     AuthenticationError,
+    AuthorizationError,
     ClusterDownError,
     MovedError,
     NoScriptError,
@@ -29,9 +30,9 @@ from coredis.exceptions import (
 from coredis.exceptions import ConnectionError as LostConnection
 
 from oxd_server.store.base import StoreError, StoreUnavailable
-from oxd_server.store.redis_settings import RedisSettings
+from oxd_server.store.redis_settings import RedisForbidden, RedisSettings
 
-__all__ = ["RedisLink"]
+__all__ = ["RedisLink", "ask_masters"]
 
 ABOUT: Final = b"oxd-server store 1"
 """What is kept under our prefix's `about`: tells our data from those of others."""
@@ -97,7 +98,7 @@ class RedisLink:
         pause = _FIRST_PAUSE
         while True:
             try:
-                location = await self._master()
+                location = await self.find_master()
                 session = _Session(self.settings, location)
                 try:
                     await self._run_session(session, task_status)
@@ -154,10 +155,10 @@ class RedisLink:
                 await session.broken.wait()
                 return
             await self.read(b"PING")
-            if self.settings.sentinel_master and await self._master() != session.location:
+            if self.settings.sentinel_master and await self.find_master() != session.location:
                 return
 
-    async def _master(self) -> TCPLocation:
+    async def find_master(self) -> TCPLocation:
         """Find the master: of Sentinel, of the cluster, or the first server that answers."""
         trouble: Exception = StoreError("no server is named")
         for host, port in self.settings.servers:
@@ -274,6 +275,50 @@ class RedisLink:
             self._forget()
         for key in keys or ():
             self._changed(key if isinstance(key, bytes) else key.encode())
+
+
+async def ask_masters(settings: RedisSettings, ask: Callable[[TCPConnection], Awaitable[None]]) -> None:
+    """Run `ask` with a connection to the master; in a cluster, with one to each of the masters, one after the other.
+
+    Raises `StoreError`, also what `ask` raises of that kind.
+    """
+    trouble: Exception | None = None
+    try:
+        for location in await _masters(settings):
+            await _ask_one(settings, location, ask)
+    except* _TROUBLES as group:
+        trouble = _first(group)
+    if isinstance(trouble, StoreError):
+        raise trouble
+    if trouble is not None:
+        kind = RedisForbidden if isinstance(trouble, AuthorizationError) else StoreError
+        raise kind(f"Redis {settings.place} cannot be read: {_said(trouble)}")
+
+
+async def _masters(settings: RedisSettings) -> list[TCPLocation]:
+    found = await RedisLink(settings, lambda _: None, lambda: None).find_master()
+    if not settings.cluster:
+        return [found]
+    masters: dict[TCPLocation, None] = {}
+
+    async def ask(connection: TCPConnection) -> None:
+        slots: Any = await connection.create_request(b"CLUSTER SLOTS")
+        for _, _, master, *_ in slots:
+            masters[TCPLocation(master[0].decode() if master[0] else found.host, int(master[1]))] = None
+
+    await _ask_one(settings, found, ask)
+    return list(masters)
+
+
+async def _ask_one(
+    settings: RedisSettings, location: TCPLocation, ask: Callable[[TCPConnection], Awaitable[None]]
+) -> None:
+    connection = _connection(settings, location)
+    async with trio.open_nursery() as nursery:
+        with trio.fail_after(settings.timeout):
+            await nursery.start(_run_once, connection)
+        await ask(connection)
+        nursery.cancel_scope.cancel()
 
 
 _TROUBLES: Final = (RedisError, OSError, TimeoutError, trio.TooSlowError, StoreError)

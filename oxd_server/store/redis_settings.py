@@ -8,7 +8,11 @@ import msgspec
 
 from oxd_server.store.base import StoreError
 
-__all__ = ["RedisSettings", "tls_context"]
+__all__ = ["RedisForbidden", "RedisSettings", "tls_context"]
+
+
+class RedisForbidden(StoreError):
+    """The user may not do that in this Redis."""
 
 
 class RedisSettings(msgspec.Struct, frozen=True, kw_only=True):

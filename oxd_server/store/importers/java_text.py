@@ -8,11 +8,16 @@ from typing import Final
 
 from oxd_server.store.importers.errors import SourceError
 
-__all__ = ["MAGIC", "read_java_string"]
+__all__ = ["MAGIC", "looks_like_java_string", "read_java_string"]
 
 MAGIC: Final = b"\xac\xed\x00\x05"
 _SHORT: Final = 0x74
 _LONG: Final = 0x7C
+
+
+def looks_like_java_string(data: bytes) -> bool:
+    """Return whether the data begins as a serialized String does."""
+    return data.startswith(MAGIC) and data[4:5] in (b"\x74", b"\x7c")
 
 
 def read_java_string(data: bytes, where: str) -> str:

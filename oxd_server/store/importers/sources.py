@@ -1,7 +1,8 @@
 """Finding out what a source is by looking at it, and reading the sites in it.
 
 A source is a JSON file with one site or a list of them, a folder of such files, the old server's H2 database, the
-script that H2 makes of it, a dump of the old server's Redis values, or a running old server (``tcp://host:8099``).
+script that H2 makes of it, a dump of the old server's Redis values, its Redis itself (``redis://host:6379/0``), or a
+running old server (``tcp://host:8099``).
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -18,10 +19,10 @@ from oxd_server.store.importers.h2_file import looks_like_h2, read_h2
 from oxd_server.store.importers.h2_script import looks_like_script, read_script
 from oxd_server.store.importers.redis_values import looks_like_values, read_values
 
-__all__ = ["FoundSite", "Source", "read_source", "sites_in"]
+__all__ = ["MAX_BYTES", "MAX_SITE_BYTES", "FoundSite", "Source", "read_source", "sites_in"]
 
-_MAX_BYTES: Final = 2 << 30
-_MAX_SITE_BYTES: Final = 16 << 20
+MAX_BYTES: Final = 2 << 30
+MAX_SITE_BYTES: Final = 16 << 20
 _DATABASE: Final = ".mv.db"
 _NOT_SITES: Final = frozenset({"oxd-conf.json", "oxd-default-site-config.json"})
 
@@ -113,9 +114,9 @@ def _named(path: Path, kind: str, read: Callable[[], tuple[FoundSite, ...]]) -> 
 
 def _content(path: Path) -> bytes:
     with path.open("rb") as file:
-        content = file.read(_MAX_BYTES + 1)
-    if len(content) > _MAX_BYTES:
-        raise SourceError(f"{path} is larger than {_MAX_BYTES >> 30} GiB")
+        content = file.read(MAX_BYTES + 1)
+    if len(content) > MAX_BYTES:
+        raise SourceError(f"{path} is larger than {MAX_BYTES >> 30} GiB")
     return content
 
 
@@ -137,8 +138,8 @@ def _nodes(content: bytes, name: str) -> Iterator[tuple[str, Any]]:
 
 
 def _decoded(text: str | bytes, where: str) -> Any:
-    if len(text) > _MAX_SITE_BYTES:
-        raise SourceError(f"{where} is larger than {_MAX_SITE_BYTES >> 20} MiB")
+    if len(text) > MAX_SITE_BYTES:
+        raise SourceError(f"{where} is larger than {MAX_SITE_BYTES >> 20} MiB")
     return _json(text, where)
 
 
