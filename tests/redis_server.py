@@ -5,12 +5,12 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 
-__all__ = ["free_port", "redis_server", "sentinel_of"]
+__all__ = ["free_port", "redis_cluster", "redis_server", "sentinel_of"]
 
 
 def free_port() -> int:
@@ -50,6 +50,33 @@ def sentinel_of(folder: Path, name: str, master_port: int) -> Iterator[int]:
             yield port
         finally:
             process.kill()
+
+
+@contextmanager
+def redis_cluster(folder: Path) -> Iterator[list[int]]:
+    """Run a cluster of three masters, each with a third of the slots; give their ports."""
+    with ExitStack() as stack:
+        ports = []
+        for name in ("one", "two", "three"):
+            (folder / name).mkdir()
+            options = ("--cluster-enabled", "yes", "--cluster-port", str(free_port()))
+            ports.append(stack.enter_context(redis_server(folder / name, *options))[0])
+        servers = [f"127.0.0.1:{port}" for port in ports]
+        command = ["redis-cli", "--cluster", "create", *servers, "--cluster-yes"]
+        subprocess.run(command, check=True, capture_output=True, timeout=60)
+        for port in ports:
+            _wait_for_cluster(port)
+        yield ports
+
+
+def _wait_for_cluster(port: int) -> None:
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        command = ["redis-cli", "-p", str(port), "CLUSTER", "INFO"]
+        if b"cluster_state:ok" in subprocess.run(command, check=True, capture_output=True, timeout=10).stdout:
+            return
+        time.sleep(0.01)
+    raise AssertionError("the cluster did not come up")
 
 
 def _wait_for(port: int, process: "subprocess.Popen[bytes]") -> None:

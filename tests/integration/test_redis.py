@@ -9,6 +9,7 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -35,8 +36,11 @@ from oxd_server.rp.site_marks import SiteMarks
 from oxd_server.sandbox import RunningSandbox
 from oxd_server.store import MemoryStore, RedisSettings, Site, SiteSession, StoreError, StoreUnavailable, open_store
 from oxd_server.store.redis import RedisStore, open_redis_store
+from oxd_server.sync.single_flight import SingleFlight
 from tests.integration.logins import Rp, data_of, error_of, register
 from tests.integration.oxd_process import ServerProcess, running_server, write_config
+from tests.integration.uma_as import INTROSPECT, PAT
+from tests.integration.uma_services import OXD_ID, uma_house
 from tests.redis_server import free_port, redis_server
 
 ROUNDS = int(os.environ.get("OXD_TEST_ROUNDS", "2"))
@@ -186,6 +190,38 @@ async def test_one_refresh_of_one_token_for_all_nodes(redis_port: int) -> None:
         assert got[0] == replace(got[0], refresh_token="next")
         await refresh(b)
         assert got[2].access_token == "token 2"
+
+
+async def test_one_renewal_of_a_pat_for_all_nodes(redis_port: int) -> None:
+    """Twenty commands at each of two nodes need a PAT at the same time: the authorization server is asked for one."""
+    settings = settings_of(redis_port)
+    async with open_redis_store(settings) as a, open_redis_store(settings) as b, uma_house() as house:
+        site = await house.store.get(OXD_ID)
+        assert site is not None
+        await a.add(site)
+
+        async def until_both_want_it() -> None:
+            while not (len(a.locks) and len(b.locks)):
+                await trio.sleep(0.001)
+            await trio.testing.wait_all_tasks_blocked(0.001)
+            for store in (a, b):
+                await store.secret("x", lambda: b"x")  # so Redis has answered the other one that the lock is taken
+
+        house.authorization_server.fault(PAT, lambda _: until_both_want_it())
+        nodes = [
+            replace(
+                house,
+                store=store,
+                services=replace(house.services, store=store, site_locks=store.locks, pats=SingleFlight()),
+            )
+            for store in (a, b)
+        ]
+        async with trio.open_nursery() as nursery:
+            for number in range(40):
+                nursery.start_soon(partial(nodes[number % 2].call, "introspect_rpt", rpt="r"))
+        steps = house.requests()
+        assert (steps.count(PAT), steps.count(INTROSPECT)) == (1, 40)
+        assert (await a.session(OXD_ID)).pat == (await b.session(OXD_ID)).pat == "pat-1"
 
 
 def test_one_line_says_why_it_cannot_start(tmp_path: Path, redis_port: int) -> None:

@@ -25,7 +25,7 @@ from oxd_server.rp.default_site import DefaultSiteHolder
 from oxd_server.rp.login_state import KEY_BYTES, KEY_NAME, States
 from oxd_server.rp.logins import Logins
 from oxd_server.rp.services import Services
-from oxd_server.store import MemoryStore, Site, SiteNotFound, UmaResource
+from oxd_server.store import MemoryStore, Site, SiteNotFound, Store, UmaResource
 from tests.integration.uma_as import CLIENT_ID, CLIENT_SECRET, UmaServer, running_as
 
 OXD_ID = "site-1"
@@ -50,7 +50,7 @@ class House:
 
     authorization_server: UmaServer
     services: Services
-    store: MemoryStore
+    store: Store
     clock: Clock
     log: list[Mapping[str, Any]]
 
