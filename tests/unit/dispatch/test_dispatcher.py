@@ -35,7 +35,11 @@ class _Services:
 
     async def get(self, oxd_id: str) -> Any:
         hosts = {"a": "https://one.example/x", "b": "https://one.example/y", "c": "https://two.example"}
-        return SimpleNamespace(oxd_id=oxd_id, op_host=hosts[oxd_id], sync_client_from_op=False) if oxd_id in hosts else None
+        return (
+            SimpleNamespace(oxd_id=oxd_id, op_host=hosts[oxd_id], sync_client_from_op=False)
+            if oxd_id in hosts
+            else None
+        )
 
 
 class _OpenGuard:
