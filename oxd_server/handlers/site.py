@@ -18,7 +18,7 @@ from oxd_protocol.site import (
 from oxd_server.handlers.brought import check_known_client, check_management
 from oxd_server.handlers.listing import list_of, node_of
 from oxd_server.handlers.site_params import changed_site, check_site, new_site, with_credentials
-from oxd_server.handlers.undo import check_key, keep, new_oxd_id, say_if_less, with_client
+from oxd_server.handlers.undo import check_key, keep, new_oxd_id, say_if_less, say_what_we_cannot, with_client
 from oxd_server.op.errors import OpErrorResponse
 from oxd_server.op.registration import RegistrationAnswer, delete_client, update_client
 from oxd_server.rp.client_sync import as_read, warn_if_unreadable
@@ -92,6 +92,7 @@ async def update_site(services: Services, params: UpdateSiteParams) -> OxdIdResu
         changed = _changed(site, params)
         check_site(changed)
         check_key(services, changed)
+        say_what_we_cannot(services, changed)
         if changed.client_registration_client_uri != site.client_registration_client_uri:
             await check_management(services, changed)
         answer = await _update_client(services, site, changed, params)

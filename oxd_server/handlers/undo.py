@@ -23,9 +23,15 @@ from oxd_server.rp.services import Services
 from oxd_server.rp.site_as_client import as_answered, given_less, metadata_of
 from oxd_server.store.base import Site, SiteNotFound
 
-__all__ = ["check_key", "keep", "new_oxd_id", "say_if_less", "with_client"]
+__all__ = ["check_key", "keep", "new_oxd_id", "say_if_less", "say_what_we_cannot", "with_client"]
 
 _UNDO_SECONDS: Final = 15
+_NOT_OURS: Final = (
+    "id_token_encrypted_response_alg",
+    "userinfo_encrypted_response_alg",
+    "request_object_encryption_alg",
+    "tls_client_auth_subject_dn",
+)
 
 
 def new_oxd_id(services: Services) -> str:
@@ -45,6 +51,7 @@ async def with_client(
     """
     services.op.transport.check_url(site.op_host)  # a client that is brought along would be of no use there either
     check_key(services, site)
+    say_what_we_cannot(services, site)
     if site.client_id is not None:
         return site
     metadata = await services.op.discovery.get(site.op_host, site.op_discovery_path)
@@ -73,12 +80,25 @@ def _initial_access_token(services: Services, site: Site) -> str | None:
 
 def say_if_less(services: Services, site: Site, asked: Mapping[str, Any], answer: RegistrationAnswer) -> None:
     """Log what the OP registered otherwise than it was asked to: later requests may fail for it."""
-    if less := given_less(asked, answer.metadata):
+    less = given_less(asked, answer.metadata)
+    if others := site.client.frontchannel_logout_uri[1:]:  # a client has one
+        less["frontchannel_logout_uri"] = list(others)
+    if less:
         services.log.warning(
             "The OP did not register all that was asked for. Listed: what is missing, or what it registered instead.",
             oxd_id=site.oxd_id,
             op_host=site.op_host,
             **{f"registered_{name}": value for name, value in less.items()},
+        )
+
+
+def say_what_we_cannot(services: Services, site: Site) -> None:
+    """Log what the OP is asked to register, but this server can do nothing with."""
+    if named := [name for name in _NOT_OURS if getattr(site.client, name) is not None]:
+        services.log.warning(
+            "This server encrypts and decrypts nothing and shows no client certificate; this is for the OP only.",
+            oxd_id=site.oxd_id,
+            names=named,
         )
 
 

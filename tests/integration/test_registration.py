@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
+from oxd_protocol.site import NEW_SITE_ALIASES, SITE_ALIASES, RegisterSiteParams, UpdateSiteParams
 from oxd_server.sandbox.provider.model import Client
 from tests.integration.background import Background, background
 from tests.integration.faulty_op import DISCOVERY, REGISTRATION, TOKEN, Exchange, Fault, FaultyOp, altered, faulty_op
@@ -18,6 +21,7 @@ from tests.integration.sandbox_provider import running_sandbox
 from tests.integration.stored import stored_rows
 
 HOUR = 3600
+CAPTURES = Path(__file__).parents[1] / "captures-4x" / "captures.jsonl"
 PARAMS: dict[str, Any] = {
     "authorization_redirect_uri": REDIRECT_URI,
     "redirect_uris": ["http://127.0.0.1:9/second", REDIRECT_URI],
@@ -87,6 +91,59 @@ STORED: dict[str, Any] = {
     "claims_redirect_uri": ["https://rp.example/claims"],
 }
 
+GENERATION_4: dict[str, tuple[Any, str, Any]] = {
+    "access_token_as_jwt": (True, "access_token_as_jwt", True),
+    "rpt_as_jwt": (True, "rpt_as_jwt", True),
+    "access_token_signing_alg": ("RS256", "access_token_signing_alg", "RS256"),
+    "access_token_lifetime": (600, "access_token_lifetime", 600),
+    "run_introspection_script_beforeaccess_token_as_jwt_creation_and_include_claims": (
+        True,
+        "run_introspection_script_beforeaccess_token_as_jwt_creation_and_include_claims",
+        True,
+    ),
+    "logo_uri": ("https://rp.example/logo", "logo_uri", "https://rp.example/logo"),
+    "client_uri": ("https://rp.example/", "client_uri", "https://rp.example/"),
+    "policy_uri": ("https://rp.example/policy", "policy_uri", "https://rp.example/policy"),
+    "tos_uri": ("https://rp.example/tos", "tos_uri", "https://rp.example/tos"),
+    "jwks": ('{"keys": []}', "jwks", {"keys": []}),
+    "software_id": ("software", "software_id", "software"),
+    "software_version": ("1.0", "software_version", "1.0"),
+    "software_statement": ("a.b.c", "software_statement", "a.b.c"),
+    "front_channel_logout_session_required": (True, "frontchannel_logout_session_required", True),
+    "subject_type": ("pairwise", "subject_type", "pairwise"),
+    "id_token_encrypted_response_alg": ("RSA-OAEP", "id_token_encrypted_response_alg", "RSA-OAEP"),
+    "id_token_encrypted_response_enc": ("A128GCM", "id_token_encrypted_response_enc", "A128GCM"),
+    "user_info_signed_response_alg": ("RS256", "userinfo_signed_response_alg", "RS256"),
+    "user_info_encrypted_response_alg": ("RSA-OAEP", "userinfo_encrypted_response_alg", "RSA-OAEP"),
+    "user_info_encrypted_response_enc": ("A128GCM", "userinfo_encrypted_response_enc", "A128GCM"),
+    "request_object_signing_alg": ("RS256", "request_object_signing_alg", "RS256"),
+    "request_object_encryption_alg": ("RSA-OAEP", "request_object_encryption_alg", "RSA-OAEP"),
+    "request_object_encryption_enc": ("A128GCM", "request_object_encryption_enc", "A128GCM"),
+    "default_max_age": (3600, "default_max_age", 3600),
+    "require_auth_time": (False, "require_auth_time", False),
+    "initiate_login_uri": ("https://rp.example/login", "initiate_login_uri", "https://rp.example/login"),
+    "tls_client_auth_subject_dn": ("CN=rp", "tls_client_auth_subject_dn", "CN=rp"),
+    "id_token_binding_cnf": ("tbh", "id_token_binding_cnf", "tbh"),
+    "authorized_origins": (["https://rp.example"], "authorized_origins", ["https://rp.example"]),
+    "custom_attributes": ({"dept": "sales"}, "dept", "sales"),
+    "allow_spontaneous_scopes": (True, "allow_spontaneous_scopes", True),
+    "spontaneous_scopes": (["^read:.+$"], "spontaneous_scopes", ["^read:.+$"]),
+    "post_logout_redirect_uris": (
+        [LOGOUT_URI, "http://127.0.0.1:9/bye"],
+        "post_logout_redirect_uris",
+        [LOGOUT_URI, "http://127.0.0.1:9/bye"],
+    ),
+    "trusted_client": (True, "trusted_client", True),
+}
+"""Each parameter of oxd 4.x beyond those above: a value, the registered name, and what the OP must get there."""
+NOT_METADATA = {
+    *("client_id", "client_secret", "client_registration_access_token", "client_registration_client_uri"),
+    *("response_mode", "oxd_rp_programming_language", "sync_client_from_op", "sync_client_period_in_seconds"),
+    *("protection_access_token", "authorization_oxd_id", "op_host", "op_discovery_path", "initial_access_token"),
+    *("dialect", "oxd_id"),
+}
+"""They are for this server, not for the OP's registration."""
+
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Background]:
@@ -147,6 +204,47 @@ async def test_every_field_can_be_updated(server: ServerProcess, op: FaultyOp) -
     stored = await rp.stored()
     assert bodies == [{**REGISTERED, "subject_type": "public", "client_id": stored["client_id"]}]
     assert {name: stored[name] for name in STORED} == STORED
+
+
+async def test_every_field_of_generation_4_reaches_the_op(server: ServerProcess, op: FaultyOp) -> None:
+    """Each arrives in the registration request and in an update; what this server cannot do is named in the log."""
+    bodies: list[dict[str, Any]] = []
+
+    async def takes_everything(exchange: Exchange) -> None:
+        bodies.append(json.loads(exchange.body))
+        own = {"client_id": "c", "client_secret": "s" * 40, "registration_access_token": "token"}
+        place = {"registration_client_uri": f"{op.issuer}{REGISTRATION}"}
+        body = json.dumps({**bodies[-1], **own, **place}).encode()
+        await exchange.reply((201, [(b"Content-Type", b"application/json")], body))
+
+    op.faults[REGISTRATION] = takes_everything
+    sent = {name: value for name, (value, _, _) in GENERATION_4.items()}
+    due = {name: value for _, name, value in GENERATION_4.values()}
+    uris = ["https://rp.example/logout", "https://rp.example/other"]
+    rp = await register(server, op.issuer, **sent, client_frontchannel_logout_uris=uris)
+    await rp.ok(
+        "update_site", **{name: value for name, value in sent.items() if name != "logo_uri"}, logo_uri="https://b"
+    )
+    registered, updated = bodies
+    assert {name: registered.get(name) for name in due} == due
+    assert {name: updated.get(name) for name in due} == {**due, "logo_uri": "https://b"}
+    lines = [json.dumps(line) for line in server.log_lines() if rp.oxd_id in json.dumps(line)]
+    assert sum(uris[1] in line and uris[0] not in line for line in lines) == 2
+    unable = [line for line in lines if "request_object_encryption_alg" in line]
+    assert len(unable) == 2
+    assert "tls_client_auth_subject_dn" in unable[0]
+
+
+def test_every_parameter_is_in_a_table_here() -> None:
+    """So is every alias, and every parameter of the recorded requests of oxd 4.x; so none is dropped in silence."""
+    tested = {*PARAMS, *GENERATION_4, *NOT_METADATA}
+    for command, aliases in ((RegisterSiteParams, NEW_SITE_ALIASES), (UpdateSiteParams, SITE_ALIASES)):
+        known = {field.encode_name for field in msgspec.structs.fields(command)}
+        plain = {aliases.get(name, name) for name in tested}
+        assert known - plain == {"client_secret_expires_at"} & known
+    records = [json.loads(line) for line in CAPTURES.read_text("utf-8").splitlines()]
+    sent = {name for one in records if one["path"] in ("/register-site", "/update-site") for name in one["body"]}
+    assert {NEW_SITE_ALIASES.get(name, name) for name in sent} - tested == {"oxd_url"}  # Konga's own
 
 
 async def test_the_documents_spelling_of_response_types(server: ServerProcess, op: FaultyOp) -> None:
