@@ -6,7 +6,7 @@ from oxd_protocol.connect import RequestObjectResult
 from oxd_protocol.params import AnyCommand
 from oxd_server.entrances.dialects.base import Route
 from oxd_server.entrances.dialects.flat import flat_routes
-from oxd_server.entrances.reference import SCHEMA_PREFIX, example_params, parameters, schemas
+from oxd_server.entrances.reference import SCHEMA_PREFIX, example_params, parameters, params_schemas, typed_schemas
 
 __all__ = ["flat_document"]
 
@@ -26,6 +26,13 @@ _STATUSES: Final = {
     "4XX": "Another refusal; an OP's own answer keeps its status.",
     "5XX": "The OP failed, or the server did.",
 }
+_TEXTS: Final[dict[str, Any]] = {"type": "array", "items": {"type": "string"}}
+_OTHERWISE: Final[dict[str, dict[str, Any]]] = {
+    "ClaimsOfUser": {"properties": {}, "required": []},
+    "AnyResult": {"properties": {"active": {"type": "boolean"}, "scope": _TEXTS}},
+    "GetRpResult": {"required": []},
+}
+"""What ``Flat`` shapes: the OP's own object, a list of scopes, and an empty list that is left out."""
 _NEVER_SENT: Final = ("protection_access_token", "authorization_oxd_id", "dialect")
 
 
@@ -42,7 +49,7 @@ def flat_document(version: str) -> dict[str, Any]:
         "servers": [{"url": "/"}],
         "paths": {path: _path_item(path, route) for path, route in flat_routes().items()},
         "components": {
-            "schemas": {name: _without_headers(schema) for name, schema in schemas().items()},
+            "schemas": {name: _without_headers(schema) for name, schema in params_schemas().items()} | _answers(),
             "securitySchemes": {
                 "site_token": {
                     "type": "http",
@@ -57,6 +64,26 @@ def flat_document(version: str) -> dict[str, Any]:
 def _without_headers(schema: dict[str, Any]) -> dict[str, Any]:
     kept = {name: value for name, value in schema.get("properties", {}).items() if name not in _NEVER_SENT}
     return schema | {"properties": kept}
+
+
+def _answers() -> dict[str, Any]:
+    return {name: _without_nulls(schema) | _OTHERWISE.get(name, {}) for name, schema in typed_schemas().items()}
+
+
+def _without_nulls(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema of an object where keys that would be null are left out."""
+    properties = schema.get("properties", {})
+    nullable = {name for name, value in properties.items() if isinstance(value.get("type"), list)}
+    plain = {name: _not_null(value) if name in nullable else value for name, value in properties.items()}
+    return schema | {
+        "properties": plain | dict.fromkeys(plain.keys() & {"scope"}, _TEXTS),
+        "required": [name for name in schema.get("required", ()) if name not in nullable],
+    }
+
+
+def _not_null(schema: dict[str, Any]) -> dict[str, Any]:
+    (kind,) = (each for each in schema["type"] if each != "null")
+    return schema | {"type": kind}
 
 
 def _path_item(path: str, route: Route) -> dict[str, Any]:
@@ -105,7 +132,7 @@ def _body(command: AnyCommand) -> dict[str, Any]:
 def _data(command: AnyCommand) -> dict[str, Any]:
     if command.result is RequestObjectResult:
         return {"description": "The JWT.", "content": {"text/plain": {"schema": {"type": "string"}}}}
-    return _answer("The data.", {"type": "object"})
+    return _answer("The data.", {"$ref": SCHEMA_PREFIX + (command.typed_result or command.result).__name__})
 
 
 def _answer(text: str, schema: dict[str, Any]) -> dict[str, Any]:

@@ -19,7 +19,9 @@ __all__ = [
     "example_params",
     "http_path",
     "parameters",
+    "params_schemas",
     "schemas",
+    "typed_schemas",
 ]
 
 HTTP_ALIASES: Final[Mapping[str, str]] = {
@@ -105,7 +107,17 @@ def http_path(command: AnyCommand) -> str:
 
 def schemas() -> dict[str, dict[str, Any]]:
     """Return the JSON Schema of every params and result struct, by the struct's name."""
-    return _schemas_of(*(struct for command in COMMANDS for struct in (command.params, command.result)))
+    return params_schemas() | _schemas_of(*(command.result for command in COMMANDS))
+
+
+def params_schemas() -> dict[str, dict[str, Any]]:
+    """Return those of the params alone."""
+    return _schemas_of(*(command.params for command in COMMANDS))
+
+
+def typed_schemas() -> dict[str, dict[str, Any]]:
+    """Return those of the results as a flat answer shows them."""
+    return _schemas_of(*(command.typed_result or command.result for command in COMMANDS))
 
 
 def _schemas_of(*structs: type[msgspec.Struct]) -> dict[str, dict[str, Any]]:

@@ -300,7 +300,13 @@ GET_ACCESS_TOKEN_BY_REFRESH_TOKEN = Command(
     "Gets a new access token with a refresh token.",
     changes=True,
 )
-GET_USER_INFO = Command("get_user_info", GetUserInfoParams, GetUserInfoResult, "Gets the user's claims.")
+GET_USER_INFO = Command(
+    "get_user_info",
+    GetUserInfoParams,
+    GetUserInfoResult,
+    "Gets the user's claims.",
+    typed_result=ClaimsOfUser,
+)
 GET_LOGOUT_URI = Command(
     "get_logout_uri",
     GetLogoutUriParams,

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+import jsonschema
 from joserfc.jwk import RSAKey
 
 from oxd_server.entrances.dialects.flat import Flat
+from oxd_server.entrances.openapi_flat import flat_document
 from oxd_server.sandbox import RunningSandbox
 from tests.integration.https_client import Front, running_front
 from tests.integration.real_provider import callback_params, log_in
@@ -263,9 +265,22 @@ def status_due(record: dict[str, Any]) -> int:
     return 403 if record["path"] in WITHOUT_A_TOKEN_NOW else 200
 
 
+def descriptions() -> dict[str, jsonschema.Draft202012Validator]:
+    """Return, by path, what validates a success as the OpenAPI description of the dialect has it."""
+    document = json.loads(json.dumps(flat_document("1.2.3")))
+    schemas = {
+        path: item["post"]["responses"]["200"]["content"]["application/json"]["schema"]
+        for path, item in document["paths"].items()
+        if "post" in item
+    }
+    components = {"components": document["components"]}
+    return {path: jsonschema.Draft202012Validator({**schema, **components}) for path, schema in schemas.items()}
+
+
 async def check_all(world: World, records: list[dict[str, Any]]) -> None:
     """Replay the requests; each is answered as its consumer reads it."""
     await prepared(world)
+    described = descriptions()
     for record in records:
         path = record["path"]
         if not is_here(record):
@@ -284,6 +299,8 @@ async def check_all(world: World, records: list[dict[str, Any]]) -> None:
         assert "status" not in body, body
         assert not holds_null(body), body
         assert CHECKS[path](body), (record, body)
+        if path in described and records is FLAT:
+            described[path].validate(body)
 
 
 async def test_consumers_of_4_are_told_from_their_sites(tmp_path: Path, sandbox: RunningSandbox) -> None:

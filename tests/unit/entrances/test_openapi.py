@@ -28,6 +28,11 @@ def test_dialect_4_is_openapi_3_1_too() -> None:
     assert {"/get-jwks", "/check-id-token", "/register-site"} <= document["paths"].keys()
     assert "/setup-client" not in document["paths"]
     assert document["paths"]["/register-site"]["post"]["security"] == []
+    assert document["components"]["schemas"].keys() >= {"RegisterSiteParams", "RegisteredSite", "IssuedTokens"}
+    token = document["components"]["schemas"]["ClientTokenResult"]
+    assert token["properties"]["scope"] == {"type": "array", "items": {"type": "string"}}
+    assert token["required"] == ["access_token"]
+    assert "null" not in json.dumps([document["components"]["schemas"][name] for name in ("RegisteredSite",)])
 
 
 def test_it_is_openapi_3_1() -> None:
