@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Awaitable, Callable
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from tests.redis_server import redis_server
 
 CALLS = 200
 SITES = 10_000
+UMA_TICKET = "urn:ietf:params:oauth:grant-type:uma-ticket"
 CONNECTIONS = 16
 SECONDS = 3.0
 
@@ -53,44 +55,57 @@ def processor(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-async def cost(port: int, pid: int, name: str, call: Callable[[int], Awaitable[Any]], count: int = CALLS) -> None:
+async def cost(port: int, pid: int, name: str, call: Callable[[int], Awaitable[Any]], calls: int = CALLS) -> None:
     """Print what one call of a command takes of the node, and what it has Redis do."""
     before, cpu_before, _ = await stats(port)
     node_before = processor(pid)
     began = trio.current_time()
-    for number in range(count):
+    for number in range(calls):
         await call(number)
     seconds = trio.current_time() - began
     after, cpu_after, _ = await stats(port)
-    asked = {key: (after.get(key, 0) - before.get(key, 0)) / count for key in after}
+    asked = {key: (after.get(key, 0) - before.get(key, 0)) / calls for key in after}
     shown = ", ".join(f"{key} {value:.1f}" for key, value in sorted(asked.items()) if value >= 0.1 and key != "info")
-    cpu = 1e6 * (cpu_after - cpu_before) / count
-    node = 1e6 * (processor(pid) - node_before) / count
-    print(f"{name:24} {1e3 * seconds / count:6.2f} ms; node {node:5.0f} us, Redis {cpu:5.0f} us; {shown}", flush=True)
+    cpu = 1e6 * (cpu_after - cpu_before) / calls
+    node = 1e6 * (processor(pid) - node_before) / calls
+    print(f"{name:24} {1e3 * seconds / calls:6.2f} ms; node {node:5.0f} us, Redis {cpu:5.0f} us; {shown}", flush=True)
 
 
 async def throughput(port: int, name: str, rps: list[Rp], command: str, **params: Any) -> None:
     """Print how many answers a second some connections to all nodes get together."""
+    connections = [await rps[number % len(rps)].server.connect() for number in range(CONNECTIONS)]
+
+    async def client(number: int, turn: int) -> None:
+        rp = rps[(number + turn * CONNECTIONS) % len(rps)]
+        answer = await connections[number].call(command, oxd_id=rp.oxd_id, **params)
+        assert answer["status"] == "ok", answer
+
+    await throughput_of(port, name, client)
+
+
+async def throughput_of(
+    port: int, name: str, act: Callable[[int, int], Awaitable[Any]], seconds: float = SECONDS
+) -> None:
+    """Print how often a second ``act``, told the number of its connection and its turn, is done by all together."""
     answered = 0
 
-    async def client(rp: Rp) -> None:
+    async def client(number: int) -> None:
         nonlocal answered
-        connection = await rp.server.connect()
-        while True:
-            await connection.call(command, oxd_id=rp.oxd_id, **params)
+        for turn in count():
+            await act(number, turn)
             answered += 1
 
     _, cpu, _ = await stats(port)
-    with trio.move_on_after(SECONDS):
+    with trio.move_on_after(seconds):
         async with trio.open_nursery() as nursery:
             for number in range(CONNECTIONS):
-                nursery.start_soon(client, rps[number % len(rps)])
+                nursery.start_soon(client, number)
     _, cpu_after, _ = await stats(port)
-    rate, used = answered / SECONDS, 100 * (cpu_after - cpu) / SECONDS
-    print(f"{name:28} {rate:7.0f} a second; Redis: {used:.0f} % of a processor", flush=True)
+    rate, used = answered / seconds, 100 * (cpu_after - cpu) / seconds
+    print(f"{name:28} {rate:7.1f} a second; Redis: {used:.0f} % of a processor", flush=True)
 
 
-async def fill(port: int, count: int) -> None:
+async def fill(port: int, sites: int) -> None:
     """Add so many sites, and print what each takes in Redis."""
     _, _, before = await stats(port)
     async with open_store(RedisSettings(servers=(("127.0.0.1", port),), timeout=30.0)) as store:
@@ -101,14 +116,38 @@ async def fill(port: int, count: int) -> None:
             client_secret="s" * 40,
             client_registration_access_token="t" * 40,
         )
-        for start in range(0, count, 500):
+        for start in range(0, sites, 500):
             pairs = [
                 (msgspec.structs.replace(site, oxd_id=f"site-{n:08}", client_id=f"client-{n:08}"), SiteSession())
                 for n in range(start, start + 500)
             ]
             await store.add_all(pairs)
     _, _, after = await stats(port)
-    print(f"{count} sites in Redis: {(after - before) / count:.0f} bytes each", flush=True)
+    print(f"{sites} sites in Redis: {(after - before) / sites:.0f} bytes each", flush=True)
+
+
+async def many_sites(port: int, issuer: str, folder: Path, config: dict[str, Any]) -> None:
+    """Print what two nodes with two workers each do among so many sites."""
+    for node in ("c", "d"):
+        (folder / node).mkdir()
+    config = {**config, "workers": 2}
+    async with running_server(folder / "c", config) as c, running_server(folder / "d", config) as d:
+        nodes = [c, d]
+        rps = [Rp(nodes[number % 2], f"site-{number:08}") for number in range(SITES)]
+        await throughput(port, "2 x 2 workers: get_rp", rps, "get_rp")
+        grants = ["authorization_code", "client_credentials", UMA_TICKET]
+        scope = ["openid", "uma_protection"]
+        own = [
+            await register(nodes[number % 2], issuer, grant_types=grants, scope=scope) for number in range(CONNECTIONS)
+        ]
+        await throughput(port, "2 x 2: get_authorization_url", own, "get_authorization_url")
+        await throughput_of(port, "2 x 2: logins", lambda number, _: own[number].log_in(), 20.0)
+        resources = [{"path": "/photo", "conditions": [{"httpMethods": ["GET"], "scopes": ["view"]}]}]
+        for rp in own:
+            await rp.ok("uma_rs_protect", resources=resources)
+        await throughput(
+            port, "2 x 2: uma_rs_check_access", own, "uma_rs_check_access", path="/photo", http_method="GET"
+        )
 
 
 async def main() -> None:
@@ -140,6 +179,7 @@ async def main() -> None:
             for number in range(SITES):
                 await a.call("get_rp", oxd_id=f"site-{number:08}")
             print(f"a node with {SITES} sites in memory: {resident(a.pid):.0f} MiB", flush=True)
+            await many_sites(port, sandbox.issuer, folder, config)
 
 
 if __name__ == "__main__":
