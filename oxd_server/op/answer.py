@@ -115,7 +115,7 @@ class Answer:
         if self.content_type not in _FORM_TYPES:
             return None
         try:
-            return dict(parse_qsl(self.body.decode("ascii"), max_num_fields=_MAX_FORM_FIELDS))
+            return dict(parse_qsl(self.body.decode("ascii"), max_num_fields=_MAX_FORM_FIELDS)) or None
         except ValueError:
             return None
 
