@@ -348,7 +348,8 @@ async def test_what_the_application_asked_for_stays(server: ServerProcess, op: F
         "contacts": REGISTERED["contacts"],
         "invented": {"by": "the OP"},
     }
-    warning = next(text for text in map(json.dumps, server.log_lines()) if "did not register all" in text)
+    lines = (text for text in map(json.dumps, server.log_lines()) if rp.oxd_id in text)
+    warning = next(text for text in lines if "did not register all" in text)
     assert "profile" in warning
     assert "id_token" in warning
 
