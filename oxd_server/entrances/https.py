@@ -70,16 +70,13 @@ class Document:
 
 def documents(version: str, port: int, dialect: str = AUTO) -> dict[str, Document]:
     """Return what can be read, by path. It is made once (and reads a file of the package)."""
-    older, newer = (
-        Document("application/json", msgspec.json.encode(describe(version)))
-        for describe in (openapi_document, flat_document)
-    )
+    described = {"3": openapi_document(version)} | {name: flat_document(version, name) for name in NEWER}
+    descriptions = {name: Document("application/json", msgspec.json.encode(each)) for name, each in described.items()}
     return {
         "/": Document("text/html; charset=utf-8", front_page(version, port).encode()),
         "/style.css": Document("text/css; charset=utf-8", style_sheet()),
-        "/openapi.json": newer if dialect in NEWER else older,
-        "/openapi-3.json": older,
-        "/openapi-4.json": newer,
+        "/openapi.json": descriptions.get(dialect, descriptions["3"]),
+        **{f"/openapi-{name}.json": description for name, description in descriptions.items()},
         "/health-check": _health_check(version, dialect),
     }
 

@@ -1,11 +1,12 @@
-"""The OpenAPI 3.1 description of dialect 4, made from the catalogue. Pure."""
+"""The OpenAPI 3.1 descriptions of dialect 4 and of its variant 4-beta, made from the catalogue. Pure."""
 
 from typing import Any, Final
 
 from oxd_protocol.connect import RequestObjectResult
 from oxd_protocol.params import AnyCommand
 from oxd_server.entrances.dialects.base import Route
-from oxd_server.entrances.dialects.flat import flat_routes
+from oxd_server.entrances.dialects.beta import Beta
+from oxd_server.entrances.dialects.flat import Flat, flat_routes
 from oxd_server.entrances.reference import SCHEMA_PREFIX, example_params, parameters, params_schemas, typed_schemas
 
 __all__ = ["flat_document"]
@@ -36,12 +37,12 @@ _OTHERWISE: Final[dict[str, dict[str, Any]]] = {
 _NEVER_SENT: Final = ("protection_access_token", "authorization_oxd_id", "dialect")
 
 
-def flat_document(version: str) -> dict[str, Any]:
-    """Return the description as a JSON object; ``version`` is that of the server."""
+def flat_document(version: str, dialect: str = Flat.name) -> dict[str, Any]:
+    """Return the description of ``dialect`` as a JSON object; ``version`` is that of the server."""
     return {
         "openapi": "3.1.0",
         "info": {
-            "title": "oxd-server, dialect 4",
+            "title": f"oxd-server, dialect {dialect}",
             "version": version,
             "description": _ABOUT,
             "license": {"name": "MIT", "identifier": "MIT"},
@@ -49,7 +50,8 @@ def flat_document(version: str) -> dict[str, Any]:
         "servers": [{"url": "/"}],
         "paths": {path: _path_item(path, route) for path, route in flat_routes().items()},
         "components": {
-            "schemas": {name: _without_headers(schema) for name, schema in params_schemas().items()} | _answers(),
+            "schemas": {name: _without_headers(schema) for name, schema in params_schemas().items()}
+            | (_answers() | (_answers_of_beta() if dialect == Beta.name else {})),
             "securitySchemes": {
                 "site_token": {
                     "type": "http",
@@ -68,6 +70,16 @@ def _without_headers(schema: dict[str, Any]) -> dict[str, Any]:
 
 def _answers() -> dict[str, Any]:
     return {name: _without_nulls(schema) | _OTHERWISE.get(name, {}) for name, schema in typed_schemas().items()}
+
+
+def _answers_of_beta() -> dict[str, Any]:
+    """What ``Beta`` shapes: claims as lists of texts, those of a user under a key."""
+    tokens = _answers()["IssuedTokens"]
+    claims = {"type": "object", "additionalProperties": _TEXTS}
+    return {
+        "ClaimsOfUser": {"type": "object", "properties": {"claims": claims}, "required": ["claims"]},
+        "IssuedTokens": tokens | {"properties": tokens["properties"] | {"id_token_claims": claims}},
+    }
 
 
 def _without_nulls(schema: dict[str, Any]) -> dict[str, Any]:

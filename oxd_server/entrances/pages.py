@@ -6,6 +6,7 @@ from typing import Final
 
 from oxd_protocol.errors import ERROR_CODES
 from oxd_protocol.params import AnyCommand
+from oxd_server.entrances.dialects.flat import flat_routes
 from oxd_server.entrances.reference import GROUPS, example_params, http_path, parameters
 
 __all__ = ["POLICY", "front_page", "style_sheet"]
@@ -29,7 +30,13 @@ def front_page(version: str, port: int) -> str:
         lstrip_blocks=True,
     )
     return templates.get_template("front.html").render(
-        version=version, port=port, groups=GROUPS, codes=ERROR_CODES, curl=_curl, parameters=parameters
+        version=version,
+        port=port,
+        groups=GROUPS,
+        codes=ERROR_CODES,
+        curl=_curl,
+        parameters=parameters,
+        in_dialect_4={route.command.name: f"{route.method} {path}" for path, route in flat_routes().items()},
     )
 
 

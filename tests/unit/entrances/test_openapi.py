@@ -35,6 +35,17 @@ def test_dialect_4_is_openapi_3_1_too() -> None:
     assert "null" not in json.dumps([document["components"]["schemas"][name] for name in ("RegisteredSite",)])
 
 
+def test_the_variant_of_the_beta() -> None:
+    """Its description is valid, and its claims are lists of texts."""
+    document = json.loads(json.dumps(flat_document("1.2.3", "4-beta")))
+    OpenAPIV31SpecValidator(document).validate()
+    lists = {"type": "object", "additionalProperties": {"type": "array", "items": {"type": "string"}}}
+    schemas = document["components"]["schemas"]
+    assert schemas["ClaimsOfUser"]["properties"] == {"claims": lists}
+    assert schemas["IssuedTokens"]["properties"]["id_token_claims"] == lists
+    assert document["info"]["title"].endswith("4-beta")
+
+
 def test_it_is_openapi_3_1() -> None:
     """The description is valid, and JSON."""
     OpenAPIV31SpecValidator(json.loads(json.dumps(DOCUMENT))).validate()
