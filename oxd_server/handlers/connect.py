@@ -1,5 +1,6 @@
 """The OpenID Connect commands. The checks live in ``op``; here they are put together."""
 
+import dataclasses
 from urllib.parse import quote
 
 import msgspec
@@ -20,6 +21,7 @@ from oxd_protocol.connect import (
 )
 from oxd_protocol.errors import CommandError
 from oxd_protocol.messages import Response, check_fits
+from oxd_server.handlers.client_authentication import method_that_counts
 from oxd_server.handlers.site_params import check_response_mode
 from oxd_server.handlers.states import refused_state, used_state
 from oxd_server.op.authorization import (
@@ -28,7 +30,7 @@ from oxd_server.op.authorization import (
     authorization_url,
     check_authorization_response_iss,
 )
-from oxd_server.op.client_auth import ClientAuthMethod
+from oxd_server.op.client_auth import ClientAuthMethod, ClientCredentials
 from oxd_server.op.discovery import ProviderMetadata, required, supports_s256
 from oxd_server.op.errors import IdTokenCheck, IdTokenError, OpError, ParameterRefused
 from oxd_server.op.id_token import EarlierIdToken, Expectations, IdToken, Unchecked
@@ -150,6 +152,7 @@ async def get_tokens_by_code(services: Services, params: GetTokensByCodeParams) 
     login = await open_state(services, site, params.state)
     if login is None:
         raise refused_state(services, params.state, site.oxd_id, "bad_request")
+    credentials = _credentials(services, site, params)
     metadata = await services.metadata_of(site)
     check_authorization_response_iss(params.iss, metadata)
     if not await services.logins.consume(login):
@@ -158,7 +161,7 @@ async def get_tokens_by_code(services: Services, params: GetTokensByCodeParams) 
         tokens = await exchange_code(
             services.op,
             metadata,
-            services.credentials_of(site),
+            credentials,
             code=params.code,
             redirect_uri=login.redirect_uri or site.client.redirect_uri or "",
             code_verifier=login.code_verifier,
@@ -167,6 +170,16 @@ async def get_tokens_by_code(services: Services, params: GetTokensByCodeParams) 
         await services.logins.give_back(login)
         raise
     return await _accept_tokens(services, site, metadata, login, params.code, tokens)
+
+
+def _credentials(services: Services, site: Site, params: GetTokensByCodeParams) -> ClientCredentials:
+    """Return what the site's client authenticates with, in the way that the caller names, if it does."""
+    known = services.credentials_of(site)
+    if params.authentication_method is None and params.algorithm is None:
+        return known
+    algorithm = params.algorithm or known.signing_alg
+    method = method_that_counts(params.authentication_method, known.method, algorithm)
+    return dataclasses.replace(known, method=method, signing_alg=algorithm)
 
 
 async def _accept_tokens(

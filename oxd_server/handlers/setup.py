@@ -15,12 +15,12 @@ from oxd_protocol.site import (
     SetupClientResult,
 )
 from oxd_server.handlers.brought import check_management, prove_client, sites_of
+from oxd_server.handlers.client_authentication import method_that_counts
 from oxd_server.handlers.site_params import new_site
 from oxd_server.handlers.undo import keep, new_oxd_id, with_client
 from oxd_server.op.client_auth import ClientAuthMethod, ClientCredentials
 from oxd_server.op.discovery import normalize_op_host
 from oxd_server.op.introspection import introspect_token, scopes_of
-from oxd_server.op.jose import ALGORITHMS
 from oxd_server.op.tokens import TokenAnswer, request_client_token, told_lifetime
 from oxd_server.rp.issued import issued_in, op_of
 from oxd_server.rp.services import Services
@@ -151,10 +151,7 @@ async def _remember(services: Services, setup: Site, tokens: TokenAnswer) -> Non
 
 def _credentials(services: Services, params: GetClientTokenParams, setup: Site | None) -> ClientCredentials:
     registered = as_registered(setup).token_endpoint_auth_method if setup is not None else None
-    method = params.authentication_method or registered
-    if method is not None and method not in tuple(ClientAuthMethod):
-        raise CommandError("invalid_request", f"authentication_method must be one of {', '.join(ClientAuthMethod)}.")
-    _check_algorithm(method, params)
+    method = method_that_counts(params.authentication_method, registered, params.algorithm)
     if method == ClientAuthMethod.PRIVATE_KEY_JWT and services.access.closed:
         # The key is this server's. Where callers are strangers to each other it must not speak for whoever asks.
         raise CommandError("invalid_request", _SIGNS_FOR_NOBODY)
@@ -166,17 +163,6 @@ def _credentials(services: Services, params: GetClientTokenParams, setup: Site |
         key_store=services.key_store,
         key_id=params.key_id,
     )
-
-
-def _check_algorithm(method: str | None, params: GetClientTokenParams) -> None:
-    if method not in (ClientAuthMethod.PRIVATE_KEY_JWT, ClientAuthMethod.CLIENT_SECRET_JWT):
-        return
-    if params.algorithm is None and params.authentication_method != ClientAuthMethod.PRIVATE_KEY_JWT:
-        return
-    symmetric = method == ClientAuthMethod.CLIENT_SECRET_JWT
-    fitting = [name for name, algorithm in ALGORITHMS.items() if algorithm.symmetric == symmetric]
-    if params.algorithm not in fitting:
-        raise CommandError("invalid_algorithm", f"With {method}, algorithm must be one of {', '.join(fitting)}.")
 
 
 async def introspect_access_token(services: Services, params: IntrospectAccessTokenParams) -> dict[str, Any]:

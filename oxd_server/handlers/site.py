@@ -65,6 +65,7 @@ async def register_site(services: Services, params: RegisterSiteParams, caller: 
         client_registration_client_uri=site.client_registration_client_uri,
         client_id_issued_at=site.client_id_issued_at // _MILLISECONDS,
         client_secret_expires_at=site.client_secret_expires_at // _MILLISECONDS,
+        initiate_login_uri=site.client.initiate_login_uri,
     )
 
 

@@ -91,6 +91,10 @@ class GetTokensByCodeParams(OxdIdParams, frozen=True, kw_only=True):
         Annotated[str, Meta(description="The iss parameter of the OP's redirect (RFC 9207), to have it checked.")]
         | None
     ) = None
+    authentication_method: (
+        Annotated[str, Meta(description="How the client authenticates; the registered method if absent.")] | None
+    ) = None
+    algorithm: Annotated[str, Meta(description="For example RS256.")] | None = None
 
 
 class GetTokensByCodeResult(Result, frozen=True, kw_only=True):

@@ -5,7 +5,7 @@ A *site* is one application's registration: its ``oxd_id`` here and its client a
 
 from typing import Annotated, Any
 
-from msgspec import UNSET, Meta, UnsetType
+from msgspec import UNSET, Meta, UnsetType, field
 
 from oxd_protocol.errors import CommandError
 from oxd_protocol.params import Command, FirstOf, JsonObject, Milliseconds, Params, Result, Token, WordList
@@ -253,6 +253,8 @@ class RegisteredSite(RegisterSiteResult, frozen=True, kw_only=True):
     client_registration_client_uri: str | None
     client_id_issued_at: int
     client_secret_expires_at: int
+    # Spelt with a space at its end, as oxd 4.2.2 and its typed clients have it.
+    initiate_login_uri: str | None = field(default=None, name="initiate_login_uri ")
 
     def in_envelope(self) -> RegisterSiteResult:
         """Return what the libraries know; the typed ones among them refuse any other key."""

@@ -34,6 +34,35 @@ async def test_a_callers_own_state_nonce_and_redirect_uri(tmp_path: Path, sandbo
         assert (response.status_code, response.json()["error"]) == (400, "bad_request")
 
 
+async def test_how_the_client_authenticates_can_be_named(tmp_path: Path, sandbox: RunningSandbox) -> None:
+    """``get-tokens-by-code`` of 4.2.2: a wrong name leaves the state good, and a right one is what the OP is shown."""
+    async with world_of(tmp_path, sandbox) as world:
+        url = (await world.ok("/get-authorization-url"))["authorization_url"]
+        callback = callback_params(await log_in(url, "alice", "wonderland"))
+        mine = {"oxd_id": world.site["oxd_id"], "code": callback["code"], "state": callback["state"]}
+
+        async def refused(**body: str) -> str:
+            return str((await world.post("/get-tokens-by-code", mine | body, world.token)).json()["error"])
+
+        assert await refused(authentication_method="by_post") == "invalid_request"
+        assert await refused(authentication_method="private_key_jwt") == "invalid_algorithm"
+        assert await refused(authentication_method="client_secret_jwt", algorithm="RS256") == "invalid_algorithm"
+        # The OP takes the registered method only, and so shows that it was shown another one.
+        assert await refused(authentication_method="client_secret_jwt", algorithm="HS256") == "invalid_client"
+        tokens = await world.ok("/get-tokens-by-code", **mine, authentication_method="client_secret_basic")
+        assert tokens["access_token"]
+
+
+async def test_where_logins_of_others_begin_is_answered(tmp_path: Path, sandbox: RunningSandbox) -> None:
+    """Under the name that oxd 4.2.2 has for it, with a space at its end."""
+    async with world_of(tmp_path, sandbox) as world:
+        uri = "https://app.example/begin"
+        body = {"op_host": sandbox.issuer, "redirect_uris": [CALLBACK], "scope": ["openid"], "initiate_login_uri": uri}
+        answer = (await world.front.client.post("/register-site", json=body)).json()
+        assert answer["initiate_login_uri "] == uri
+        assert "initiate_login_uri " not in await registered(world.front, sandbox)
+
+
 async def test_redirect_uris_that_are_not_registered(tmp_path: Path, sandbox: RunningSandbox) -> None:
     """No user is sent to a URI that the site has not registered, and unregistered response types are ignored."""
     async with world_of(tmp_path, sandbox) as world:
