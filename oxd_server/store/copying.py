@@ -12,6 +12,7 @@ tokens that earlier logins have issued, are not copied.
 import hashlib
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, suppress
+from functools import partial
 from typing import Final, NamedTuple
 
 import msgspec
@@ -65,7 +66,7 @@ async def copy_sites(
     for number in range(1, _MOST_PASSES + 1):
         async with open_target() as target:
             one = _Pass(source, target, ours, replace=replace)
-            await one.run(lambda done, total, number=number: progress(number, done, total))  # type: ignore[misc]
+            await one.run(partial(progress, number))
         if one.differing:
             shown = ", ".join(one.differing[:_SHOWN])
             raise StoreError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from oxd_server.sandbox import RunningSandbox
+from tests.integration.background import Background, background
+from tests.integration.faulty_op import FaultyOp, faulty_op
 from tests.integration.oxd_process import ServerProcess, running_server
 from tests.integration.sandbox_provider import running_sandbox
 
@@ -53,3 +55,17 @@ async def server(start_server: StartServer) -> AsyncIterator[ServerProcess]:
     """A server with the default configuration."""
     async with start_server() as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Background]:
+    """One server for all tests of a module that asks for it."""
+    with background(tmp_path_factory.mktemp("running")) as both:
+        yield both
+
+
+@pytest.fixture
+async def op() -> AsyncIterator[FaultyOp]:
+    """An OP of the test's own, whose answers may be changed."""
+    async with running_sandbox() as sandbox, faulty_op(sandbox) as op:
+        yield op

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
@@ -12,35 +11,20 @@ import trio.testing
 from msgspec.structs import replace
 
 from oxd_server.rp.client_sync import ClientSync
-from tests.integration.background import Background, background
-from tests.integration.faulty_op import REGISTRATION, Exchange, Fault, FaultyOp, altered, faulty_op
+from tests.integration.background import Background
+from tests.integration.faulty_op import REGISTRATION, Exchange, Fault, FaultyOp, altered
 from tests.integration.logins import REDIRECT_URI, SCOPES, Rp, error_of, register
 from tests.integration.oxd_process import ServerProcess
-from tests.integration.sandbox_provider import running_sandbox
 from tests.integration.uma_services import OXD_ID, uma_house
 
 ALWAYS: dict[str, Any] = {"sync_client_from_op": True, "sync_client_period_in_seconds": 0}
 READ = f"GET {REGISTRATION}"
 
 
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Background]:
-    """One server for all tests here."""
-    with background(tmp_path_factory.mktemp("sync")) as both:
-        yield both
-
-
 @pytest.fixture
 def server(running: Background) -> ServerProcess:
     """The server."""
     return running.server
-
-
-@pytest.fixture
-async def op() -> AsyncIterator[FaultyOp]:
-    """An OP of the test's own."""
-    async with running_sandbox() as sandbox, faulty_op(sandbox) as op:
-        yield op
 
 
 def failing(status: int) -> Fault:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
 
-from tests.integration.background import Background, background
+from tests.integration.background import Background
 from tests.integration.faulty_op import (
     DISCOVERY,
     KEY_SET,
@@ -18,11 +17,9 @@ from tests.integration.faulty_op import (
     Exchange,
     Fault,
     FaultyOp,
-    faulty_op,
 )
 from tests.integration.logins import REDIRECT_URI, SCOPES, Rp, data_of, register
 from tests.integration.oxd_process import ServerProcess
-from tests.integration.sandbox_provider import running_sandbox
 from tests.integration.stored import stored_rows
 
 INTROSPECTION = "/introspect"
@@ -36,24 +33,10 @@ BODIES: dict[str, tuple[bytes, bytes]] = {
 }
 
 
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Background]:
-    """One server for all tests here."""
-    with background(tmp_path_factory.mktemp("op_errors")) as both:
-        yield both
-
-
 @pytest.fixture
 def server(running: Background) -> ServerProcess:
     """The server."""
     return running.server
-
-
-@pytest.fixture
-async def op() -> AsyncIterator[FaultyOp]:
-    """An OP of the test's own."""
-    async with running_sandbox() as sandbox, faulty_op(sandbox) as op:
-        yield op
 
 
 def refusal(status: int, body: str) -> Fault:

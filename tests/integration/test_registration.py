@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +12,10 @@ import pytest
 
 from oxd_protocol.site import NEW_SITE_ALIASES, SITE_ALIASES, RegisterSiteParams, UpdateSiteParams
 from oxd_server.sandbox.provider.model import Client
-from tests.integration.background import Background, background
-from tests.integration.faulty_op import DISCOVERY, REGISTRATION, TOKEN, Exchange, Fault, FaultyOp, altered, faulty_op
+from tests.integration.background import Background
+from tests.integration.faulty_op import DISCOVERY, REGISTRATION, TOKEN, Exchange, Fault, FaultyOp, altered
 from tests.integration.logins import LOGOUT_URI, REDIRECT_URI, SCOPES, Rp, error_of, register
 from tests.integration.oxd_process import ServerProcess
-from tests.integration.sandbox_provider import running_sandbox
 from tests.integration.stored import stored_rows
 
 HOUR = 3600
@@ -145,24 +143,10 @@ NOT_METADATA = {
 """They are for this server, not for the OP's registration."""
 
 
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Background]:
-    """One server for all tests here."""
-    with background(tmp_path_factory.mktemp("registration")) as both:
-        yield both
-
-
 @pytest.fixture
 def server(running: Background) -> ServerProcess:
     """The server."""
     return running.server
-
-
-@pytest.fixture
-async def op() -> AsyncIterator[FaultyOp]:
-    """An OP of the test's own."""
-    async with running_sandbox() as sandbox, faulty_op(sandbox) as op:
-        yield op
 
 
 def recorded(bodies: list[dict[str, Any]]) -> Fault:

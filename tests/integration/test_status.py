@@ -3,25 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
 from oxd_server.sandbox import RunningSandbox
 from tests.conformance.flows import HYBRID, HYBRID_WITH_TOKEN, Rig
-from tests.integration.background import Background, background
+from tests.integration.background import Background
 from tests.integration.logins import Rp, register
 from tests.integration.real_provider import callback_params, log_in
 from tests.integration.sandbox_provider import running_sandbox
 from tests.integration.stored import stored_rows
-
-
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Background]:
-    """One server for all tests here."""
-    with background(tmp_path_factory.mktemp("status")) as both:
-        yield both
 
 
 @pytest.fixture
