@@ -22,7 +22,6 @@ from oxd_server.config import Config, ConfigError, StorageConfig, convert, is_ya
 from oxd_server.log import configure_logging
 from oxd_server.log.plain import plain_json, plain_text
 from oxd_server.op.errors import KeyFileError
-from oxd_server.op.key_store import load_key_store, new_key_store
 from oxd_server.store.base import StoreError
 
 __all__ = ["main"]
@@ -399,6 +398,8 @@ def _stored_config(path: Path | None) -> Config:
 
 
 def _keys_new(options: argparse.Namespace) -> int:
+    from oxd_server.op.key_store import new_key_store
+
     _print_json(new_key_store(options.file).public_jwks(), sys.stdout)
     return 0
 
@@ -407,6 +408,8 @@ def _keys_public(options: argparse.Namespace) -> int:
     config = load_config(options.config)
     if config.crypt_provider_key_store_path is None:
         raise CliError("no key store is configured: crypt_provider_key_store_path is not set")
+    from oxd_server.op.key_store import load_key_store
+
     key_store = load_key_store(config.crypt_provider_key_store_path, config.crypt_provider_key_store_password)
     _print_json(key_store.public_jwks(), sys.stdout)
     return 0

@@ -8,7 +8,6 @@ from typing import Any, Final, NamedTuple
 from oxd_server.config.file import ConfigError, Section
 from oxd_server.config.keys import Config, declared_keys
 from oxd_server.config.kinds import TEXT, one_of, whole
-from oxd_server.config.yaml_file import read_yaml
 
 __all__ = ["DEFAULT_SITE", "Converted", "convert", "is_yaml"]
 
@@ -96,6 +95,9 @@ def convert(path: Path) -> Converted:
     Raises:
         ConfigError: the file cannot be read, or what has no counterpart of the same name is wrong.
     """
+    # Only this file is YAML, and every start would pay for the reader.
+    from oxd_server.config.yaml_file import read_yaml
+
     section = Section(path, read_yaml(path))
     default_site = section.section(DEFAULT_SITE).node
     conversion = _Conversion(path, Converted({}, default_site, [], []))
