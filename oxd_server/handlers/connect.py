@@ -86,12 +86,18 @@ async def get_authorization_url(services: Services, params: GetAuthorizationUrlP
         (endpoint, site, asked),
         lambda: authorization_url(endpoint, _authorization_request(services, site, params)),
     )
-    state, nonce = params.state or login.state, params.nonce or login.nonce
     if named or params.redirect_uri:
+        state = params.state or login.state
         await remember_state(services, site, state, login.state, nonce=params.nonce, redirect_uri=redirect_uri)
     return GetAuthorizationUrlResult(
-        authorization_url=add_login(url, quote(state, safe=""), quote(nonce, safe=""), login.code_challenge)
+        authorization_url=add_login(
+            url, _quoted(params.state, login.state), _quoted(params.nonce, login.nonce), login.code_challenge
+        )
     )
+
+
+def _quoted(named: str | None, ours: str) -> str:
+    return quote(named, safe="") if named else ours  # ours are made of characters that stand in a URL as they are
 
 
 def _redirect_uri(site: Site, params: GetAuthorizationUrlParams) -> str:
