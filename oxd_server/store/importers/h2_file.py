@@ -44,6 +44,8 @@ _NODE: Final = 1
 _LZF: Final = 2
 _DEFLATE: Final = 4
 _TRANSACTION_SHIFT: Final = 40
+_VALUE: Final = 1
+_VALUE_BEFORE: Final = 2
 _PAIR: Final = re.compile(r'(\w+):("(?:[^"\\]|\\.)*"|[^,]*)')
 _SITES: Final = re.compile(r'CREATE (?:CACHED )?TABLE "?PUBLIC"?\."?RP"?\s*\(')
 
@@ -290,12 +292,14 @@ def _read_meta_text(cursor: Cursor) -> str:
 
 def _read_stored(cursor: Cursor, *, keeps_before: bool) -> _Stored:
     operation = cursor.varint()
-    if operation == 0 and keeps_before:
-        return read_value(cursor)
-    value = read_value(cursor) if cursor.byte() else None
+    if not keeps_before:
+        value = read_value(cursor) if cursor.byte() else None
+        return value if operation == 0 else _Uncommitted(operation, value)
     if operation == 0:
-        return value
-    return _Uncommitted(operation, value, read_value(cursor) if keeps_before and cursor.byte() else None)
+        return read_value(cursor)
+    parts = cursor.byte()
+    value = read_value(cursor) if parts & _VALUE else None
+    return _Uncommitted(operation, value, read_value(cursor) if parts & _VALUE_BEFORE else None)
 
 
 def _read_undone(cursor: Cursor, count: int) -> list[_Stored]:

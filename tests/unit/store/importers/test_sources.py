@@ -22,6 +22,8 @@ DATABASE = OLD / "oxd_db.mv.db"
 RUNNING = OLD / "oxd_db.running.mv.db"
 SCRIPT = OLD / "oxd_db.script.sql"
 VALUES = OLD / "redis-values.hex"
+KILLED = [OLD / f"open_transaction.{version}.mv.db" for version in ("1.4.194", "1.4.200")]
+"""A transaction had changed a site twice, removed one and added one when the process was killed."""
 BLOCK = 4096
 NODE = {"oxd_id": "a", "op_host": "https://op.example.org"}
 
@@ -82,9 +84,17 @@ def test_a_database_that_is_cut_off(tmp_path: Path, cut: int) -> None:
     assert len(read) <= 9 if isinstance(read, list) else re.fullmatch(rf"{re.escape(str(path))}[^\n]*", read)
 
 
-def test_no_changed_byte_goes_unnoticed_or_breaks_the_reader(tmp_path: Path) -> None:
+@pytest.mark.parametrize("path", KILLED, ids=lambda path: path.name)
+def test_an_open_transaction_is_taken_back(path: Path) -> None:
+    """As H2 does when it opens the database: what was committed counts, whichever of its formats the file has."""
+    found = [(one.site.oxd_id, one.site.client.client_name) for one in read_source(path).sites]
+    assert found == [(f"site-{number}", "committed") for number in range(6)]
+
+
+@pytest.mark.parametrize("path", [DATABASE, *KILLED], ids=lambda path: path.name)
+def test_no_changed_byte_goes_unnoticed_or_breaks_the_reader(path: Path) -> None:
     """Whatever byte is damaged: the sites are read as they were, or the file is refused; nothing else happens."""
-    whole = DATABASE.read_bytes()
+    whole = path.read_bytes()
     for position in range(0, len(whole), 97):
         damaged = bytearray(whole)
         damaged[position] ^= 0xFF
