@@ -45,7 +45,7 @@ def reference_table() -> str:
 
 FILES: Final[Mapping[str, Callable[[], str]]] = {
     "conf/oxd-conf.json": sample_file,
-    "docs/configuration.md": reference_table,
+    "docs/reference/configuration.md": reference_table,
 }
 """What is made, by its path in the project."""
 

@@ -23,7 +23,7 @@ RECORDS = [
     json.loads(line)
     for line in (Path(__file__).parents[1] / "captures-4x" / "captures.jsonl").read_text("utf-8").splitlines()
 ]
-PAGE = Path(__file__).parents[2] / "docs" / "gateways.md"
+PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "gateways.md"
 RSA_KEY = RSAKey.generate_key(2048, {"use": "sig", "kid": "of-the-front"}).as_dict(private=True)
 CALLBACK = "http://127.0.0.1:9/callback"
 UMA_TICKET = "urn:ietf:params:oauth:grant-type:uma-ticket"
@@ -204,7 +204,7 @@ CHECKS: dict[str, Callable[[dict[str, Any]], bool]] = {
 
 
 def test_the_page_of_consumers() -> None:
-    """docs/gateways.md says of each recorded consumer what the replays of this module assert."""
+    """docs/how-to/gateways.md says of each recorded consumer what the replays of this module assert."""
     assert table() in PAGE.read_text("utf-8"), f"the table should be\n{table()}"
     assert len({(record["consumer"], record["version"]) for record in RECORDS}) == 27
 

@@ -13,7 +13,7 @@ from oxd_server.sandbox import RunningSandbox
 from tests.integration.https_client import CERT, running_front
 from tests.integration.real_provider import log_in
 
-PAGE = Path(__file__).parents[2] / "docs" / "https.md"
+PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "https.md"
 HEADING = "## A login with curl"
 LIMIT_SECONDS = 60
 

@@ -101,7 +101,7 @@ def test_every_pinned_version_is_exact() -> None:
 
 
 PAGES = sorted([ROOT / name for name in ("README.md", "ARCHITECTURE.md", "SECURITY.md", "CHANGELOG.md")])
-PAGES += sorted([*(ROOT / "docs").glob("*.md"), ROOT / "protocol" / "README.md", ROOT / "scripts/examples/README.md"])
+PAGES += sorted([*(ROOT / "docs").rglob("*.md"), ROOT / "protocol" / "README.md", ROOT / "scripts/examples/README.md"])
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
