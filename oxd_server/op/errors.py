@@ -22,10 +22,12 @@ from them. `OpErrorResponse` holds the OP's text, which is shown to the applicat
 
 from collections.abc import Mapping
 from enum import StrEnum
+from typing import Literal
 
 __all__ = [
     "ClientAuthenticationError",
     "ClientSecretExpired",
+    "Failure",
     "IdTokenCheck",
     "IdTokenError",
     "InvalidOpHost",
@@ -73,14 +75,19 @@ class OpMetadataMissing(OpError):
         self.problem = problem
 
 
-class OpUnreachable(OpError):
-    """The OP at `host` gave no answer in `step`, though the request may have reached it."""
+Failure = Literal["timeout", "dns", "refused", "tls", "other"]
+"""Why there is no answer: too late, the name has no address, nobody listens, no trust in TLS, or anything else."""
 
-    def __init__(self, host: str, step: str, reason: str) -> None:
+
+class OpUnreachable(OpError):
+    """The OP at `host` gave no answer in `step`, though the request may have reached it; `cause` sorts the reasons."""
+
+    def __init__(self, host: str, step: str, reason: str, cause: Failure = "other") -> None:
         super().__init__(f"{step} at {host}: {reason}")
         self.host = host
         self.step = step
         self.reason = reason
+        self.cause = cause
 
 
 class OpBusy(OpError):

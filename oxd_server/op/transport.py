@@ -7,6 +7,7 @@ sent once more if the connection broke before an answer; nothing else is. One ho
 no more.
 """
 
+import socket
 import ssl
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -26,8 +27,9 @@ from oxd_server import __version__
 from oxd_server.log.known import note_secrets
 from oxd_server.op.answer import Answer
 from oxd_server.op.body import BodyTooLarge, UnreadableBody, unpacked
-from oxd_server.op.errors import OpBusy, OpHostRefused, OpInvalidResponse, OpUnreachable
+from oxd_server.op.errors import Failure, OpBusy, OpHostRefused, OpInvalidResponse, OpUnreachable
 from oxd_server.op.network import CheckedNetwork, CountedStream, Resolve, Resolver, TooManyBytes
+from oxd_server.op.observed import Observe, OpRequest, nobody_looks, outcome_of, outcome_of_failure
 from oxd_server.op.reach import Reach, Zone, is_loopback, origin_of
 from oxd_server.sync.busy import TooBusy
 from oxd_server.sync.host_slots import HostSlots
@@ -89,13 +91,16 @@ class Transport:
     There is a pool for each zone that an OP may live in: a connection is used again only by those who may have it.
     """
 
-    def __init__(self, settings: TransportSettings, resolve: Resolve | None = None) -> None:
-        """Prepare the pools; `resolve` gives the addresses of a host.
+    def __init__(
+        self, settings: TransportSettings, resolve: Resolve | None = None, observe: Observe = nobody_looks
+    ) -> None:
+        """Prepare the pools; `resolve` gives the addresses of a host, `observe` is told of each request.
 
         Raises:
             ValueError: a host in the settings is none.
         """
         self._settings = settings
+        self._observe = observe
         self._allowed_hosts = frozenset(_host_entry(entry) for entry in settings.allowed_op_hosts)
         self._plain_http_hosts = frozenset(_host_entry(entry) for entry in settings.plain_http_hosts)
         self._slots = HostSlots(settings.max_requests_per_host)
@@ -212,12 +217,27 @@ class Transport:
         note_secrets(form)
         target = self._target(url)
         request = _Request(method, head, content, step, shared, min(max_bytes, self._settings.max_response_bytes))
+        answer = await self._observed(request, target, within, redirects)
+        if not shared:  # what is shared by many is public
+            note_secrets(answer.body)
+        return answer
+
+    async def _observed(self, request: "_Request", target: "_Target", within: Reach | None, redirects: int) -> Answer:
+        started = trio.current_time()
+        try:
+            answer = await self._in_time(request, target, within, redirects)
+        except (OpHostRefused, OpBusy):
+            raise  # nothing was sent
+        except BaseException as error:
+            self._observe(OpRequest(target.host, outcome_of_failure(error), trio.current_time() - started))
+            raise
+        self._observe(OpRequest(target.host, outcome_of(answer.status), trio.current_time() - started))
+        return answer
+
+    async def _in_time(self, request: "_Request", target: "_Target", within: Reach | None, redirects: int) -> Answer:
         with trio.move_on_after(self._settings.total_timeout):
-            answer = await self._follow(request, target, within, redirects)
-            if not shared:  # what is shared by many is public
-                note_secrets(answer.body)
-            return answer
-        raise OpUnreachable(target.host, step, "no complete answer in time")
+            return await self._follow(request, target, within, redirects)
+        raise OpUnreachable(target.host, request.step, "no complete answer in time", "timeout")
 
     async def _follow(self, request: "_Request", target: "_Target", within: Reach | None, redirects: int) -> Answer:
         answer = await self._exchange(request, target, within)
@@ -335,9 +355,9 @@ class _Exchange:
         except TooManyBytes:
             raise self._invalid("the head of the answer is too large") from None
         except httpcore2.ConnectError as error:
-            raise self._unreachable(_connect_reason(error)) from error
+            raise self._unreachable(*_connect_reason(error)) from error
         except httpcore2.TimeoutException as error:
-            raise self._unreachable(f"timed out ({type(error).__name__})") from error
+            raise self._unreachable(f"timed out ({type(error).__name__})", "timeout") from error
         except (httpcore2.NetworkError, httpcore2.RemoteProtocolError) as error:
             if _is_malformed(error):
                 raise self._invalid("the answer is not HTTP") from error
@@ -364,7 +384,7 @@ class _Exchange:
         except TooManyBytes:
             raise self._too_large() from None
         except httpcore2.TimeoutException as error:
-            raise self._unreachable("the answer stalled") from error
+            raise self._unreachable("the answer stalled", "timeout") from error
         except (httpcore2.NetworkError, httpcore2.RemoteProtocolError) as error:
             raise self._invalid("the answer breaks off") from error
         return bytes(body)
@@ -377,8 +397,8 @@ class _Exchange:
         except BodyTooLarge:
             raise self._too_large() from None
 
-    def _unreachable(self, reason: str) -> OpUnreachable:
-        return OpUnreachable(self.target.host, self.request.step, reason)
+    def _unreachable(self, reason: str, cause: Failure = "other") -> OpUnreachable:
+        return OpUnreachable(self.target.host, self.request.step, reason, cause)
 
     def _invalid(self, reason: str) -> OpInvalidResponse:
         return OpInvalidResponse(self.target.host, self.request.step, reason)
@@ -432,17 +452,25 @@ def _is_malformed(error: Exception) -> bool:
     return any(isinstance(cause, h11.RemoteProtocolError) for cause in _causes(error))
 
 
-def _connect_reason(error: Exception) -> str:
+def _connect_reason(error: Exception) -> tuple[str, Failure]:
     for cause in _causes(error):
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            return f"its TLS certificate is not trusted: {cause.verify_message}"
-        if isinstance(cause, ssl.SSLError):
-            return f"TLS failed: {cause.reason or 'handshake'}"
-    return "no connection"
+        match cause:
+            case ssl.SSLCertVerificationError():
+                return f"its TLS certificate is not trusted: {cause.verify_message}", "tls"
+            case ssl.SSLError():
+                return f"TLS failed: {cause.reason or 'handshake'}", "tls"
+            case socket.gaierror() | UnicodeError():
+                return "no connection: its name has no address", "dns"
+            case ConnectionRefusedError():
+                return "no connection: nobody listens there", "refused"
+    return "no connection", "other"
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
     cause: BaseException | None = error
     while cause is not None:
         yield cause
+        if isinstance(cause, BaseExceptionGroup):
+            for each in cause.exceptions:
+                yield from _causes(each)
         cause = cause.__cause__ or cause.__context__

@@ -25,6 +25,7 @@ from joserfc.jwk import ECKey, OctKey, OKPKey, RSAKey
 from oxd_server.op.context import OpContext
 from oxd_server.op.jose import ALGORITHMS, AnyKey, KeySet, parse_key_set, sign_token
 from oxd_server.op.network import Resolve
+from oxd_server.op.observed import Observe, nobody_looks
 from oxd_server.op.tls import make_ssl_context
 from oxd_server.op.transport import Transport, TransportSettings
 
@@ -202,8 +203,8 @@ def system_context() -> ssl.SSLContext:
 def open_transport(system_context: ssl.SSLContext) -> Callable[..., Transport]:
     """Makes a transport with settings of the test's own."""
 
-    def make(resolve: Resolve | None = None, **settings: Any) -> Transport:
-        return Transport(TransportSettings(**{"ssl_context": system_context, **settings}), resolve)
+    def make(resolve: Resolve | None = None, observe: Observe = nobody_looks, **settings: Any) -> Transport:
+        return Transport(TransportSettings(**{"ssl_context": system_context, **settings}), resolve, observe)
 
     return make
 

@@ -44,6 +44,7 @@ async def refused(tls_op, open_transport, certificate, context):
         with pytest.raises(OpUnreachable) as caught:
             await transport.send("GET", op.on("GET", "/", {}), step="s")
         assert op.requests == []
+    assert caught.value.cause == "tls"
     return caught.value.reason
 
 

@@ -1,6 +1,7 @@
 """`Transport` against a server that answers well, badly, slowly or not at all."""
 
 import gzip
+import socket
 from functools import partial
 
 import pytest
@@ -9,6 +10,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from oxd_server.op.errors import OpErrorResponse, OpHostRefused, OpInvalidResponse, OpUnreachable
 from oxd_server.op.network import Resolver
+from oxd_server.op.observed import OpRequest
 from oxd_server.op.reach import Reach, Zone, is_loopback
 from oxd_server.op.tls import make_ssl_context
 from oxd_server.op.transport import USER_AGENT
@@ -489,7 +491,8 @@ async def test_refused_connection(transport):
         port = unused.getsockname()[1]
         with pytest.raises(OpUnreachable) as caught:
             await transport.send("POST", f"http://127.0.0.1:{port}/", step="s")
-    assert caught.value.host == f"127.0.0.1:{port}"
+    assert (caught.value.host, caught.value.cause) == (f"127.0.0.1:{port}", "refused")
+    assert "nobody listens" in caught.value.reason
 
 
 async def test_cancelled_request_frees_its_connection(op, open_transport):
@@ -573,3 +576,48 @@ async def test_plain_http_where_it_is_configured(open_transport):
 def test_loopback_by_name_or_address(host, expected):
     """Loopback is `localhost`, 127.0.0.0/8 and ::1."""
     assert is_loopback(host) is expected
+
+
+@pytest.mark.parametrize(
+    ("status", "outcome"), [(200, "ok"), (302, "ok"), (404, "client_error"), (503, "server_error")]
+)
+async def test_answers_are_observed(op, open_transport, status, outcome):
+    """Each request is told to the observer, with its host, how it ended and how long it took."""
+    told: list[OpRequest] = []
+    async with open_transport(observe=told.append) as transport:
+        await transport.send("GET", op.on("GET", "/", {}, status=status), step="s")
+    assert [(one.host, one.outcome) for one in told] == [(op.base.removeprefix("http://"), outcome)]
+    assert 0 < told[0].seconds < 20
+
+
+async def refuse_names(host, port):
+    raise socket.gaierror(socket.EAI_NONAME, "no such name")
+
+
+@pytest.mark.parametrize(
+    ("resolve", "reply", "outcome"),
+    [
+        (None, raw_bytes(b"", then_hang=True), "timeout"),
+        (None, raw_bytes(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n", then_hang=True), "timeout"),
+        (None, hang_up, "other"),
+        (None, raw_bytes(b"SSH-2.0\r\n\r\n"), "other"),
+        (refuse_names, hang_up, "dns"),
+    ],
+)
+async def test_failures_are_observed(op, open_transport, resolve, reply, outcome):
+    """Where there is no answer the observer is told why."""
+    told: list[OpRequest] = []
+    async with open_transport(resolve, observe=told.append, read_timeout=0.05) as transport:
+        with pytest.raises((OpUnreachable, OpInvalidResponse)):
+            await transport.send("POST", op.raw("POST", "/", reply), step="s")
+    assert [one.outcome for one in told] == [outcome]
+
+
+async def test_what_is_not_sent_is_not_observed(open_transport):
+    """A request that is refused here is none that the OP could be asked about."""
+    told: list[OpRequest] = []
+    async with open_transport(addresses("169.254.169.254"), observe=told.append) as transport:
+        for url in ("http://op.example/", "https://op.example/"):
+            with pytest.raises(OpHostRefused):
+                await transport.send("GET", url, step="s")
+    assert not told
