@@ -1,6 +1,5 @@
 """Looking at the store from the command line, also while a server runs on it."""
 
-import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -11,8 +10,8 @@ from typing import Any, Final
 import trio
 
 from oxd_server.config import Config, StorageConfig
+from oxd_server.config.store_place import named, redis_password, redis_settings, store_place
 from oxd_server.store import (
-    RedisSettings,
     Site,
     SiteNotFound,
     SiteSession,
@@ -21,7 +20,6 @@ from oxd_server.store import (
     export_site,
     open_file_store,
     open_store,
-    tls_context,
 )
 from oxd_server.store.copying import Copied, Progress, copy_sites
 from oxd_server.store.importers.live_redis import SCHEMES, read_live_redis, settings_of_url
@@ -38,12 +36,9 @@ __all__ = [
     "import_old_keys",
     "import_once",
     "import_sites",
-    "legacy_database",
     "list_sites",
     "remove_site",
     "show_site",
-    "store_file",
-    "store_place",
 ]
 
 WATCH_INTERVAL: Final = 0.005
@@ -125,8 +120,8 @@ async def copy_between(source: Config, target: Config, *, replace: bool, progres
         StoreError: as ``copy_sites``, or both are the same store.
     """
     from_place, to_place = store_place(source), store_place(target)
-    if _named(from_place) == _named(to_place):
-        raise StoreError(f"both configurations name the same store: {_named(from_place)}")
+    if named(from_place) == named(to_place):
+        raise StoreError(f"both configurations name the same store: {named(from_place)}")
     async with _open(source) as store:
         return await copy_sites(store, partial(open_store, to_place), replace=replace, progress=progress)
 
@@ -176,7 +171,7 @@ async def import_old_keys(store: Store, config: Config) -> Import | None:
     found = Source("", ())
     if not await store.list():
         with suppress(RedisForbidden):  # the old server had all rights
-            found = await read_live_redis(_redis_settings(storage))
+            found = await read_live_redis(redis_settings(storage))
     done = await _add_once(store, _OLD_KEYS, found)
     return done if found.sites else None
 
@@ -193,95 +188,6 @@ async def _add_once(store: Store, name: str, found: Source) -> Import | None:
     return None if known is None else Import(found, len(found.sites) - len(known), tuple(known))
 
 
-def store_file(config: Config) -> Path:
-    """Return the file that the sites are kept in, for what needs one.
-
-    Raises:
-        StoreError: the sites are kept in Redis; the text says what serves instead.
-    """
-    if config.storage == "redis":
-        raise StoreError(
-            "storage is redis, and a backup is one of a store file: `oxd-server sites copy` makes a file of this store "
-            "and brings it back, and Redis's own means (appendonly, BGSAVE) back up Redis"
-        )
-    return config.store_path
-
-
-def store_place(config: Config) -> Path | RedisSettings | None:
-    """Return where the sites are kept, as ``open_store`` takes it.
-
-    Raises:
-        StoreError: a password or a certificate for Redis cannot be read.
-    """
-    if config.storage == "redis":
-        return _redis_settings(config.storage_configuration)
-    return None if config.storage == "memory" else config.store_path
-
-
-def _named(place: Path | RedisSettings | None) -> str:
-    """Return what two configurations of the same store have in common, for people too."""
-    if isinstance(place, RedisSettings):
-        return f"{place.place}, database {place.database}, prefix {place.prefix}"
-    return str(place and place.resolve())
-
-
-def _redis_settings(storage: StorageConfig) -> RedisSettings:
-    mode = storage.legacy_mode or storage.mode
-    sentinel = mode == "sentinel"
-    named = storage.sentinel_master or storage.legacy_sentinel_master
-    if sentinel and named is None:
-        raise StoreError("storage redis with Sentinel needs storage_configuration.sentinel_master")
-    servers = [_address(server) for server in storage.servers]
-    if storage.legacy_host is not None:
-        servers = [(storage.legacy_host, storage.legacy_port)]
-    tls = storage.tls or storage.legacy_tls
-    return RedisSettings(
-        servers=tuple(servers),
-        sentinel_master=named if sentinel else None,
-        cluster=mode == "cluster",
-        username=storage.username,
-        password=_redis_password(storage),
-        database=storage.database,
-        ssl_context=tls_context(storage.ca_path, storage.cert_path, storage.key_path) if tls else None,
-        prefix=storage.prefix,
-        wait_for_replicas=int(sentinel) if storage.wait_for_replicas is None else storage.wait_for_replicas,
-        timeout=storage.timeout_in_seconds,
-    )
-
-
-def _address(server: str) -> tuple[str, int]:
-    host, _, port = server.rpartition(":")
-    return host.strip("[]"), int(port)
-
-
-def _redis_password(storage: StorageConfig) -> str | None:
-    if storage.password_path is not None:
-        try:
-            return storage.password_path.read_text().strip()
-        except (OSError, UnicodeDecodeError):
-            raise StoreError(f"the password of Redis cannot be read from {storage.password_path}") from None
-    if storage.password_variable is not None:
-        value = os.environ.get(storage.password_variable)
-        if value is None:
-            raise StoreError(f"the environment variable {storage.password_variable} with Redis's password is not set")
-        return value
-    return storage.password
-
-
-def legacy_database(config: Config) -> Path | None:
-    """Return the file of the old server's H2 database that the configuration names, None if there is none.
-
-    A relative ``dbFileLocation`` counts from the working directory, as it did for the old server, or else from the
-    folder above the configuration's.
-    """
-    named = config.storage_configuration.legacy_path
-    if named is None:
-        return None
-    above = config.default_site_path.absolute().parent.parent
-    candidates = (Path(f"{folder / named}.mv.db") for folder in (Path(), above))
-    return next((path.absolute() for path in candidates if path.is_file()), None)
-
-
 class _NotThere(Exception):
     """The store has no secret of that name."""
 
@@ -292,7 +198,7 @@ def _raise_not_there() -> bytes:
 
 async def _read(source: str, password: StorageConfig) -> Source:
     if source.startswith(SCHEMES):
-        return await read_live_redis(settings_of_url(source, _redis_password(password)))
+        return await read_live_redis(settings_of_url(source, redis_password(password)))
     if source.startswith(SCHEME):
         return await read_old_server(source)
     return await trio.to_thread.run_sync(read_source, Path(source))

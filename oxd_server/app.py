@@ -21,8 +21,9 @@ import trio
 
 from oxd_protocol.site import DIALECTS
 from oxd_server import __version__
-from oxd_server.admin import WATCH_INTERVAL, import_folder, import_old_keys, import_once, legacy_database, store_place
+from oxd_server.admin import WATCH_INTERVAL, import_folder, import_old_keys, import_once
 from oxd_server.config import Config, ConfigError, load_default_site
+from oxd_server.config.store_place import legacy_database, store_place
 from oxd_server.dispatch.disk_shares import DiskShares
 from oxd_server.dispatch.dispatcher import Dispatcher
 from oxd_server.dispatch.guard import Entrance, Guard

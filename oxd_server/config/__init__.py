@@ -8,9 +8,11 @@ which stops the start.
 
 from oxd_server.config.default_site import DefaultSite, load_default_site
 from oxd_server.config.file import ConfigError
-from oxd_server.config.keys import Config, HttpsConfig, StorageConfig
+from oxd_server.config.https_keys import HttpsConfig
+from oxd_server.config.keys import Config
 from oxd_server.config.loading import load_config
 from oxd_server.config.oxd4 import Converted, convert, is_yaml
+from oxd_server.config.storage_keys import StorageConfig
 
 __all__ = [
     "Config",

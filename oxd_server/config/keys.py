@@ -1,215 +1,40 @@
 """Every key of the configuration, declared once: name, type, kind, default and a sentence.
 
 The loader, its errors, the sample file and the reference table are all made from this table. To add a key, add a
-field with a ``Key`` and run ``python -m oxd_server.config.reference``.
+field with a ``Key`` and run ``python -m oxd_server.config.reference``. ``https_keys`` and ``storage_keys`` hold those
+of the two large objects in it.
 """
 
-from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Final, NamedTuple, get_args, get_type_hints
+from typing import Annotated, Final
 
-import msgspec
-
+from oxd_server.config.declaring import Key, Settings
+from oxd_server.config.https_keys import HttpsConfig
 from oxd_server.config.kinds import (
     ADDRESSES,
     CALLERS,
     COMMANDS,
+    CONNECTIONS,
     FLAG,
     MINUTES,
     PATH,
-    PREFIX,
-    REDIS_MODE,
+    PORT,
     SECRET,
-    SERVERS,
     TEXT,
     TEXTS,
     WORKERS,
-    Kind,
     mapping,
     one_of,
     seconds,
     whole,
 )
 from oxd_server.config.ops import OP_EXCEPTIONS, OP_SETTINGS
+from oxd_server.config.storage_keys import StorageConfig
 from oxd_server.op.settings import OpException, OpSettings
 
-__all__ = [
-    "DEFAULT_SITE_NAME",
-    "Config",
-    "Declared",
-    "HttpsConfig",
-    "Key",
-    "Settings",
-    "StorageConfig",
-    "declared_keys",
-]
+__all__ = ["DEFAULT_SITE_NAME", "Config"]
 
 DEFAULT_SITE_NAME: Final = "oxd-default-site-config.json"
-
-_PORT: Final = whole(0, 65535)
-_CONNECTIONS: Final = whole(1, 1_000_000)
-
-
-class Key(NamedTuple):
-    """What is declared of a key beside its name, type and default.
-
-    ``kind`` is a struct for an object that has keys of its own. ``name`` is the key's spelling in the file where that
-    is not the attribute's. ``heading`` begins a group of keys. A ``legacy`` key is read, but not recommended to
-    anybody: it stands in no sample.
-    """
-
-    kind: Kind | type["Settings"]
-    sentence: str
-    name: str = ""
-    heading: str = ""
-    legacy: bool = False
-
-
-class Declared(NamedTuple):
-    """One key of a struct: its spelling in the file, the attribute, the declaration and the default."""
-
-    name: str
-    attribute: str
-    key: Key
-    default: Any
-
-    @property
-    def is_secret(self) -> bool:
-        """Tell whether the value is hidden."""
-        return isinstance(self.key.kind, Kind) and self.key.kind.secret
-
-
-class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """An object of the configuration. Its repr leaves out what is secret."""
-
-    def __repr__(self) -> str:
-        hidden = {key.attribute for key in declared_keys(type(self)) if key.is_secret}
-        shown = {name: value for name, value in msgspec.structs.asdict(self).items() if name not in hidden}
-        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
-
-    def __rich_repr__(self) -> list[tuple[str, str]]:  # msgspec's own would show the passwords
-        return [("", repr(self))]
-
-
-class HttpsConfig(Settings, frozen=True, kw_only=True):
-    """The HTTPS front."""
-
-    enabled: Annotated[bool, Key(FLAG, "true: it runs.")] = False
-    port: Annotated[int, Key(_PORT, "Its TCP port.")] = 8443
-    bind_addresses: Annotated[
-        tuple[str, ...],
-        Key(
-            ADDRESSES,
-            "The IP addresses to listen on; empty: 127.0.0.1 and ::1, or all of them if there is a certificate "
-            "(cert_path).",
-        ),
-    ] = ()
-    allowed_hosts: Annotated[
-        tuple[str, ...],
-        Key(
-            TEXTS,
-            "Names that the front is called by (the Host header), besides localhost, the addresses that it listens on "
-            "and the names of its certificate. Requests by another name are refused: a web page can make one resolve "
-            "to this machine. *: any name.",
-        ),
-    ] = ()
-    dialect: Annotated[
-        str,
-        Key(
-            one_of("auto", "3", "4", "4-beta"),
-            "3: envelopes, as in oxd 3.1. 4: flat answers with HTTP statuses, as in oxd 4.0 to 4.2. 4-beta: as in oxd "
-            "4.0.beta. auto: told from the site and the client; whoever registers without a token gets 4.",
-        ),
-    ] = "auto"
-    url: Annotated[
-        str | None,
-        Key(
-            TEXT,
-            "The front's URL as OPs reach it, for example https://oxd.example.org:8443: get_request_object_uri makes "
-            "its URIs with it, unless a command names another one. Its name belongs in allowed_hosts, if it is not in "
-            "the certificate. With dialect 3, OPs are answered nothing there.",
-        ),
-    ] = None
-    max_connections: Annotated[
-        int,
-        Key(
-            _CONNECTIONS,
-            "How many connections may be open; a new one takes the place of the one that has been idle for longest.",
-        ),
-    ] = 1000
-    max_connections_per_address: Annotated[
-        int,
-        Key(
-            _CONNECTIONS,
-            "How many of them one address may have (an IPv6 network of 64 bits counts as one); the next one is "
-            "answered with 503 server_busy. Raise it to max_connections behind a proxy.",
-        ),
-    ] = 500
-    cert_path: Annotated[
-        Path | None,
-        Key(
-            PATH,
-            "The certificate with its chain (PEM). Without one, a self-signed one for localhost is made once and kept "
-            "where the sites are.",
-        ),
-    ] = None
-    key_path: Annotated[Path | None, Key(PATH, "The key of the certificate (PEM, without a password).")] = None
-
-
-class StorageConfig(Settings, frozen=True, kw_only=True):
-    """Where the store is."""
-
-    path: Annotated[
-        Path,
-        Key(
-            PATH,
-            "For file: the path of the file (the folder is made if need be, and both are readable by their owner "
-            "only).",
-        ),
-    ] = Path("oxd-data/oxd.sqlite")
-    legacy_path: Annotated[
-        Path | None, Key(PATH, "Of a legacy h2 store: sites are kept beside it.", name="dbFileLocation", legacy=True)
-    ] = None
-    mode: Annotated[str, Key(REDIS_MODE, "For redis: whose addresses the servers are.")] = "standalone"
-    legacy_mode: Annotated[
-        str | None, Key(REDIS_MODE, "The mode, by its old name.", name="redisProviderType", legacy=True)
-    ] = None
-    servers: Annotated[
-        tuple[str, ...],
-        Key(SERVERS, "For redis: its addresses; of the Sentinels, or of some servers of the cluster."),
-    ] = ("127.0.0.1:6379",)
-    legacy_host: Annotated[str | None, Key(TEXT, "The one server, by its old name.", name="host", legacy=True)] = None
-    legacy_port: Annotated[int, Key(whole(1, 65535), "Its port.", name="port", legacy=True)] = 6379
-    sentinel_master: Annotated[str | None, Key(TEXT, "For redis with Sentinel: the name of the master there.")] = None
-    legacy_sentinel_master: Annotated[
-        str | None, Key(TEXT, "The same, by its old name.", name="sentinelMasterGroupName", legacy=True)
-    ] = None
-    username: Annotated[str | None, Key(TEXT, "For redis: the ACL user.")] = None
-    password: Annotated[str | None, Key(SECRET, "For redis: the user's password.")] = None
-    password_path: Annotated[Path | None, Key(PATH, "For redis: a file that holds the password.")] = None
-    password_variable: Annotated[
-        str | None, Key(TEXT, "For redis: an environment variable that holds the password.")
-    ] = None
-    database: Annotated[int, Key(whole(0, 1_000_000), "For redis: the number of the database.")] = 0
-    tls: Annotated[bool, Key(FLAG, "For redis: true: over TLS.")] = False
-    legacy_tls: Annotated[bool, Key(FLAG, "The same, by its old name.", name="useSSL", legacy=True)] = False
-    ca_path: Annotated[
-        Path | None, Key(PATH, "For redis: certificates (PEM) of authorities to trust; none: the system's.")
-    ] = None
-    cert_path: Annotated[Path | None, Key(PATH, "For redis: the server's own certificate (PEM) for TLS.")] = None
-    key_path: Annotated[Path | None, Key(PATH, "For redis: its key.")] = None
-    prefix: Annotated[
-        str, Key(PREFIX, "For redis: what every key begins with, in braces; nothing else is touched.")
-    ] = "oxd"
-    wait_for_replicas: Annotated[
-        int | None,
-        Key(
-            whole(0, 100),
-            "For redis: how many replicas must have a write before it is acknowledged; none: 1 with Sentinel, else 0.",
-        ),
-    ] = None
-    timeout_in_seconds: Annotated[float, Key(seconds(0.1), "For redis: how long an answer may take.")] = 2.0
 
 
 class Config(Settings, frozen=True, kw_only=True):
@@ -219,7 +44,7 @@ class Config(Settings, frozen=True, kw_only=True):
     this one for ``load_default_site``, and ``store_path`` is where the store's file lies when ``storage`` is "file".
     """
 
-    port: Annotated[int, Key(_PORT, "The TCP port of the oxd protocol.", heading="Where it listens.")] = 8099
+    port: Annotated[int, Key(PORT, "The TCP port of the oxd protocol.", heading="Where it listens.")] = 8099
     localhost_only: Annotated[
         bool,
         Key(
@@ -455,7 +280,7 @@ class Config(Settings, frozen=True, kw_only=True):
             heading="Limits.",
         ),
     ] = 1
-    max_connections: Annotated[int, Key(_CONNECTIONS, "How many connections may be open; more are refused.")] = 2000
+    max_connections: Annotated[int, Key(CONNECTIONS, "How many connections may be open; more are refused.")] = 2000
     max_request_bytes: Annotated[int, Key(whole(1000, 999_999), "The longest request, up to 999999.")] = 65536
     max_commands_in_flight: Annotated[
         int,
@@ -522,18 +347,3 @@ class Config(Settings, frozen=True, kw_only=True):
     store_path: Path = Path("oxd-data/oxd.sqlite")
     default_site_path: Path = Path(DEFAULT_SITE_NAME)
     warnings: tuple[str, ...] = ()
-
-
-@cache
-def declared_keys(struct: type[Settings]) -> tuple[Declared, ...]:
-    """Return the keys of a struct in the order of their declaration."""
-    return tuple(_declared(struct))
-
-
-def _declared(struct: type[Settings]) -> Iterator[Declared]:
-    hints = get_type_hints(struct, include_extras=True)
-    for field in msgspec.structs.fields(struct):
-        for key in get_args(hints[field.name]):
-            if isinstance(key, Key):
-                default = field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory()
-                yield Declared(key.name or field.name, field.name, key, default)

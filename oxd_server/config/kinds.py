@@ -13,9 +13,11 @@ __all__ = [
     "ADDRESSES",
     "CALLERS",
     "COMMANDS",
+    "CONNECTIONS",
     "FLAG",
     "MINUTES",
     "PATH",
+    "PORT",
     "PREFIX",
     "REDIS_MODE",
     "SCOPES",
@@ -181,4 +183,6 @@ ADDRESSES: Final = Kind("a list of IP addresses", _addresses)
 CALLERS: Final = Kind("a list of IP addresses and networks, or *", _callers)
 COMMANDS: Final = Kind("a list of commands, none of which answers client secrets", _commands)
 MINUTES: Final = whole(1, 525_600)
+PORT: Final = whole(0, 65535)
+CONNECTIONS: Final = whole(1, 1_000_000)
 WORKERS: Final = Kind("a whole number from 1 to 64, or auto: one for each processor", _workers)

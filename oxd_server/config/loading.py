@@ -9,11 +9,13 @@ from typing import TypeVar
 
 import msgspec
 
+from oxd_server.config.declaring import Settings, declared_keys
 from oxd_server.config.file import Section, read_file
-from oxd_server.config.keys import DEFAULT_SITE_NAME, Config, Settings, StorageConfig, declared_keys
+from oxd_server.config.keys import DEFAULT_SITE_NAME, Config
 from oxd_server.config.kinds import Kind
 from oxd_server.config.notes import notes_on
 from oxd_server.config.oxd4 import convert, is_yaml
+from oxd_server.config.storage_keys import StorageConfig
 
 __all__ = ["load_config"]
 

@@ -5,8 +5,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from oxd_server.config.declaring import declared_keys
 from oxd_server.config.file import ConfigError, Section
-from oxd_server.config.keys import Config, declared_keys
+from oxd_server.config.keys import Config
 from oxd_server.config.kinds import TEXT, one_of, whole
 
 __all__ = ["DEFAULT_SITE", "Converted", "convert", "is_yaml"]

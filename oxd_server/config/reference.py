@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from oxd_server.config.keys import Config, Declared, Settings, declared_keys
+from oxd_server.config.declaring import Declared, Settings, declared_keys
+from oxd_server.config.keys import Config
 from oxd_server.config.kinds import Kind
 
 __all__ = ["FILES", "reference_table", "sample_file"]

@@ -26,10 +26,10 @@ from oxd_server.admin import (
     import_sites,
     list_sites,
     remove_site,
-    store_place,
 )
 from oxd_server.client_metadata import ClientMetadata
 from oxd_server.config import Config, StorageConfig
+from oxd_server.config.store_place import store_place
 from oxd_server.op.tokens import TokenAnswer
 from oxd_server.rp.refreshes import Refreshes
 from oxd_server.rp.site_marks import SiteMarks

@@ -11,9 +11,10 @@ import trio
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from msgspec.structs import replace
 
-from oxd_server.admin import import_old_keys, store_place
+from oxd_server.admin import import_old_keys
 from oxd_server.client_metadata import ClientMetadata
 from oxd_server.config import Config, StorageConfig
+from oxd_server.config.store_place import store_place
 from oxd_server.store import Site, SiteSession, StoreError, open_store
 from tests.integration.tls_op import DAY, make_authority
 from tests.redis_server import free_port, redis_cluster, redis_server

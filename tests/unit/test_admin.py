@@ -12,13 +12,13 @@ from oxd_server.admin import (
     import_folder,
     import_once,
     import_sites,
-    legacy_database,
     list_sites,
     remove_site,
     show_site,
 )
 from oxd_server.config import Config
-from oxd_server.config.keys import StorageConfig
+from oxd_server.config.storage_keys import StorageConfig
+from oxd_server.config.store_place import legacy_database
 from oxd_server.store import MemoryStore, StoreError
 
 NODE = {"oxd_id": "a", "op_host": "https://op.example.org", "client_name": "A", "client_secret": "s", "pat": "p"}

@@ -20,7 +20,7 @@ from oxd_server.config import (
     load_config,
     load_default_site,
 )
-from oxd_server.config.keys import Settings, declared_keys
+from oxd_server.config.declaring import Settings, declared_keys
 from oxd_server.config.kinds import MINUTES, TEXT, mapping
 from oxd_server.config.reference import FILES
 

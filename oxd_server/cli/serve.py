@@ -1,0 +1,43 @@
+"""``serve``: runs the server."""
+
+import argparse
+import os
+import sys
+from functools import partial
+
+import trio
+
+from oxd_server.cli.errors import CliError
+from oxd_server.cli.options import Commands, add_config
+from oxd_server.config import load_config
+from oxd_server.log import configure_logging
+
+__all__ = ["add"]
+
+
+def add(commands: Commands) -> None:
+    """Declare the command."""
+    parser = commands.add_parser(
+        "serve",
+        help="run the server",
+        description="Run the server until SIGTERM or SIGINT. SIGHUP reloads the default site configuration.",
+    )
+    add_config(parser)
+    parser.set_defaults(run=_serve)
+
+
+def _serve(options: argparse.Namespace) -> int:
+    # Imported late: the other subcommands start faster without the whole server.
+    from oxd_server.app import serve, supervise
+    from oxd_server.process.listen_fds import inherited_from
+
+    config = load_config(options.config)
+    configure_logging(config.log_level, config.log_format, sys.stderr)
+    inherited = inherited_from(os.environ, os.getpid())
+    if inherited.https_sockets and not config.https.enabled:
+        raise CliError("a socket named https was handed over, but https.enabled is false")
+    if config.workers > 1 and inherited.lifeline is None:
+        trio.run(supervise, config, options.config, inherited)
+    else:
+        trio.run(partial(serve, config, inherited=inherited))
+    return 0

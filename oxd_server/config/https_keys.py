@@ -1,0 +1,74 @@
+"""The keys of the object ``https``."""
+
+from pathlib import Path
+from typing import Annotated
+
+from oxd_server.config.declaring import Key, Settings
+from oxd_server.config.kinds import ADDRESSES, CONNECTIONS, FLAG, PATH, PORT, TEXT, TEXTS, one_of
+
+__all__ = ["HttpsConfig"]
+
+
+class HttpsConfig(Settings, frozen=True, kw_only=True):
+    """The HTTPS front."""
+
+    enabled: Annotated[bool, Key(FLAG, "true: it runs.")] = False
+    port: Annotated[int, Key(PORT, "Its TCP port.")] = 8443
+    bind_addresses: Annotated[
+        tuple[str, ...],
+        Key(
+            ADDRESSES,
+            "The IP addresses to listen on; empty: 127.0.0.1 and ::1, or all of them if there is a certificate "
+            "(cert_path).",
+        ),
+    ] = ()
+    allowed_hosts: Annotated[
+        tuple[str, ...],
+        Key(
+            TEXTS,
+            "Names that the front is called by (the Host header), besides localhost, the addresses that it listens on "
+            "and the names of its certificate. Requests by another name are refused: a web page can make one resolve "
+            "to this machine. *: any name.",
+        ),
+    ] = ()
+    dialect: Annotated[
+        str,
+        Key(
+            one_of("auto", "3", "4", "4-beta"),
+            "3: envelopes, as in oxd 3.1. 4: flat answers with HTTP statuses, as in oxd 4.0 to 4.2. 4-beta: as in oxd "
+            "4.0.beta. auto: told from the site and the client; whoever registers without a token gets 4.",
+        ),
+    ] = "auto"
+    url: Annotated[
+        str | None,
+        Key(
+            TEXT,
+            "The front's URL as OPs reach it, for example https://oxd.example.org:8443: get_request_object_uri makes "
+            "its URIs with it, unless a command names another one. Its name belongs in allowed_hosts, if it is not in "
+            "the certificate. With dialect 3, OPs are answered nothing there.",
+        ),
+    ] = None
+    max_connections: Annotated[
+        int,
+        Key(
+            CONNECTIONS,
+            "How many connections may be open; a new one takes the place of the one that has been idle for longest.",
+        ),
+    ] = 1000
+    max_connections_per_address: Annotated[
+        int,
+        Key(
+            CONNECTIONS,
+            "How many of them one address may have (an IPv6 network of 64 bits counts as one); the next one is "
+            "answered with 503 server_busy. Raise it to max_connections behind a proxy.",
+        ),
+    ] = 500
+    cert_path: Annotated[
+        Path | None,
+        Key(
+            PATH,
+            "The certificate with its chain (PEM). Without one, a self-signed one for localhost is made once and kept "
+            "where the sites are.",
+        ),
+    ] = None
+    key_path: Annotated[Path | None, Key(PATH, "The key of the certificate (PEM, without a password).")] = None
