@@ -1,12 +1,15 @@
 """What commands cost Redis, and what a node that keeps its sites there takes: the figures behind docs/explanation/scale.md.
 
-``python -m scripts.benchmarks.redis_cost`` starts a Redis, two servers on it and the sandbox's provider, all on
-loopback. It counts what Redis is asked per command, and measures how much two nodes do and how much memory they take.
+``python -m scripts.benchmarks.redis_cost [--sites N]`` starts a Redis, two servers on it and the sandbox's provider,
+all on loopback. It counts what Redis is asked per command, and measures how much two nodes do and what memory they
+take.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
+import random
 import tempfile
 from collections.abc import Awaitable, Callable
 from itertools import count
@@ -25,6 +28,8 @@ from tests.redis_server import redis_server
 
 CALLS = 200
 SITES = 10_000
+READ = 10_000
+"""So many of the sites are read one by one: as many as a node keeps in memory."""
 UMA_TICKET = "urn:ietf:params:oauth:grant-type:uma-ticket"
 CONNECTIONS = 16
 SECONDS = 3.0
@@ -47,6 +52,11 @@ def resident(pid: int) -> float:
     """Return a process's memory in MiB."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return int(next(line for line in lines if line.startswith("VmRSS")).split()[1]) / 1024
+
+
+def children(pid: int) -> list[int]:
+    """Return the processes that a process has started."""
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def processor(pid: int) -> float:
@@ -126,14 +136,15 @@ async def fill(port: int, sites: int) -> None:
     print(f"{sites} sites in Redis: {(after - before) / sites:.0f} bytes each", flush=True)
 
 
-async def many_sites(port: int, issuer: str, folder: Path, config: dict[str, Any]) -> None:
-    """Print what two nodes with two workers each do among so many sites."""
+async def many_sites(port: int, issuer: str, folder: Path, config: dict[str, Any], sites: int) -> None:
+    """Print what two nodes with two workers each do among so many sites, and what memory each process takes."""
     for node in ("c", "d"):
         (folder / node).mkdir()
     config = {**config, "workers": 2}
     async with running_server(folder / "c", config) as c, running_server(folder / "d", config) as d:
         nodes = [c, d]
-        rps = [Rp(nodes[number % 2], f"site-{number:08}") for number in range(SITES)]
+        chosen = random.Random(0).sample(range(sites), READ)
+        rps = [Rp(nodes[number % 2], f"site-{number:08}") for number in chosen]
         await throughput(port, "2 x 2 workers: get_rp", rps, "get_rp")
         grants = ["authorization_code", "client_credentials", UMA_TICKET]
         scope = ["openid", "uma_protection"]
@@ -148,10 +159,12 @@ async def many_sites(port: int, issuer: str, folder: Path, config: dict[str, Any
         await throughput(
             port, "2 x 2: uma_rs_check_access", own, "uma_rs_check_access", path="/photo", http_method="GET"
         )
+        workers = [resident(pid) for node in nodes for pid in children(node.pid)]
+        print("2 x 2: MiB of each worker: " + ", ".join(f"{size:.0f}" for size in workers), flush=True)
 
 
-async def main() -> None:
-    """Measure all of it."""
+async def main(sites: int) -> None:
+    """Measure all of it among so many sites."""
     with tempfile.TemporaryDirectory() as name, redis_server(Path(name)) as (port, _):
         folder = Path(name)
         config = {"storage": "redis", "storage_configuration": {"servers": f"127.0.0.1:{port}"}}
@@ -174,13 +187,15 @@ async def main() -> None:
             await throughput(port, "get_rp, one node", [rp], "get_rp")
             await throughput(port, "get_rp, two nodes", [rp, other], "get_rp")
             await throughput(port, "get_authorization_url, two", [rp, other], "get_authorization_url")
-            await fill(port, SITES)
+            await fill(port, sites)
             await cost(port, a.pid, "get_rp, not known here", lambda n: a.call("get_rp", oxd_id=f"site-{n:08}"))
-            for number in range(SITES):
+            for number in range(READ):
                 await a.call("get_rp", oxd_id=f"site-{number:08}")
-            print(f"a node with {SITES} sites in memory: {resident(a.pid):.0f} MiB", flush=True)
-            await many_sites(port, sandbox.issuer, folder, config)
+            print(f"a node that has read {READ} sites: {resident(a.pid):.0f} MiB", flush=True)
+            await many_sites(port, sandbox.issuer, folder, config, sites)
 
 
 if __name__ == "__main__":
-    trio.run(main)
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--sites", type=int, default=SITES, help="how many sites lie in Redis")
+    trio.run(main, parser.parse_args().sites)
