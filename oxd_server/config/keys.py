@@ -102,8 +102,8 @@ class Config(Settings, frozen=True, kw_only=True):
         str,
         Key(
             one_of("file", "redis", "memory", "h2"),
-            "file: in a file. redis: in Redis, for several machines (docs/how-to/redis.md). memory: nowhere, every start "
-            'begins empty. "h2" of old configurations means file.',
+            "file: in a file. redis: in Redis, for several machines (docs/how-to/redis.md). memory: nowhere, every "
+            'start begins empty. "h2" of old configurations means file.',
             heading="Where sites are kept.",
         ),
     ] = "file"

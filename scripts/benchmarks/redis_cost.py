@@ -1,4 +1,4 @@
-"""What commands cost Redis, and what a node that keeps its sites there takes: the figures behind docs/explanation/scale.md.
+"""What commands cost Redis, and what a node with its sites there takes: the figures behind docs/explanation/scale.md.
 
 ``python -m scripts.benchmarks.redis_cost [--sites N]`` starts a Redis, two servers on it and the sandbox's provider,
 all on loopback. It counts what Redis is asked per command, and measures how much two nodes do and what memory they

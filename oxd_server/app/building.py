@@ -1,0 +1,137 @@
+"""The parts of a server, made from its configuration."""
+
+import os
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, closing, contextmanager
+from dataclasses import replace
+from functools import partial
+from typing import Final
+
+import trio
+
+from oxd_protocol.site import DIALECTS
+from oxd_server.config import Config, ConfigError
+from oxd_server.dispatch.disk_shares import DiskShares
+from oxd_server.dispatch.dispatcher import Dispatcher
+from oxd_server.dispatch.guard import Entrance, Guard
+from oxd_server.dispatch.routes import ROUTES
+from oxd_server.dispatch.shares import Registrations
+from oxd_server.entrances.tcp import ListenerLimits
+from oxd_server.op.context import OpContext
+from oxd_server.op.discovery import WELL_KNOWN, discovery_url
+from oxd_server.op.errors import InvalidOpHost
+from oxd_server.op.key_store import KeyStore, load_key_store
+from oxd_server.op.settings import SettingsOf, settings_of
+from oxd_server.op.tls import make_ssl_context
+from oxd_server.op.transport import Transport, TransportSettings
+from oxd_server.rp.logins import Logins, open_logins
+from oxd_server.rp.services import Services
+from oxd_server.store import Store
+from oxd_server.sync.locks import KeyedLocks, ProcessLocks
+
+__all__ = ["listener_limits", "load_keys", "make_dispatcher", "open_logins_of", "open_op_context", "open_site_locks"]
+
+_SECONDS_PER_MINUTE: Final = 60
+_WRITE_TIMEOUT: Final = 30.0
+_REQUESTS_IN_TIME: Final = 4
+
+
+@contextmanager
+def open_site_locks(config: Config) -> Iterator[KeyedLocks]:
+    """Locks of this process, or of all workers on the same store."""
+    if config.workers == 1 or config.storage == "redis":
+        yield KeyedLocks()
+        return
+    with closing(ProcessLocks(config.store_path.with_name(config.store_path.name + ".lock"))) as locks:
+        yield locks
+
+
+@asynccontextmanager
+async def open_op_context(config: Config, now: Callable[[], float]) -> AsyncIterator[OpContext]:
+    """What is needed to talk to OPs; its connections are closed at the end of the block.
+
+    Raises ``KeyFileError`` for a trust store that cannot be used, ``ConfigError`` for an OP that is none.
+    """
+    context = await trio.to_thread.run_sync(
+        partial(
+            make_ssl_context,
+            config.trust_store_path,
+            config.trust_store_password,
+            trust_all=config.trust_all_certs,
+        )
+    )
+    settings_of_ops = _settings_of_ops(config)
+    settings = TransportSettings(
+        ssl_context=context,
+        connect_timeout=config.op_connect_timeout_in_seconds,
+        read_timeout=config.op_read_timeout_in_seconds,
+        total_timeout=config.op_total_timeout_in_seconds,
+        max_response_bytes=config.op_max_response_bytes,
+        max_requests_per_host=config.op_max_requests_per_host,
+        allowed_op_hosts=frozenset(config.allowed_op_hosts),
+        plain_http_hosts=frozenset(config.allow_http_op_hosts),
+    )
+    async with Transport(settings) as transport:
+        yield OpContext.over(
+            transport,
+            clock=now,
+            discovery_lifetime=config.discovery_cache_expiration_in_minutes * _SECONDS_PER_MINUTE,
+            key_set_lifetime=config.public_op_key_cache_expiration_in_minutes * _SECONDS_PER_MINUTE,
+            settings=settings_of_ops,
+        )
+
+
+def _settings_of_ops(config: Config) -> SettingsOf:
+    def url_of(op: str) -> str:
+        try:
+            return discovery_url(op).removesuffix(WELL_KNOWN)
+        except InvalidOpHost as error:
+            raise ConfigError(f"op_settings, op_issuers and op_exceptions name OPs by URL: {op!r}: {error}") from None
+
+    return settings_of(config.op_settings, config.op_issuers, config.op_exceptions, url_of)
+
+
+async def load_keys(config: Config) -> KeyStore | None:
+    """Read the private keys that clients authenticate with, if there are any. Raises ``KeyFileError``."""
+    path, password = config.crypt_provider_key_store_path, config.crypt_provider_key_store_password
+    return None if path is None else await trio.to_thread.run_sync(load_key_store, path, password)
+
+
+async def open_logins_of(config: Config, store: Store, now: Callable[[], float]) -> Logins:
+    """Open the logins under way, under the key of states that the store keeps. Raises ``StoreError``."""
+    # A nonce lives as long as the state that it is derived from, so the shorter of the two settings counts.
+    minutes = min(config.state_expiration_in_minutes, config.nonce_expiration_in_minutes)
+    return await open_logins(store, minutes * _SECONDS_PER_MINUTE, now, os.urandom)
+
+
+def make_dispatcher(services: Services) -> Dispatcher:
+    """Return the dispatcher of every entrance."""
+    config = services.config
+    guard = Guard(
+        services,
+        config.protect_commands_with_access_token,
+        config.https_commands_without_token,
+        own_clients=config.https.dialect in DIALECTS,
+        listed=config.protect_commands_with_oxd_id,
+    )
+    return Dispatcher(
+        {entrance: replace(services, access=guard.access(entrance)) for entrance in Entrance},
+        ROUTES,
+        guard,
+        max_in_flight=config.max_commands_in_flight,
+        time_out=config.time_out_in_seconds or None,
+        longest=_REQUESTS_IN_TIME * config.op_total_timeout_in_seconds,
+        registrations=Registrations(config.open_registrations_per_hour),
+        disk_shares=DiskShares(config.max_sites_without_token),
+    )
+
+
+def listener_limits(config: Config) -> ListenerLimits:
+    """Return what one connection of the socket may use."""
+    return ListenerLimits(
+        max_connections=config.max_connections,
+        max_request_bytes=config.max_request_bytes,
+        frame_timeout=config.frame_timeout_in_seconds or None,
+        idle_timeout=config.idle_timeout_in_seconds or None,
+        write_timeout=config.frame_timeout_in_seconds or _WRITE_TIMEOUT,
+    )

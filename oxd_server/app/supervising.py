@@ -1,0 +1,44 @@
+"""Several servers behind the same sockets."""
+
+import signal
+import socket
+from functools import partial
+from pathlib import Path
+
+import structlog
+import trio
+
+from oxd_server.app.listening import announce, command_listeners
+from oxd_server.config import Config
+from oxd_server.config.store_place import store_place
+from oxd_server.entrances.https import make_certificate, open_https_listeners
+from oxd_server.process.listen_fds import Inherited, listeners_of
+from oxd_server.process.workers import Supervisor
+from oxd_server.store import open_store
+
+__all__ = ["supervise"]
+
+
+async def supervise(config: Config, config_path: Path | None, inherited: Inherited) -> None:
+    """Run ``config.workers`` servers behind the same sockets until SIGTERM or SIGINT.
+
+    ``inherited``: see ``serve``, which also says what is raised.
+    """
+    log = structlog.get_logger("oxd_server")
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1) as signals:
+        listeners = command_listeners(config, inherited)
+        https_listeners: list[socket.socket] = []
+        if config.https.enabled:
+            await make_certificate(config)  # before the workers, so that they find the same one
+            https_listeners = listeners_of(inherited.https_sockets) or open_https_listeners(config)
+        async with open_store(store_place(config)):
+            pass  # it is made, or found to be unusable, once and here
+        supervisor = Supervisor(
+            config_path,
+            config.workers,
+            command_sockets=tuple(listener.fileno() for listener in listeners),
+            https_sockets=tuple(listener.fileno() for listener in https_listeners),
+            shutdown_timeout=config.shutdown_timeout_in_seconds,
+        )
+        await supervisor.run(signals, partial(announce, listeners, log))
+    log.info("Stopped")
