@@ -36,6 +36,7 @@ from oxd_server.entrances.sockets import address_of
 from oxd_server.entrances.tcp import FrameListener
 from oxd_server.process.figures import raise_open_files, report_on_signal
 from oxd_server.process.listen_fds import Inherited, listeners_of
+from oxd_server.process.service_manager import ServiceManager
 from oxd_server.process.workers import stop_with_supervisor
 from oxd_server.rp.default_site import DefaultSiteHolder
 from oxd_server.rp.refreshes import Refreshes
@@ -68,8 +69,8 @@ async def serve(
 ) -> None:
     """Run the server until SIGTERM or SIGINT; SIGHUP reloads the default site configuration, SIGUSR1 logs figures.
 
-    ``inherited`` are sockets that systemd or a supervisor handed to this process; it opens those that it lacks. ``now``
-    gives seconds since 1970.
+    ``inherited`` are sockets that systemd or a supervisor handed to this process; it opens those that it lacks. Its
+    service manager is told when the server is ready, reloads and stops. ``now`` gives seconds since 1970.
 
     Raises ``ConfigError``, ``KeyFileError``, ``StoreError`` or ``OSError`` when it cannot start.
     """
@@ -142,11 +143,12 @@ async def _serve(
             await accepting.start(report_on_signal, partial(_counts, services, dispatcher, servers))
             if inherited.lifeline is None:
                 announce(listeners, log)
+                await inherited.manager.ready()
             else:
                 accepting.start_soon(stop_with_supervisor, inherited.lifeline)
             addresses = tuple(address_of(listener) for listener in listeners)
             task_status.started(Running(addresses, () if front is None else front.addresses))
-            await _until_stopped(signals, services.default_site, config, log)
+            await _until_stopped(signals, services.default_site, config, log, inherited.manager)
             accepting.cancel_scope.cancel()
         for server in servers:
             server.drain()
@@ -177,15 +179,22 @@ def _counts(services: Services, dispatcher: Dispatcher, servers: list[FrameListe
 
 
 async def _until_stopped(
-    signals: AsyncIterator[int], default_site: DefaultSiteHolder, config: Config, log: structlog.stdlib.BoundLogger
+    signals: AsyncIterator[int],
+    default_site: DefaultSiteHolder,
+    config: Config,
+    log: structlog.stdlib.BoundLogger,
+    manager: ServiceManager,
 ) -> None:
     async for number in signals:
         if number != signal.SIGHUP:
             log.info("Stopping", signal=signal.Signals(number).name)
+            await manager.stopping()
             return
+        await manager.reloading()
         try:
             default_site.current = await trio.to_thread.run_sync(load_default_site, config.default_site_path)
         except ConfigError as error:
             log.error("The default site configuration was not reloaded; the one before stays.", reason=str(error))
         else:
             log.info("The default site configuration was reloaded.", warnings=default_site.current.warnings)
+        await manager.ready()

@@ -39,6 +39,7 @@ async def supervise(config: Config, config_path: Path | None, inherited: Inherit
             command_sockets=tuple(listener.fileno() for listener in listeners),
             https_sockets=tuple(listener.fileno() for listener in https_listeners),
             shutdown_timeout=config.shutdown_timeout_in_seconds,
+            manager=inherited.manager,
         )
         await supervisor.run(signals, partial(announce, listeners, log))
     log.info("Stopped")

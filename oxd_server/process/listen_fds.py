@@ -10,10 +10,11 @@ import os
 import socket
 from collections.abc import MutableMapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from oxd_server.process import place_descriptors
+from oxd_server.process.service_manager import NOBODY, ServiceManager, service_manager_from
 
 __all__ = ["HTTPS", "LIFELINE", "SOCKET", "Inherited", "hand_over", "inherited_from", "listeners_of"]
 
@@ -29,11 +30,12 @@ _VARIABLES: Final = ("LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PID")
 
 @dataclass(frozen=True, slots=True)
 class Inherited:
-    """The file descriptors that were handed to this process: sockets that listen already, and a worker's lifeline."""
+    """What was handed to this process: sockets that listen already, a worker's lifeline, whom to tell how it does."""
 
     command_sockets: tuple[int, ...] = ()
     https_sockets: tuple[int, ...] = ()
     lifeline: int | None = None
+    manager: ServiceManager = NOBODY
 
 
 def inherited_from(environment: MutableMapping[str, str], pid: int) -> Inherited:
@@ -42,6 +44,10 @@ def inherited_from(environment: MutableMapping[str, str], pid: int) -> Inherited
     Raises:
         OSError: what was handed over is of no use here.
     """
+    return replace(_descriptors_from(environment, pid), manager=service_manager_from(environment))
+
+
+def _descriptors_from(environment: MutableMapping[str, str], pid: int) -> Inherited:
     count, names, meant_for = (environment.pop(name, None) for name in _VARIABLES)
     if count is None or (meant_for is not None and meant_for != str(pid)):
         return Inherited()

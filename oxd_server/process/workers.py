@@ -19,6 +19,7 @@ import structlog
 import trio
 
 from oxd_server.process.listen_fds import Inherited, hand_over
+from oxd_server.process.service_manager import ServiceManager
 
 __all__ = ["Supervisor", "stop_with_supervisor"]
 
@@ -45,6 +46,7 @@ class Supervisor:
     command_sockets: tuple[int, ...]
     https_sockets: tuple[int, ...]
     shutdown_timeout: float
+    manager: ServiceManager
     _running: dict[int, trio.Process] = field(default_factory=dict)
     _stopping: trio.Event = field(default_factory=trio.Event)
 
@@ -59,7 +61,9 @@ class Supervisor:
                 for number in range(self.count):
                     nursery.start_soon(self._keep_running, number, read_end)
                 announce()
+                await self.manager.ready()
                 await self._pass_on(signals)
+                await self.manager.stopping()
                 nursery.start_soon(self._stop)
         finally:
             os.close(write_end)
@@ -98,7 +102,11 @@ class Supervisor:
             if number not in _PASSED_ON:
                 self._stopping.set()
                 return
+            if number == signal.SIGHUP:
+                await self.manager.reloading()
             self._send(signal.Signals(number))
+            if number == signal.SIGHUP:
+                await self.manager.ready()
 
     async def _stop(self) -> None:
         """Have every worker finish; one that takes longer than it may is killed."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 import subprocess
 import sys
@@ -23,14 +24,34 @@ def listening() -> socket.socket:
     return sock
 
 
+def told(manager: socket.socket) -> str:
+    """Return what the service manager is told next, without the times."""
+    return manager.recv(1000).decode().partition("\n")[0]
+
+
 @pytest.mark.parametrize("config", [{}, {"workers": 2}])
-async def test_commands_come_in_through_the_socket_that_was_handed_over(tmp_path: Path, config: dict[str, Any]) -> None:
-    """The server, and the workers of one, serve on it; the port of the configuration is not opened."""
-    with listening() as sock, listening() as taken:
+async def test_commands_come_in_through_the_socket_that_was_handed_over(
+    tmp_path: Path, config: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server, and the workers of one, serve on it; the port of the configuration is not opened.
+
+    Whoever handed it over is told of the start, a reload and the end, once each, however many workers there are.
+    """
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+    with listening() as sock, listening() as taken, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(60)
         config = {**config, "port": taken.getsockname()[1]}
         async with running_server(tmp_path, config, handed={"oxd": sock}) as server:
+            assert told(manager) == "READY=1"
             assert server.port == sock.getsockname()[1]
             assert data_of(await server.call("get_rp", list=True)) == {"node": []}
+            server.signal(signal.SIGHUP)
+            assert [told(manager), told(manager)] == ["RELOADING=1", "READY=1"]
+        assert told(manager) == "STOPPING=1"
+        manager.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            told(manager)
 
 
 async def test_https_too(tmp_path: Path) -> None:
