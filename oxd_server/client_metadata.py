@@ -48,6 +48,8 @@ class ClientMetadata(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     request_object_signing_alg: str | None = None
     request_object_encryption_alg: str | None = None
     request_object_encryption_enc: str | None = None
+    require_signed_request_object: bool | None = None
+    require_pushed_authorization_requests: bool | None = None
     token_endpoint_auth_method: str | None = None
     token_endpoint_auth_signing_alg: str | None = None
     default_max_age: int | None = None

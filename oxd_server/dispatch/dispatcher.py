@@ -42,7 +42,7 @@ R = TypeVar("R", bound=Result)
 _ERROR_ID_BYTES: Final = 6
 _REGISTER: Final = (SETUP_CLIENT.name, REGISTER_SITE.name)
 _FEW_REQUESTS: Final = frozenset({"get_authorization_url", "get_logout_uri", "get_rp"})
-"""Commands that need the OP's metadata at most: they spare themselves a cancel scope."""
+"""Commands that need the OP's metadata and one request at most: they spare themselves a cancel scope."""
 _STRANGERS: Final = "no site"
 """Whose the commands are that name no site, or one that is not known here."""
 

@@ -7,6 +7,7 @@ from oxd_protocol import uma as uma2
 from oxd_protocol.catalog import COMMANDS
 from oxd_server.dispatch.dispatcher import Route, on, on_behalf, pass_through
 from oxd_server.handlers import (
+    authorization,
     connect,
     provider,
     request_object,
@@ -29,7 +30,7 @@ ROUTES: tuple[Route, ...] = (
     on(sites.UPDATE_SITE, site.update_site),
     on(sites.REMOVE_SITE, site.remove_site),
     on_behalf(sites.GET_RP, site.get_rp),
-    on(oidc.GET_AUTHORIZATION_URL, connect.get_authorization_url),
+    on(oidc.GET_AUTHORIZATION_URL, authorization.get_authorization_url),
     on(oidc.GET_TOKENS_BY_CODE, connect.get_tokens_by_code),
     on(oidc.GET_ACCESS_TOKEN_BY_REFRESH_TOKEN, connect.get_access_token_by_refresh_token),
     on(oidc.GET_USER_INFO, connect.get_user_info),

@@ -1,17 +1,11 @@
 """The OpenID Connect commands. The checks live in ``op``; here they are put together."""
 
 import dataclasses
-from urllib.parse import quote
-
-import msgspec
-from msgspec.structs import replace
 
 from oxd_protocol.connect import (
     GET_TOKENS_BY_CODE,
     ClaimsOfUser,
     GetAccessTokenByRefreshTokenParams,
-    GetAuthorizationUrlParams,
-    GetAuthorizationUrlResult,
     GetLogoutUriParams,
     GetLogoutUriResult,
     GetTokensByCodeParams,
@@ -22,16 +16,10 @@ from oxd_protocol.connect import (
 from oxd_protocol.errors import CommandError
 from oxd_protocol.messages import Response, check_fits
 from oxd_server.handlers.client_authentication import method_that_counts
-from oxd_server.handlers.site_params import check_response_mode
 from oxd_server.handlers.states import refused_state, used_state
-from oxd_server.op.authorization import (
-    AuthorizationRequest,
-    add_login,
-    authorization_url,
-    check_authorization_response_iss,
-)
-from oxd_server.op.client_auth import ClientAuthMethod, ClientCredentials
-from oxd_server.op.discovery import ProviderMetadata, required, supports_s256
+from oxd_server.op.authorization import check_authorization_response_iss
+from oxd_server.op.client_auth import ClientCredentials
+from oxd_server.op.discovery import ProviderMetadata, required
 from oxd_server.op.errors import IdTokenCheck, IdTokenError, OpError, ParameterRefused
 from oxd_server.op.id_token import EarlierIdToken, Expectations, IdToken, Unchecked
 from oxd_server.op.id_token_check import check_id_token
@@ -50,7 +38,7 @@ from oxd_server.rp.issued import (
     token_hash,
 )
 from oxd_server.rp.login_state import LoginState
-from oxd_server.rp.named_states import open_state, remember_state
+from oxd_server.rp.named_states import open_state
 from oxd_server.rp.services import Services
 from oxd_server.rp.site_as_client import as_registered
 from oxd_server.store.base import Login, Site, StoreError
@@ -58,7 +46,6 @@ from oxd_server.store.base import Login, Site, StoreError
 __all__ = [
     "expectations",
     "get_access_token_by_refresh_token",
-    "get_authorization_url",
     "get_logout_uri",
     "get_tokens_by_code",
     "get_user_info",
@@ -67,89 +54,6 @@ __all__ = [
 
 _GOOGLE = "https://accounts.google.com"
 _GOOGLE_LOGOUT = "https://www.google.com/accounts/Logout?continue=https://appengine.google.com/_ah/logout"
-
-
-async def get_authorization_url(services: Services, params: GetAuthorizationUrlParams) -> GetAuthorizationUrlResult:
-    """Make the URL where the user logs in. Nothing is remembered: the state carries what is needed later."""
-    site = await services.site(params.oxd_id)
-    metadata = await services.metadata_of(site)
-    endpoint = required(metadata, "authorization_endpoint")
-    # RFC 9700, section 2.1.1: "public clients MUST use PKCE"; an OP that does not know it ignores the parameters.
-    pkce = supports_s256(metadata) or as_registered(site).token_endpoint_auth_method == ClientAuthMethod.NONE
-    login = services.logins.issue(site.oxd_id, pkce=pkce)
-    redirect_uri = _redirect_uri(site, params)
-    named = params.state or params.nonce
-    is_plain = not named and params.protection_access_token is None
-    asked = params if is_plain else replace(params, protection_access_token=None, state=None, nonce=None)
-    url = services.logins.urls.get(
-        site.oxd_id,
-        (endpoint, site, asked),
-        lambda: authorization_url(endpoint, _authorization_request(services, site, params)),
-    )
-    if named or params.redirect_uri:
-        state = params.state or login.state
-        await remember_state(services, site, state, login.state, nonce=params.nonce, redirect_uri=redirect_uri)
-    return GetAuthorizationUrlResult(
-        authorization_url=add_login(
-            url, _quoted(params.state, login.state), _quoted(params.nonce, login.nonce), login.code_challenge
-        )
-    )
-
-
-def _quoted(named: str | None, ours: str) -> str:
-    return quote(named, safe="") if named else ours  # ours are made of characters that stand in a URL as they are
-
-
-def _redirect_uri(site: Site, params: GetAuthorizationUrlParams) -> str:
-    """Return where this login comes back to: one of the registered URIs, the first one if none is named."""
-    uri = params.redirect_uri
-    if uri is None:
-        return site.client.redirect_uri or ""
-    if uri not in (site.client.redirect_uris or ()):
-        raise CommandError("redirect_uri_is_not_registered")
-    return uri
-
-
-def _response_type(site: Site, params: GetAuthorizationUrlParams) -> str:
-    """Return the caller's response type where the site registered all of it, else the site's."""
-    registered = site.client.response_type.split()
-    wanted = {word for response_type in params.response_types for word in response_type.split()}
-    if not wanted or not wanted <= set(registered):
-        return site.client.response_type
-    return " ".join(word for word in registered if word in wanted)
-
-
-def _authorization_request(services: Services, site: Site, params: GetAuthorizationUrlParams) -> AuthorizationRequest:
-    """Return what is the same in every login at the site with these params."""
-    client = site.client
-    custom = dict(params.custom_parameters or {})
-    response_mode = params.response_mode or custom.pop("response_mode", None) or site.response_mode
-    check_response_mode(response_mode, _response_type(site, params))
-    # The old server never sent a site's locales: with them, login pages would change their language.
-    sends = services.config.send_locales
-    ui_locales = params.ui_locales or (client.ui_locales if sends else ())
-    claims_locales = params.claims_locales or (client.claims_locales if sends else ())
-    return AuthorizationRequest(
-        client_id=site.client_id or "",
-        redirect_uri=_redirect_uri(site, params),
-        response_type=_response_type(site, params),
-        response_mode=response_mode,
-        scope=" ".join(params.scope or client.scopes),
-        prompt=params.prompt,
-        acr_values=" ".join(params.acr_values or client.default_acr_values) or None,
-        ui_locales=" ".join(ui_locales) or None,
-        claims_locales=" ".join(claims_locales) or None,
-        hd=params.hd,
-        custom=_custom_parameters(params.params, custom),
-    )
-
-
-def _custom_parameters(plain: dict[str, str], custom: dict[str, str]) -> dict[str, str]:
-    if not custom:
-        return plain
-    # Gluu's AS takes custom parameters from this one, a JSON list of objects with one key each.
-    as_headers = msgspec.json.encode([{name: value} for name, value in custom.items()]).decode()
-    return {**plain, **custom, "custom_response_headers": as_headers}
 
 
 async def get_tokens_by_code(services: Services, params: GetTokensByCodeParams) -> IssuedTokens:

@@ -10,21 +10,21 @@ from oxd_protocol.connect import (
     RequestObjectResult,
 )
 from oxd_protocol.errors import CommandError
-from oxd_server.op.base64url import encode_base64url
-from oxd_server.op.errors import ClientAuthenticationError
-from oxd_server.op.request_object import request_object, request_object_claims
 from oxd_server.op.urls import is_absolute_url
-from oxd_server.rp.request_objects import find_request_object, keep_request_object, lifetime_of_request_objects
+from oxd_server.rp.request_objects import (
+    find_request_object,
+    keep_request_object,
+    lifetime_of_request_objects,
+    make_request_object,
+    request_uri_of,
+)
 from oxd_server.rp.services import Services
 from oxd_server.store.base import Site
 
 __all__ = ["get_request_object", "get_request_object_uri"]
 
-_PATH: Final = "/get-request-object/"
-_LONGEST: Final = 16 * 1024
 _LONGEST_URI: Final = 512
 """RFC 9101 section 5.2: "The entire Request URI SHOULD NOT exceed 512 ASCII characters." """
-_JTI_BYTES: Final = 16
 
 
 async def get_request_object_uri(services: Services, params: GetRequestObjectUriParams) -> GetRequestObjectUriResult:
@@ -33,25 +33,10 @@ async def get_request_object_uri(services: Services, params: GetRequestObjectUri
     host_url = _host_url(services, params.oxd_host_url)
     algorithm = _algorithm(site, params.request_object_signing_alg)
     metadata = await services.metadata_of(site)
-    now = int(services.now())
-    own: dict[str, object] = {
-        "iss": site.client_id,
-        "aud": metadata.issuer,
-        "jti": encode_base64url(services.random(_JTI_BYTES)),
-        "client_id": site.client_id,
-        "iat": now,
-        "exp": now + lifetime_of_request_objects(services),
-        "response_type": site.client.response_type,
-    }
-    claims = request_object_claims(own, params.params)
-    try:
-        text = request_object(claims, algorithm, services.key_store, site.client_secret)
-    except ClientAuthenticationError as error:
-        raise CommandError("invalid_algorithm", f"The request object cannot be signed: {error}.") from None
-    if len(text) > _LONGEST:
-        raise CommandError("invalid_request", f"The request object would be longer than {_LONGEST} characters.")
+    lifetime = lifetime_of_request_objects(services)
+    text = make_request_object(services, site, metadata, params.params, algorithm=algorithm, lifetime=lifetime)
     name = await keep_request_object(services, site, text)
-    return GetRequestObjectUriResult(request_uri=f"{host_url}{_PATH}{name}")
+    return GetRequestObjectUriResult(request_uri=request_uri_of(host_url, name))
 
 
 async def get_request_object(services: Services, params: GetRequestObjectParams) -> RequestObjectResult:

@@ -118,8 +118,8 @@ async def _update_client(
         if params.client_secret:
             return None
         raise CommandError("invalid_registration_client_url")
-    asked = metadata_of(changed, services.key_store)
     metadata = await services.metadata_of(site)
+    asked = metadata_of(changed, services.key_store, requests_are_signed=metadata.require_signed_request_object)
     update = partial(
         update_client,
         services.op,

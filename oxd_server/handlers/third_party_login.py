@@ -2,7 +2,7 @@
 
 from oxd_protocol.connect import GetAuthorizationUrlParams, GetAuthorizationUrlResult, InitiateThirdPartyLoginParams
 from oxd_protocol.errors import CommandError
-from oxd_server.handlers.connect import get_authorization_url
+from oxd_server.handlers.authorization import get_authorization_url
 from oxd_server.rp.services import Services
 
 __all__ = ["initiate_third_party_login"]

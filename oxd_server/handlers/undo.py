@@ -56,7 +56,7 @@ async def with_client(
         return site
     metadata = await services.op.discovery.get(site.op_host, site.op_discovery_path)
     site = await _with_claims_gathering_endpoint(services, site)
-    asked = metadata_of(site, services.key_store)
+    asked = metadata_of(site, services.key_store, requests_are_signed=metadata.require_signed_request_object)
     token = initial_access_token or _initial_access_token(services, site)
     try:
         answer = await register_client(services.op, metadata, asked, initial_access_token=token)

@@ -1,4 +1,4 @@
-"""The authorization request as a URL, and the check of the issuer that answers it. Pure.
+"""The authorization request and its URL, and the check of the issuer that answers it. Pure.
 
 Specifications: RFC 6749 section 4.1.1, OpenID Connect Core 1.0 section 3.1.2.1, RFC 7636 (PKCE), RFC 9207.
 """
@@ -18,6 +18,7 @@ __all__ = [
     "AuthorizationRequest",
     "add_login",
     "add_query",
+    "authorization_parameters",
     "authorization_url",
     "check_authorization_response_iss",
     "pkce_challenge",
@@ -77,11 +78,20 @@ def authorization_url(endpoint: str, request: AuthorizationRequest) -> str:
     Raises:
         ParameterRefused: a custom parameter would override one of the protocol.
     """
+    return add_query(endpoint, authorization_parameters(request))
+
+
+def authorization_parameters(request: AuthorizationRequest) -> dict[str, str]:
+    """The parameters by their registered names, the custom ones among them.
+
+    Raises:
+        ParameterRefused: a custom parameter would override one of the protocol.
+    """
     parameters = _parameters(request)
     for name in request.custom:
         if name in PROTOCOL_PARAMETERS or name in parameters:
             raise ParameterRefused(name)
-    return add_query(endpoint, {**parameters, **request.custom})
+    return {**parameters, **request.custom}
 
 
 def add_login(url: str, state: str, nonce: str, code_challenge: str | None) -> str:

@@ -36,12 +36,18 @@ STEP = "discovery"
 
 ENDPOINTS = (
     "authorization_endpoint", "token_endpoint", "userinfo_endpoint", "jwks_uri", "registration_endpoint",
-    "introspection_endpoint", "revocation_endpoint", "end_session_endpoint",
+    "introspection_endpoint", "revocation_endpoint", "end_session_endpoint", "pushed_authorization_request_endpoint",
+)  # fmt: skip
+_FLAGS = (
+    "request_parameter_supported", "request_uri_parameter_supported", "require_pushed_authorization_requests",
+    "require_signed_request_object",
 )  # fmt: skip
 
 
 class ProviderMetadata(msgspec.Struct, frozen=True, kw_only=True):
     """What somebody here reads of what an OP says of itself (Discovery 1.0 section 3, RFC 8414 section 2).
+
+    RFC 9126 section 5 and RFC 9101 section 10.5 add what an OP may require of requests.
 
     Attributes:
         unusable: the endpoints that were published but cannot be used, and why; only a step that needs one fails.
@@ -58,6 +64,11 @@ class ProviderMetadata(msgspec.Struct, frozen=True, kw_only=True):
     introspection_endpoint: str | None = None
     revocation_endpoint: str | None = None
     end_session_endpoint: str | None = None
+    pushed_authorization_request_endpoint: str | None = None
+    require_pushed_authorization_requests: bool = False
+    require_signed_request_object: bool = False
+    request_parameter_supported: bool = False
+    request_uri_parameter_supported: bool = True
     id_token_signing_alg_values_supported: tuple[str, ...] = ("RS256",)
     userinfo_signing_alg_values_supported: tuple[str, ...] = ()
     token_endpoint_auth_methods_supported: tuple[str, ...] = ("client_secret_basic",)
@@ -149,6 +160,7 @@ def process_discovery(answer: Answer, url: str, settings: OpSettings = NOTHING_S
         **listed(document, "id_token_signing_alg_values_supported", "token_endpoint_auth_methods_supported"),
         **listed(document, "introspection_endpoint_auth_methods_supported", "code_challenge_methods_supported"),
         **listed(document, "userinfo_signing_alg_values_supported"),
+        **_flags(document),
         unusable=unusable,
         settings=settings,
         reach=Reach(answer.zone, origin_of(url)),
@@ -213,6 +225,12 @@ def listed(document: Mapping[str, object], *names: str) -> dict[str, Any]:
     """The members of these names that hold texts."""
     found = {name: members.texts(document.get(name)) for name in names}
     return {name: texts for name, texts in found.items() if texts}
+
+
+def _flags(document: Mapping[str, object]) -> dict[str, Any]:
+    """The members that say true or false."""
+    found = {name: members.flag(document.get(name)) for name in _FLAGS}
+    return {name: flag for name, flag in found.items() if flag is not None}
 
 
 _UNSAFE = re.compile(r"[^!-~]|\\")

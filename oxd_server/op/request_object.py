@@ -13,7 +13,7 @@ from oxd_server.op.errors import ClientAuthenticationError, IdTokenError, Parame
 from oxd_server.op.jose import ALGORITHMS, secret_signing_key, sign_token
 from oxd_server.op.key_store import KeyStore
 
-__all__ = ["UNSIGNED", "request_object", "request_object_claims"]
+__all__ = ["UNSIGNED", "request_object", "request_object_claims", "typed"]
 
 UNSIGNED: Final = "none"
 _NEVER_INSIDE: Final = ("request", "request_uri", "sub")
@@ -21,6 +21,7 @@ _NEVER_INSIDE: Final = ("request", "request_uri", "sub")
 
 Section 10.8: without a sub, it cannot be taken for the assertion with which the client authenticates.
 """
+_JSON_VALUES: Final = ("authorization_details", "claims", "max_age")
 
 
 def request_object_claims(own: Mapping[str, object], params: Mapping[str, object]) -> dict[str, object]:
@@ -37,6 +38,19 @@ def request_object_claims(own: Mapping[str, object], params: Mapping[str, object
         if name in _NEVER_INSIDE or (name != "response_type" and own.get(name, value) != value):
             raise ParameterRefused(name[:100])
     return {**own, **params}
+
+
+def typed(parameters: Mapping[str, str]) -> dict[str, object]:
+    """The parameters of a request as claims: those that are JSON there are members here (RFC 9101 section 4)."""
+    return {name: _json(text) if name in _JSON_VALUES else text for name, text in parameters.items()}
+
+
+def _json(text: str) -> object:
+    try:
+        value: object = msgspec.json.decode(text)
+    except (msgspec.MsgspecError, RecursionError):
+        return text
+    return value
 
 
 def request_object(

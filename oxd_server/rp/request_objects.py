@@ -1,22 +1,93 @@
-"""Request objects that OPs will come to fetch.
+"""Request objects: making those of a site, and keeping the ones that OPs will come to fetch.
 
 The store keeps one beside the tokens that its site was issued: there it expires, and every worker finds it. `Services`
 count how much room they take, so that no site fills the store.
 """
 
+from collections.abc import Mapping
 from typing import Final
 
+from oxd_protocol.errors import CommandError
 from oxd_server.op.base64url import encode_base64url
+from oxd_server.op.discovery import ProviderMetadata
+from oxd_server.op.errors import ClientAuthenticationError
+from oxd_server.op.request_object import UNSIGNED, request_object, request_object_claims, typed
 from oxd_server.rp.issued import token_hash
 from oxd_server.rp.services import Services
 from oxd_server.store.base import IssuedToken, Login, Site
 
-__all__ = ["find_request_object", "keep_request_object", "lifetime_of_request_objects"]
+__all__ = [
+    "find_request_object",
+    "keep_request_object",
+    "lifetime_of_request_objects",
+    "make_request_object",
+    "request_uri_of",
+    "signed_request",
+]
 
+_PATH: Final = "/get-request-object/"
 _ID_BYTES: Final = 32
 """RFC 9101 section 5.2.1: the request_uri "MUST have appropriate entropy for its lifetime"."""
+_JTI_BYTES: Final = 16
+_LONGEST: Final = 16 * 1024
 _ISSUED_TO: Final = "request object"
 _SECONDS_PER_MINUTE: Final = 60
+_LONGEST_SECONDS: Final = 3600
+"""FAPI 2.0 Message Signing, section 5.3.1: there is an nbf, and exp is no more than 60 minutes after it."""
+_EARLIER: Final = 10
+"""By so many seconds the OP's clock may be behind."""
+
+
+def make_request_object(
+    services: Services,
+    site: Site,
+    metadata: ProviderMetadata,
+    params: Mapping[str, object],
+    *,
+    algorithm: str | None,
+    lifetime: int,
+) -> str:
+    """Return a request object of the site, signed with this algorithm; it expires in ``lifetime`` seconds.
+
+    Raises ``ParameterRefused``, and ``CommandError`` where there is no key, or the object is too long.
+    """
+    now = int(services.now())
+    own: dict[str, object] = {
+        "iss": site.client_id,
+        "aud": metadata.issuer,
+        "jti": encode_base64url(services.random(_JTI_BYTES)),
+        "client_id": site.client_id,
+        "iat": now,
+        "exp": now + lifetime,
+        "response_type": site.client.response_type,
+    }
+    claims = request_object_claims(own, params)
+    try:
+        text = request_object(claims, algorithm, services.key_store, site.client_secret)
+    except ClientAuthenticationError as error:
+        raise CommandError("invalid_algorithm", f"The request object cannot be signed: {error}.") from None
+    if len(text) > _LONGEST:
+        raise CommandError("invalid_request", f"The request object would be longer than {_LONGEST} characters.")
+    return text
+
+
+def signed_request(services: Services, site: Site, metadata: ProviderMetadata, parameters: Mapping[str, str]) -> str:
+    """Return the parameters of an authorization request as a request object, signed as the site has registered.
+
+    Raises what ``make_request_object`` does.
+    """
+    algorithm = site.client.request_object_signing_alg
+    if algorithm == UNSIGNED:
+        # RFC 9101, section 10.5: with require_signed_request_object, one "signed using an algorithm other than none".
+        raise CommandError("invalid_algorithm", "Its OP or the site requires signed requests, and none signs nothing.")
+    lifetime = min(lifetime_of_request_objects(services), _LONGEST_SECONDS - _EARLIER)
+    claims = {**typed(parameters), "nbf": int(services.now()) - _EARLIER}
+    return make_request_object(services, site, metadata, claims, algorithm=algorithm, lifetime=lifetime)
+
+
+def request_uri_of(host_url: str, name: str) -> str:
+    """Return where an OP fetches the request object that is kept under this name."""
+    return f"{host_url.rstrip('/')}{_PATH}{name}"
 
 
 async def keep_request_object(services: Services, site: Site, text: str) -> str:

@@ -31,10 +31,11 @@ class _Registered(msgspec.Struct, frozen=True, kw_only=True):
 _registered_decoder = msgspec.json.Decoder(_Registered)
 
 
-def metadata_of(site: Site, key_store: KeyStore | None = None) -> dict[str, Any]:
+def metadata_of(site: Site, key_store: KeyStore | None = None, *, requests_are_signed: bool = False) -> dict[str, Any]:
     """Return all that the OP is asked to register, under the registered names.
 
-    A site that signs its assertions with the key store and names no keys of its own sends the public keys along.
+    A site that uses the key store and names no keys of its own sends the public keys along. ``requests_are_signed``
+    says that the OP requires it.
     """
     client = site.client
     asked: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(client))  # lists, as an answer has them
@@ -42,11 +43,18 @@ def metadata_of(site: Site, key_store: KeyStore | None = None) -> dict[str, Any]
         asked["response_types"] = [client.response_type]
     if client.frontchannel_logout_uri:
         asked["frontchannel_logout_uri"] = client.frontchannel_logout_uri[0]
-    signs = client.token_endpoint_auth_method == ClientAuthMethod.PRIVATE_KEY_JWT
+    uses_keys = requests_are_signed or _uses_keys(client)
     # RFC 7591, section 2: "The "jwks_uri" and "jwks" parameters MUST NOT both be present in the same request".
-    if key_store and signs and not client.jwks_uri and not client.jwks:
+    if key_store and uses_keys and not client.jwks_uri and not client.jwks:
         asked["jwks"] = key_store.public_jwks()
     return {**(client.custom_attributes or {}), **asked}
+
+
+def _uses_keys(client: ClientMetadata) -> bool:
+    """Return whether the client uses keys of its own, beside its secret."""
+    signing = ALGORITHMS.get(client.request_object_signing_alg or "")
+    signs = client.require_signed_request_object and (signing is None or not signing.symmetric)
+    return bool(signs or client.token_endpoint_auth_method == ClientAuthMethod.PRIVATE_KEY_JWT)
 
 
 def known_metadata(site: Site) -> Mapping[str, Any]:

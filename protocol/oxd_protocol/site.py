@@ -160,6 +160,14 @@ class SiteMetadata(ProtectedParams, frozen=True, kw_only=True):
     request_object_signing_alg: Annotated[str, Meta(description="The algorithm of request objects.")] | None = None
     request_object_encryption_alg: Annotated[str, Meta(description=_REGISTERED)] | None = None
     request_object_encryption_enc: Annotated[str, Meta(description=_REGISTERED)] | None = None
+    require_signed_request_object: (
+        Annotated[bool, Meta(description="true: logins are asked for by signed requests. An OP may require it itself.")]
+        | None
+    ) = None
+    require_pushed_authorization_requests: (
+        Annotated[bool, Meta(description="true: logins are pushed to the OP (PAR). An OP may require it itself.")]
+        | None
+    ) = None
     default_max_age: Annotated[int, Meta(description="Seconds after which a user has to log in again.")] | None = None
     require_auth_time: Annotated[bool, Meta(description="true: id_tokens say when the user logged in.")] | None = None
     initiate_login_uri: Annotated[str, Meta(description="Where others may start a login.")] | None = None

@@ -53,7 +53,7 @@ class Rp:
     async def authorize(self, **params: Any) -> dict[str, str]:
         """Let a person log in at the OP; return the parameters of the redirect."""
         url = (await self.ok("get_authorization_url", **params))["authorization_url"]
-        return callback_params(await log_in(url, "alice", "wonderland"))
+        return callback_params(await log_in(url, "alice", "wonderland", REDIRECT_URI))
 
     async def log_in(self, **params: Any) -> dict[str, Any]:
         """Log a person in; return the tokens."""

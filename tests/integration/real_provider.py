@@ -6,8 +6,9 @@ import json
 import shutil
 import subprocess
 import tempfile
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 from urllib.parse import parse_qs, urlsplit
@@ -73,12 +74,9 @@ async def real_provider(**options: Any) -> AsyncIterator[RealProvider]:
     Plain http on 127.0.0.1. Without Node.js or its package this is an error, never a skipped test:
     `./scripts/test` installs both.
     """
-    node = shutil.which("node")
-    assert node is not None, "Node.js is missing: ./scripts/test says how to install it"
-    assert (NODE_FOLDER / "node_modules" / "oidc-provider").is_dir(), "run ./scripts/test once: it installs it"
     with tempfile.TemporaryFile() as errors:
         process = await trio.lowlevel.open_process(
-            [node, "provider.mjs", json.dumps(options)],
+            _command(options),
             cwd=NODE_FOLDER,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -90,6 +88,52 @@ async def real_provider(**options: Any) -> AsyncIterator[RealProvider]:
             yield provider
         finally:
             await _stop(process)
+
+
+def _command(options: dict[str, Any]) -> list[str]:
+    node = shutil.which("node")
+    assert node is not None, "Node.js is missing: ./scripts/test says how to install it"
+    assert (NODE_FOLDER / "node_modules" / "oidc-provider").is_dir(), "run ./scripts/test once: it installs it"
+    return [node, "provider.mjs", json.dumps(options)]
+
+
+@dataclass(frozen=True)
+class SharedProviders:
+    """One process with several providers, for all tests of a module: each has its own options and its own issuer."""
+
+    process: subprocess.Popen[str]
+
+    def open(self, **options: Any) -> str:
+        """Start one more provider; return its issuer."""
+        return str(self._ask({"command": "open", "options": options})["issuer"])
+
+    def requests(self, issuer: str) -> list[str]:
+        """List the requests to this provider since the last call."""
+        return list(self._ask({"command": "requests", "issuer": issuer})["requests"])
+
+    def _ask(self, command: dict[str, Any]) -> dict[str, Any]:
+        assert self.process.stdin is not None
+        self.process.stdin.write(json.dumps(command) + "\n")
+        self.process.stdin.flush()
+        return self.read_answer()
+
+    def read_answer(self) -> dict[str, Any]:
+        """Read one JSON line."""
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        assert line, "the providers stopped"
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+
+@contextmanager
+def shared_providers() -> Iterator[SharedProviders]:
+    """Start the process; it ends when its standard input is closed."""
+    process = subprocess.Popen(_command({}), cwd=NODE_FOLDER, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    with process:  # closes the pipes at the end, and waits
+        providers = SharedProviders(process)
+        providers.read_answer()
+        yield providers
 
 
 async def _stop(process: trio.Process) -> None:
@@ -104,9 +148,14 @@ async def _stop(process: trio.Process) -> None:
             await process.wait()
 
 
-async def log_in(authorization_url: str, login: str = "alice", password: str = "any") -> str:
-    """Log in and consent as a person would; return the callback URL that the relying party is called with."""
-    redirect_uri = parse_qs(urlsplit(authorization_url).query)["redirect_uri"][0]
+async def log_in(
+    authorization_url: str, login: str = "alice", password: str = "any", redirect_uri: str | None = None
+) -> str:
+    """Log in and consent as a person would; return the callback URL that the relying party is called with.
+
+    `redirect_uri` is needed where it does not stand in the authorization URL.
+    """
+    redirect_uri = redirect_uri or parse_qs(urlsplit(authorization_url).query)["redirect_uri"][0]
     answers = {"login": login, "username": login, "password": password}
     async with user_agent() as person:
         return await person.visit(authorization_url, until=redirect_uri, answers=answers)

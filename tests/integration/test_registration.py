@@ -117,6 +117,8 @@ GENERATION_4: dict[str, tuple[Any, str, Any]] = {
     "request_object_signing_alg": ("RS256", "request_object_signing_alg", "RS256"),
     "request_object_encryption_alg": ("RSA-OAEP", "request_object_encryption_alg", "RSA-OAEP"),
     "request_object_encryption_enc": ("A128GCM", "request_object_encryption_enc", "A128GCM"),
+    "require_signed_request_object": (False, "require_signed_request_object", False),
+    "require_pushed_authorization_requests": (False, "require_pushed_authorization_requests", False),
     "default_max_age": (3600, "default_max_age", 3600),
     "require_auth_time": (False, "require_auth_time", False),
     "initiate_login_uri": ("https://rp.example/login", "initiate_login_uri", "https://rp.example/login"),

@@ -7,6 +7,9 @@
 //
 //   {"command": "rotate_keys", "keepOld": false}   new signing keys, everything else goes on
 //   {"command": "requests"}                        the requests since the last time this was asked
+//   {"command": "open", "options": {...}}          one more provider in this process, with an issuer of its own
+//
+// "issuer" in a command says which provider is meant; without it, it is the first.
 //
 // It leaves as soon as its standard input closes, so that it never outlives the test that started it.
 import { generateKeyPair, randomUUID } from 'node:crypto';
@@ -34,6 +37,8 @@ const DEFAULTS = {
   extraScopes: ['oxd', 'uma_protection'],
   clients: [],
   ttl: {},
+  features: {},
+  fapi: false,
 };
 
 const KEY_PAIRS = {
@@ -41,6 +46,12 @@ const KEY_PAIRS = {
   PS256: ['rsa', { modulusLength: 2048 }],
   ES256: ['ec', { namedCurve: 'P-256' }],
   EdDSA: ['ed25519', {}],
+};
+
+// What the FAPI 2.0 Security Profile asks of a provider.
+const FAPI_FEATURES = {
+  fapi: { enabled: true, profile: '2.0' },
+  pushedAuthorizationRequests: { enabled: true, requirePushedAuthorizationRequests: true },
 };
 
 async function generateKeys(algs) {
@@ -83,6 +94,7 @@ function configuration(options, keys) {
     scopes: ['openid', 'offline_access', ...options.extraScopes],
     findAccount,
     pkce: { required: () => options.pkceRequired },
+    ...(options.fapi && { clientAuthMethods: ['private_key_jwt'] }),
     rotateRefreshToken: options.rotateRefreshToken,
     issueRefreshToken: (_ctx, client, token) => client.grantTypeAllowed('refresh_token')
       && (options.alwaysIssueRefreshToken || token.scopes.has('offline_access')),
@@ -112,6 +124,8 @@ function configuration(options, keys) {
       rpInitiatedLogout: { enabled: true },
       userinfo: { enabled: true },
       jwtUserinfo: { enabled: true },
+      ...(options.fapi && FAPI_FEATURES),
+      ...options.features,
     },
   };
 }
@@ -153,14 +167,21 @@ class Host {
   }
 }
 
-const host = new Host(JSON.parse(process.argv[2] ?? '{}'));
+const hosts = new Map();
+const named = (issuer) => hosts.get(issuer) ?? hosts.values().next().value;
 const COMMANDS = {
-  rotate_keys: ({ keepOld = false }) => host.rotateKeys({ keepOld }),
-  requests: () => host.requests(),
+  open: async ({ options }) => {
+    const host = new Host(options);
+    const started = await host.start();
+    hosts.set(host.issuer, host);
+    return started;
+  },
+  rotate_keys: ({ issuer, keepOld = false }) => named(issuer).rotateKeys({ keepOld }),
+  requests: ({ issuer }) => named(issuer).requests(),
 };
 const answer = (object) => process.stdout.write(`${JSON.stringify(object)}\n`);
 
-answer(await host.start());
+answer(await COMMANDS.open({ options: JSON.parse(process.argv[2] ?? '{}') }));
 for await (const line of createInterface({ input: process.stdin })) {
   const { command, ...params } = JSON.parse(line);
   answer(await COMMANDS[command](params));
