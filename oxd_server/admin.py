@@ -10,7 +10,7 @@ from typing import Any, Final
 import trio
 
 from oxd_server.config import Config, StorageConfig
-from oxd_server.config.store_place import named, redis_password, redis_settings, store_place
+from oxd_server.config.store_place import named, redis_settings, store_place
 from oxd_server.store import (
     Site,
     SiteNotFound,
@@ -89,21 +89,19 @@ class Import:
     known: tuple[str, ...]
 
 
-async def import_sites(
-    config: Config, source: str, *, dry_run: bool = False, password: StorageConfig | None = None
-) -> Import:
+async def import_sites(config: Config, source: str, *, dry_run: bool = False, password: str | None = None) -> Import:
     """Add the sites of a source (see ``store.importers.sources``), all or none.
 
     Args:
         config: says where the store is.
         source: a path, ``tcp://host:port`` of an old server that runs, or ``redis://host:port/database`` of its Redis.
         dry_run: only find out what would be added.
-        password: says where the source's password is, for a Redis.
+        password: of the source, for a Redis.
 
     Raises:
         StoreError: the source cannot be read or understood, or the store fails; then nothing was added.
     """
-    found = await _read(source, password or StorageConfig())
+    found = await _read(source, password)
     if dry_run:
         known = await _known(config, found)
         return Import(found, len(found.sites) - len(known), known)
@@ -196,9 +194,9 @@ def _raise_not_there() -> bytes:
     raise _NotThere
 
 
-async def _read(source: str, password: StorageConfig) -> Source:
+async def _read(source: str, password: str | None) -> Source:
     if source.startswith(SCHEMES):
-        return await read_live_redis(settings_of_url(source, redis_password(password)))
+        return await read_live_redis(settings_of_url(source, password))
     if source.startswith(SCHEME):
         return await read_old_server(source)
     return await trio.to_thread.run_sync(read_source, Path(source))

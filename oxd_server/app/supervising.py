@@ -3,13 +3,12 @@
 import signal
 import socket
 from functools import partial
-from pathlib import Path
 
 import structlog
 import trio
 
 from oxd_server.app.listening import announce, command_listeners
-from oxd_server.config import Config
+from oxd_server.config import Config, Sources
 from oxd_server.config.store_place import store_place
 from oxd_server.entrances.https import make_certificate, open_https_listeners
 from oxd_server.process.listen_fds import Inherited, listeners_of
@@ -19,10 +18,10 @@ from oxd_server.store import open_store
 __all__ = ["supervise"]
 
 
-async def supervise(config: Config, config_path: Path | None, inherited: Inherited) -> None:
+async def supervise(config: Config, sources: Sources, inherited: Inherited) -> None:
     """Run ``config.workers`` servers behind the same sockets until SIGTERM or SIGINT.
 
-    ``inherited``: see ``serve``, which also says what is raised.
+    They take their settings from the same ``sources``. ``inherited``: see ``serve``, which also says what is raised.
     """
     log = structlog.get_logger("oxd_server")
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1) as signals:
@@ -34,7 +33,7 @@ async def supervise(config: Config, config_path: Path | None, inherited: Inherit
         async with open_store(store_place(config)):
             pass  # it is made, or found to be unusable, once and here
         supervisor = Supervisor(
-            config_path,
+            sources.arguments,
             config.workers,
             command_sockets=tuple(listener.fileno() for listener in listeners),
             https_sockets=tuple(listener.fileno() for listener in https_listeners),

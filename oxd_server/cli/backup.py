@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from oxd_server.cli.options import Commands, add_config, stored_config
+from oxd_server.cli.options import Commands, add_config, sources_of, stored_config
 from oxd_server.cli.output import counted
 
 __all__ = ["add"]
@@ -38,7 +38,7 @@ def _backup(options: argparse.Namespace) -> int:
     from oxd_server.config.store_place import store_file
     from oxd_server.store.backup import back_up
 
-    content = back_up(store_file(stored_config(options.config)), options.file, replace=options.replace)
+    content = back_up(store_file(stored_config(sources_of(options))), options.file, replace=options.replace)
     print(f"Backed up {counted(content.sites, 'site')} to {options.file}; sha256 of the rows: {content.sha256}")
     return 0
 
@@ -47,6 +47,6 @@ def _restore(options: argparse.Namespace) -> int:
     from oxd_server.config.store_place import store_file
     from oxd_server.store.backup import restore
 
-    content = restore(options.file, store_file(stored_config(options.config)), replace=options.replace)
+    content = restore(options.file, store_file(stored_config(sources_of(options))), replace=options.replace)
     print(f"Restored {counted(content.sites, 'site')} from {options.file}.")
     return 0

@@ -4,10 +4,23 @@ import argparse
 import sys
 from pathlib import Path
 
+import trio
+
 from oxd_server.cli.errors import CliError
-from oxd_server.cli.options import Commands, add_config
+from oxd_server.cli.options import Commands, add_config, add_flags, sources_of
 from oxd_server.cli.output import print_json
-from oxd_server.config import convert, is_yaml, load_config, load_default_site
+from oxd_server.config import (
+    ConfigError,
+    Loaded,
+    Sources,
+    convert,
+    default_site_path,
+    is_yaml,
+    load_config,
+    load_default_site,
+    load_settings,
+)
+from oxd_server.config.effective import effective_values
 from oxd_server.log.plain import plain_text
 
 __all__ = ["add"]
@@ -21,9 +34,14 @@ def add(commands: Commands) -> None:
 
 def _add_check_config(commands: Commands) -> None:
     parser = commands.add_parser(
-        "check-config", help="check the configuration files", description="Check both configuration files and exit."
+        "check-config",
+        help="check the configuration",
+        description="Read what `serve` would read: both configuration files, the environment, the files that they "
+        "name, the ports. Name everything that is wrong, and exit with 1 if there is anything.",
     )
     add_config(parser)
+    parser.add_argument("--show", action="store_true", help="print every value and where it comes from")
+    add_flags(parser)
     parser.set_defaults(run=_check_config)
 
 
@@ -46,15 +64,39 @@ def _add_config_commands(commands: Commands) -> None:
 
 
 def _check_config(options: argparse.Namespace) -> int:
-    config = load_config(options.config)
-    default_site = load_default_site(config.default_site_path)
-    if options.config is not None and is_yaml(options.config):
-        for line in convert(options.config).became:
-            print(plain_text(line))
-    for warning in (*config.warnings, *default_site.warnings):
+    from oxd_server.app.checking import check  # late: it needs the whole server
+
+    sources = sources_of(options)
+    problems: list[str] = []
+    warnings: list[str] = []
+    try:
+        warnings += load_default_site(default_site_path(sources.path)).warnings
+    except ConfigError as error:
+        problems += error.problems
+    try:
+        found = load_settings(sources)
+    except ConfigError as error:
+        problems += error.problems
+    else:
+        started = trio.run(check, found.config)
+        problems += started.problems
+        warnings = [*found.config.warnings, *warnings, *started.notes]
+        _explain(sources, found, show=options.show)
+    for warning in warnings:
         print(f"warning: {plain_text(warning)}")
-    print("The configuration is valid.")
-    return 0
+    for problem in problems:
+        print(f"oxd-server: {plain_text(problem)}", file=sys.stderr)
+    if not problems:
+        print("The configuration is valid.")
+    return 1 if problems else 0
+
+
+def _explain(sources: Sources, found: Loaded, *, show: bool) -> None:
+    if sources.path is not None and is_yaml(sources.path):
+        for line in convert(sources.path).became:
+            print(plain_text(line))
+    for name, value, origin in effective_values(found) if show else ():
+        print(plain_text(f"{name}  {value}  ({origin})"))
 
 
 def _config_convert(options: argparse.Namespace) -> int:

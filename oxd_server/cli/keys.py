@@ -5,9 +5,8 @@ import sys
 from pathlib import Path
 
 from oxd_server.cli.errors import CliError
-from oxd_server.cli.options import Commands, add_config
+from oxd_server.cli.options import Commands, add_config, loaded
 from oxd_server.cli.output import print_json
-from oxd_server.config import load_config
 
 __all__ = ["add"]
 
@@ -41,7 +40,7 @@ def _keys_new(options: argparse.Namespace) -> int:
 
 
 def _keys_public(options: argparse.Namespace) -> int:
-    config = load_config(options.config)
+    config = loaded(options).config
     if config.crypt_provider_key_store_path is None:
         raise CliError("no key store is configured: crypt_provider_key_store_path is not set")
     from oxd_server.op.key_store import load_key_store

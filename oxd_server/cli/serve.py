@@ -8,8 +8,8 @@ from functools import partial
 import trio
 
 from oxd_server.cli.errors import CliError
-from oxd_server.cli.options import Commands, add_config
-from oxd_server.config import load_config
+from oxd_server.cli.options import Commands, add_config, add_flags, sources_of
+from oxd_server.config import load_settings
 from oxd_server.log import configure_logging
 
 __all__ = ["add"]
@@ -23,6 +23,7 @@ def add(commands: Commands) -> None:
         description="Run the server until SIGTERM or SIGINT. SIGHUP reloads the default site configuration.",
     )
     add_config(parser)
+    add_flags(parser)
     parser.set_defaults(run=_serve)
 
 
@@ -31,13 +32,14 @@ def _serve(options: argparse.Namespace) -> int:
     from oxd_server.app import serve, supervise
     from oxd_server.process.listen_fds import inherited_from
 
-    config = load_config(options.config)
+    sources = sources_of(options)
+    config = load_settings(sources).config
     configure_logging(config.log_level, config.log_format, sys.stderr)
     inherited = inherited_from(os.environ, os.getpid())
     if inherited.https_sockets and not config.https.enabled:
         raise CliError("a socket named https was handed over, but https.enabled is false")
     if config.workers > 1 and inherited.lifeline is None:
-        trio.run(supervise, config, options.config, inherited)
+        trio.run(supervise, config, sources, inherited)
     else:
         trio.run(partial(serve, config, inherited=inherited))
     return 0

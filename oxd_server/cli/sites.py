@@ -1,6 +1,7 @@
 """``sites``: looks at the stored sites, moves them, removes one."""
 
 import argparse
+import os
 import sys
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -9,9 +10,12 @@ from typing import Any, Final
 
 import trio
 
-from oxd_server.cli.options import Commands, add_config, stored_config
+from oxd_server.cli.errors import CliError
+from oxd_server.cli.options import Commands, add_config, sources_of, stored_config
 from oxd_server.cli.output import counted, print_json
-from oxd_server.config import Config, StorageConfig
+from oxd_server.config import Config, Sources
+from oxd_server.config.given import Given
+from oxd_server.config.kinds import SECRET
 from oxd_server.log.plain import plain_text
 
 __all__ = ["add"]
@@ -63,7 +67,7 @@ def add(commands: Commands) -> None:
 def _sites_list(options: argparse.Namespace) -> int:
     from oxd_server.admin import list_sites
 
-    sites = trio.run(list_sites, stored_config(options.config))
+    sites = trio.run(list_sites, stored_config(sources_of(options)))
     print("oxd_id  client_name")
     for oxd_id, client_name in sites:
         print(plain_text(f"{oxd_id}  {client_name}"))
@@ -79,7 +83,7 @@ def _sites_show(options: argparse.Namespace) -> int:
 def _sites_remove(options: argparse.Namespace) -> int:
     from oxd_server.admin import remove_site
 
-    trio.run(remove_site, stored_config(options.config), options.oxd_id)
+    trio.run(remove_site, stored_config(sources_of(options)), options.oxd_id)
     print(plain_text(f"Removed {options.oxd_id}."))
     return 0
 
@@ -91,16 +95,16 @@ def _sites_export(options: argparse.Namespace) -> int:
 
 
 def _print_sites(read: Callable[[Config, Any], Awaitable[object]], options: argparse.Namespace) -> int:
-    print_json(trio.run(read, stored_config(options.config), options.oxd_id), sys.stdout)
+    print_json(trio.run(read, stored_config(sources_of(options)), options.oxd_id), sys.stdout)
     return 0
 
 
 def _sites_import(options: argparse.Namespace) -> int:
     from oxd_server.admin import import_sites
 
-    password = StorageConfig(password_path=options.password_path, password_variable=options.password_variable)
+    password = _password(options)
     run = partial(
-        import_sites, stored_config(options.config), options.source, dry_run=options.dry_run, password=password
+        import_sites, stored_config(sources_of(options)), options.source, dry_run=options.dry_run, password=password
     )
     done = trio.run(run)
     print(f"Read {options.source}: {done.source.kind}, {counted(len(done.source.sites), 'site')}.")
@@ -113,10 +117,22 @@ def _sites_import(options: argparse.Namespace) -> int:
     return 1 if done.source.not_taken else 0
 
 
+def _password(options: argparse.Namespace) -> str | None:
+    """Return the password of the source, from where the options say that it is."""
+    if options.password_path is not None:
+        password: str = Given(str(options.password_path), "file", "--password-path", "flag").read(SECRET)
+        return password
+    if options.password_variable is None:
+        return None
+    if (found := os.environ.get(options.password_variable)) is None:
+        raise CliError(f"the environment variable {options.password_variable} with Redis's password is not set")
+    return found
+
+
 def _sites_copy(options: argparse.Namespace) -> int:
     from oxd_server.admin import copy_between
 
-    source, target = stored_config(options.source), stored_config(options.target)
+    source, target = stored_config(Sources(options.source)), stored_config(Sources(options.target))
     progress = _show_progress if sys.stderr.isatty() else _show_nothing
     copied = trio.run(partial(copy_between, source, target, replace=options.replace, progress=progress))
     print(

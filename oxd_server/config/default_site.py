@@ -45,5 +45,6 @@ def load_default_site(path: Path) -> DefaultSite:
         raise ConfigError(f"{path.name}: {section.prefix}{error.description}") from None
     unknown = sorted(key for key in section.node if key not in _FIELDS.readers)
     return DefaultSite(
-        **values, warnings=tuple(f"{path.name}: {section.prefix}{key} is an unknown key" for key in unknown)
+        **values,
+        warnings=(*section.warnings, *(f"{path.name}: {section.prefix}{key} is an unknown key" for key in unknown)),
     )

@@ -12,14 +12,15 @@ __all__ = ["HttpsConfig"]
 class HttpsConfig(Settings, frozen=True, kw_only=True):
     """The HTTPS front."""
 
-    enabled: Annotated[bool, Key(FLAG, "true: it runs.")] = False
-    port: Annotated[int, Key(PORT, "Its TCP port.")] = 8443
+    enabled: Annotated[bool, Key(FLAG, "true: it runs.", flag="--https")] = False
+    port: Annotated[int, Key(PORT, "Its TCP port.", flag="--https-port")] = 8443
     bind_addresses: Annotated[
         tuple[str, ...],
         Key(
             ADDRESSES,
             "The IP addresses to listen on; empty: 127.0.0.1 and ::1, or all of them if there is a certificate "
             "(cert_path).",
+            flag="--https-bind",
         ),
     ] = ()
     allowed_hosts: Annotated[

@@ -44,7 +44,9 @@ class Config(Settings, frozen=True, kw_only=True):
     this one for ``load_default_site``, and ``store_path`` is where the store's file lies when ``storage`` is "file".
     """
 
-    port: Annotated[int, Key(PORT, "The TCP port of the oxd protocol.", heading="Where it listens.")] = 8099
+    port: Annotated[int, Key(PORT, "The TCP port of the oxd protocol.", heading="Where it listens.", flag="--port")] = (
+        8099
+    )
     localhost_only: Annotated[
         bool,
         Key(
@@ -58,6 +60,7 @@ class Config(Settings, frozen=True, kw_only=True):
         Key(
             ADDRESSES,
             "The IP addresses to listen on; empty: 127.0.0.1 and ::1, or all of them if localhost_only is false.",
+            flag="--bind",
         ),
     ] = ()
     https: Annotated[HttpsConfig, Key(HttpsConfig, "The HTTPS front: the same commands as POST requests.")] = (
@@ -105,6 +108,7 @@ class Config(Settings, frozen=True, kw_only=True):
             "file: in a file. redis: in Redis, for several machines (docs/how-to/redis.md). memory: nowhere, every "
             'start begins empty. "h2" of old configurations means file.',
             heading="Where sites are kept.",
+            flag="--storage",
         ),
     ] = "file"
     storage_configuration: Annotated[StorageConfig, Key(StorageConfig, "What the storage needs to know.")] = (
@@ -278,6 +282,7 @@ class Config(Settings, frozen=True, kw_only=True):
             'How many processes share the socket and the store; "auto": one for each processor. The limits below, and '
             "https max_connections, hold for each of them.",
             heading="Limits.",
+            flag="--workers",
         ),
     ] = 1
     max_connections: Annotated[int, Key(CONNECTIONS, "How many connections may be open; more are refused.")] = 2000
@@ -334,6 +339,7 @@ class Config(Settings, frozen=True, kw_only=True):
             one_of("debug", "info", "warning", "error", "critical"),
             "What is logged: debug, info, warning, error or critical, and everything above it.",
             heading="The log, on stderr.",
+            flag="--log-level",
         ),
     ] = "info"
     log_format: Annotated[
@@ -341,6 +347,7 @@ class Config(Settings, frozen=True, kw_only=True):
         Key(
             one_of("auto", "json", "console"),
             "json: one JSON object a line. console: for people. auto: console on a terminal, else json.",
+            flag="--log-format",
         ),
     ] = "auto"
 

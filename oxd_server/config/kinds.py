@@ -1,6 +1,7 @@
 """The kinds of values that a key of the configuration takes: what is expected, in words, and how a value is read."""
 
 import ipaddress
+import json
 import math
 import os
 from collections.abc import Callable
@@ -38,15 +39,26 @@ _SECONDS_PER_DAY: Final = 86_400
 _PORTS: Final = 65_536
 
 
+def _as_it_is(text: str) -> str:
+    return text
+
+
+def _listed(text: str) -> Any:
+    """Return the items of a text with commas, or of a list in JSON."""
+    return json.loads(text) if text.lstrip().startswith("[") else text.split(",")
+
+
 class Kind(NamedTuple):
     """One kind of value. ``read`` raises ``ValueError``, ``TypeError`` or ``OverflowError`` for anything else.
 
-    A ``secret`` is never shown, neither in an error nor in a repr.
+    A ``secret`` is never shown, neither in an error nor in a repr. ``from_text`` makes of the text of an environment
+    variable what would stand in the file; it raises ``ValueError``.
     """
 
     expected: str
     read: Callable[[Any], Any]
     secret: bool = False
+    from_text: Callable[[str], Any] = _as_it_is
 
 
 def whole(low: int, high: int) -> Kind:
@@ -95,7 +107,7 @@ def mapping(kind: Kind, of: str) -> Kind:
             raise ValueError
         return {_text(name): kind.read(item) for name, item in value.items()}
 
-    return Kind(f"an object: for {of}, {kind.expected}", read, kind.secret)
+    return Kind(f"an object: for {of}, {kind.expected}", read, kind.secret, json.loads)
 
 
 def _flag(value: Any) -> bool:
@@ -176,12 +188,12 @@ REDIS_MODE: Final = one_of("standalone", "sentinel", "cluster")
 FLAG: Final = Kind("true or false", _flag)
 TEXT: Final = Kind("a text", _text)
 SECRET: Final = Kind("a text", _text, secret=True)
-TEXTS: Final = Kind("a list of texts", _texts)
-SCOPES: Final = Kind("a list of scopes", _scopes)
+TEXTS: Final = Kind("a list of texts", _texts, from_text=_listed)
+SCOPES: Final = Kind("a list of scopes", _scopes, from_text=_listed)
 PATH: Final = Kind("a path", _path)
-ADDRESSES: Final = Kind("a list of IP addresses", _addresses)
-CALLERS: Final = Kind("a list of IP addresses and networks, or *", _callers)
-COMMANDS: Final = Kind("a list of commands, none of which answers client secrets", _commands)
+ADDRESSES: Final = Kind("a list of IP addresses", _addresses, from_text=_listed)
+CALLERS: Final = Kind("a list of IP addresses and networks, or *", _callers, from_text=_listed)
+COMMANDS: Final = Kind("a list of commands, none of which answers client secrets", _commands, from_text=_listed)
 MINUTES: Final = whole(1, 525_600)
 PORT: Final = whole(0, 65535)
 CONNECTIONS: Final = whole(1, 1_000_000)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from oxd_server.config.declaring import Declared, Settings, declared_keys
+from oxd_server.config.declaring import Declared, Settings, declared_keys, declared_values
 from oxd_server.config.keys import Config
 from oxd_server.config.kinds import Kind
 
@@ -19,7 +19,8 @@ _WIDTH: Final = 120
 _SAMPLE_TITLE: Final = (
     "The configuration of oxd-server. Every key is here with its default, so that any of them can be left out. "
     'It is JSON; lines that hold nothing but a // comment are skipped. null and "" mean the default. '
-    "Relative paths start at this file's folder. What is wrong stops the start and is named."
+    "Relative paths start at this file's folder. What is wrong stops the start and is named. Every key can be set by "
+    "an environment variable as well, and a secret can stand in a file of its own: see docs/reference/configuration.md."
 )
 _TABLE_TITLE: Final = """\
 # Configuration
@@ -29,9 +30,30 @@ Every key of `oxd-conf.json`. `https.port` is the key `port` in the object `http
 unknown key is a warning. Relative paths start at the file's folder. `conf/oxd-conf.json` holds the same keys, ready to
 be edited.
 
+## Where a value may come from
+
+What stands higher in this list counts more. `oxd-server check-config --show` prints every value with its origin.
+
+1. A flag of `oxd-server serve`: {flags}.
+2. An environment variable. Its name is that of the key in capitals, after `OXD_`, with `_` for what is no letter or
+   digit: `OXD_PORT`, `OXD_HTTPS_CERT_PATH`. Lists are texts with commas, or JSON. Objects are JSON. An empty variable
+   sets nothing. Relative paths start at the working directory.
+3. A credential of systemd: a file in `$CREDENTIALS_DIRECTORY` that is named after the key and holds the value, as with
+   `LoadCredential=trust_store_password:/etc/oxd/password`. For a key that is a path, the credential is the file itself,
+   as with `LoadCredential=https.key_path:/etc/oxd/tls.key`.
+4. The file: `oxd-server serve --config PATH`.
+5. The default, which the tables below tell.
+
+A secret can stand in a file of its own. In the configuration file, the key with `_file` at its end names that file:
+`trust_store_password_file`. In the environment, the variable with `_FILE` does: `OXD_TRUST_STORE_PASSWORD_FILE`. The
+secrets are {secrets}.
+
+If Kubernetes has a service named `oxd`, it sets variables such as `OXD_PORT=tcp://10.0.0.1:8099` in every pod. Such
+addresses set nothing. `enableServiceLinks: false` keeps them away.
+
 This page is made from the declarations in `oxd_server/config/keys.py` by `python -m oxd_server.config.reference`.
 """
-_TABLE_HEAD: Final = ("| key | value | default | meaning |", "| --- | --- | --- | --- |")
+_TABLE_HEAD: Final = ("| key | value | default | variable | meaning |", "| --- | --- | --- | --- | --- |")
 
 
 def sample_file() -> str:
@@ -41,7 +63,12 @@ def sample_file() -> str:
 
 def reference_table() -> str:
     """Return the reference: a table in Markdown for each group of keys."""
-    return "\n".join([_TABLE_TITLE.rstrip(), *_rows(Config, "")]) + "\n"
+    values = declared_values(Config)
+    flags = ", ".join(f"`{value.declared.key.flag}`" for value in values if value.declared.key.flag)
+    secrets = ", ".join(f"`{value.name}`" for value in values if value.is_secret)
+    title = _TABLE_TITLE.replace("{flags}", flags).replace("{secrets}", secrets)
+    variables = {value.name: value.variable for value in values}
+    return "\n".join([title.rstrip(), *_rows(Config, "", variables)]) + "\n"
 
 
 FILES: Final[Mapping[str, Callable[[], str]]] = {
@@ -92,22 +119,17 @@ def _default(key: Declared) -> str:
     return json.dumps(str(value) if isinstance(value, Path) else value)
 
 
-def _rows(struct: type[Settings], prefix: str) -> Iterator[str]:
+def _rows(struct: type[Settings], prefix: str, variables: Mapping[str, str]) -> Iterator[str]:
     for key in declared_keys(struct):
         if key.key.heading:
-            yield from [
-                "",
-                f"## {key.key.heading.rstrip('.')}",
-                "",
-                "| key | value | default | meaning |",
-                "| --- | --- | --- | --- |",
-            ]
-        name = f"`{prefix}{key.name}`"
+            yield from ["", f"## {key.key.heading.rstrip('.')}", "", *_TABLE_HEAD]
+        name = f"{prefix}{key.name}"
         if isinstance(key.key.kind, Kind):
-            yield f"| {name} | {key.key.kind.expected} | `{_default(key)}` | {key.key.sentence} |"
+            cells = f"{key.key.kind.expected} | `{_default(key)}` | `{variables[name]}`"
+            yield f"| `{name}` | {cells} | {key.key.sentence} |"
         else:
-            yield f"| {name} | an object | | {key.key.sentence} |"
-            yield from _rows(key.key.kind, f"{prefix}{key.name}.")
+            yield f"| `{name}` | an object | | | {key.key.sentence} |"
+            yield from _rows(key.key.kind, f"{name}.", variables)
 
 
 def main() -> None:

@@ -18,6 +18,7 @@ class StorageConfig(Settings, frozen=True, kw_only=True):
             PATH,
             "For file: the path of the file (the folder is made if need be, and both are readable by their owner "
             "only).",
+            flag="--store-path",
         ),
     ] = Path("oxd-data/oxd.sqlite")
     legacy_path: Annotated[
@@ -39,10 +40,6 @@ class StorageConfig(Settings, frozen=True, kw_only=True):
     ] = None
     username: Annotated[str | None, Key(TEXT, "For redis: the ACL user.")] = None
     password: Annotated[str | None, Key(SECRET, "For redis: the user's password.")] = None
-    password_path: Annotated[Path | None, Key(PATH, "For redis: a file that holds the password.")] = None
-    password_variable: Annotated[
-        str | None, Key(TEXT, "For redis: an environment variable that holds the password.")
-    ] = None
     database: Annotated[int, Key(whole(0, 1_000_000), "For redis: the number of the database.")] = 0
     tls: Annotated[bool, Key(FLAG, "For redis: true: over TLS.")] = False
     legacy_tls: Annotated[bool, Key(FLAG, "The same, by its old name.", name="useSSL", legacy=True)] = False

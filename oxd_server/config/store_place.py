@@ -1,19 +1,18 @@
 """Where the sites are kept, by the configuration: in the words of the store."""
 
-import os
 from pathlib import Path
 
 from oxd_server.config import Config, StorageConfig
 from oxd_server.store import RedisSettings, StoreError, tls_context
 
-__all__ = ["legacy_database", "named", "redis_password", "redis_settings", "store_file", "store_place"]
+__all__ = ["legacy_database", "named", "redis_settings", "store_file", "store_place"]
 
 
 def store_place(config: Config) -> Path | RedisSettings | None:
     """Return where the sites are kept, as ``open_store`` takes it.
 
     Raises:
-        StoreError: a password or a certificate for Redis cannot be read.
+        StoreError: a certificate for Redis cannot be read.
     """
     if config.storage == "redis":
         return redis_settings(config.storage_configuration)
@@ -59,7 +58,7 @@ def redis_settings(storage: StorageConfig) -> RedisSettings:
     """Return where Redis is and how it is spoken to.
 
     Raises:
-        StoreError: a password or a certificate cannot be read, or something is not set.
+        StoreError: a certificate cannot be read, or something is not set.
     """
     mode = storage.legacy_mode or storage.mode
     sentinel = mode == "sentinel"
@@ -75,32 +74,13 @@ def redis_settings(storage: StorageConfig) -> RedisSettings:
         sentinel_master=named if sentinel else None,
         cluster=mode == "cluster",
         username=storage.username,
-        password=redis_password(storage),
+        password=storage.password,
         database=storage.database,
         ssl_context=tls_context(storage.ca_path, storage.cert_path, storage.key_path) if tls else None,
         prefix=storage.prefix,
         wait_for_replicas=int(sentinel) if storage.wait_for_replicas is None else storage.wait_for_replicas,
         timeout=storage.timeout_in_seconds,
     )
-
-
-def redis_password(storage: StorageConfig) -> str | None:
-    """Return the password that the configuration holds, or names a file or a variable for.
-
-    Raises:
-        StoreError: it cannot be read.
-    """
-    if storage.password_path is not None:
-        try:
-            return storage.password_path.read_text().strip()
-        except (OSError, UnicodeDecodeError):
-            raise StoreError(f"the password of Redis cannot be read from {storage.password_path}") from None
-    if storage.password_variable is not None:
-        value = os.environ.get(storage.password_variable)
-        if value is None:
-            raise StoreError(f"the environment variable {storage.password_variable} with Redis's password is not set")
-        return value
-    return storage.password
 
 
 def _address(server: str) -> tuple[str, int]:

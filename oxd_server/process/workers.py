@@ -9,10 +9,9 @@ worker stops as if it had been told to.
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Final
 
 import structlog
@@ -41,7 +40,7 @@ async def stop_with_supervisor(lifeline: int) -> None:
 class Supervisor:
     """Keeps ``count`` workers running. ``shutdown_timeout`` is in seconds."""
 
-    config_path: Path | None
+    arguments: Sequence[str]
     count: int
     command_sockets: tuple[int, ...]
     https_sockets: tuple[int, ...]
@@ -84,9 +83,7 @@ class Supervisor:
 
     async def _run_one(self, number: int, lifeline: int) -> int:
         # -P: what lies in the current folder is not imported.
-        command = [sys.executable, "-P", "-m", "oxd_server", "serve"]
-        if self.config_path is not None:
-            command += ["--config", str(self.config_path)]
+        command = [sys.executable, "-P", "-m", "oxd_server", "serve", *self.arguments]
         inherited = Inherited(self.command_sockets, self.https_sockets, lifeline)
         command, variables, descriptors = hand_over(command, inherited)
         process = await trio.lowlevel.open_process(command, env={**os.environ, **variables}, pass_fds=descriptors)

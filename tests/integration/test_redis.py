@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -28,7 +29,7 @@ from oxd_server.admin import (
     remove_site,
 )
 from oxd_server.client_metadata import ClientMetadata
-from oxd_server.config import Config, StorageConfig
+from oxd_server.config import Config, Sources, StorageConfig, load_settings
 from oxd_server.config.store_place import store_place
 from oxd_server.op.tokens import TokenAnswer
 from oxd_server.rp.refreshes import Refreshes
@@ -253,8 +254,6 @@ def config_of(port: int, **keys: Any) -> Config:
         ({"prefix": "list"}, "something that another application keeps lies under our prefix"),
         ({"mode": "sentinel"}, "needs storage_configuration.sentinel_master"),
         ({"mode": "sentinel", "sentinel_master": "m"}, "cannot be used"),
-        ({"password_path": Path("/nowhere/secret")}, "cannot be read from /nowhere/secret"),
-        ({"password_variable": "OXD_NO_SUCH_VARIABLE"}, "OXD_NO_SUCH_VARIABLE with Redis's password is not set"),
         ({"tls": True, "ca_path": Path("/nowhere/ca.pem")}, "a certificate for Redis cannot be used"),
         ({"tls": True}, "cannot be used"),
     ],
@@ -287,16 +286,16 @@ def ask(port: int, *commands: str) -> None:
         )  # fmt: skip
 
 
-async def test_old_names_and_passwords_elsewhere(
-    redis_port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_old_names_and_passwords_elsewhere(redis_port: int, tmp_path: Path) -> None:
     """The keys of old servers are understood; the password may be in a file or in the environment."""
     (tmp_path / "password").write_text("s3same\n")
-    monkeypatch.setenv("OXD_REDIS_PASSWORD", "s3same")
-    old = {"legacy_host": "127.0.0.1", "legacy_port": redis_port, "legacy_mode": "standalone", "servers": ("[::1]:1",)}
-    for keys in ({"password_path": tmp_path / "password", **old}, {"password_variable": "OXD_REDIS_PASSWORD"}):
-        place = store_place(config_of(redis_port, prefix=uuid.uuid4().hex, **{"password": None, **keys}))
-        async with open_store(place) as store:
+    old = {"host": "127.0.0.1", "port": redis_port, "redisProviderType": "STANDALONE", "servers": "[::1]:1"}
+    path = tmp_path / "oxd-conf.json"
+    in_file, in_variable = {"password_file": "password"}, {"OXD_STORAGE_CONFIGURATION_PASSWORD": "s3same"}
+    for keys, environment in ((in_file, {}), ({}, in_variable)):
+        storage = {"prefix": uuid.uuid4().hex, **old, **keys}
+        path.write_text(json.dumps({"storage": "redis", "storage_configuration": storage}))
+        async with open_store(store_place(load_settings(Sources(path, environment)).config)) as store:
             assert await store.list() == []
 
 
@@ -412,9 +411,8 @@ async def test_the_old_servers_redis_is_a_source(redis_port: int, tmp_path: Path
         assert "s3same" not in str(caught.value)
     key = next(iter(values))
     await fill(redis_port, {key: values[key][:-1]}, database=3)
-    password = StorageConfig(password="s3same")
     with pytest.raises(StoreError, match=f"the key '{key}' has .* bytes where"):
-        await import_sites(Config(store_path=tmp_path / "x.sqlite"), url, password=password)
+        await import_sites(Config(store_path=tmp_path / "x.sqlite"), url, password="s3same")
 
 
 async def test_first_start_on_an_old_servers_redis(redis_port: int, tmp_path: Path) -> None:
