@@ -14,9 +14,11 @@ import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import trio
+
+from tests.integration import preloaded
 
 READY = "Start listening for notifications"
 START_SECONDS = 20
@@ -121,7 +123,7 @@ class OxdConnection:
 class ServerProcess:
     """A running `oxd-server serve`; `port` is where its socket listens."""
 
-    def __init__(self, process: trio.Process, log: Path) -> None:
+    def __init__(self, process: trio.Process | preloaded.Preloaded, log: Path) -> None:
         self._process = process
         self._log = log
         self._exit_expected: int | None = 0
@@ -256,14 +258,12 @@ async def running_server(
 async def server_of(path: Path, handed: Mapping[str, socket.socket] | None = None) -> AsyncIterator[ServerProcess]:
     """Run `oxd-server serve` on a configuration file as it is; the log goes beside it. The rest is as above."""
     log = path.with_name("oxd-server.log")
-    command = [sys.executable, "-m", "oxd_server", "serve", "--config", str(path)]
+    arguments = ["serve", "--config", str(path)]
     with log.open("wb") as output:
-        process = await trio.lowlevel.open_process(
-            command if handed is None else _activated(command, handed),
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            pass_fds=[one.fileno() for one in (handed or {}).values()],
+        process = (
+            preloaded.start(arguments, output, output)
+            if handed is None
+            else await _activated([sys.executable, "-m", "oxd_server", *arguments], handed, output)
         )
     server = ServerProcess(process, log)
     body_succeeded = False
@@ -276,11 +276,17 @@ async def server_of(path: Path, handed: Mapping[str, socket.socket] | None = Non
             await (server.close() if body_succeeded else server.kill())
 
 
-def _activated(command: list[str], handed: Mapping[str, socket.socket]) -> list[str]:
-    """The command as systemd would start it: the sockets are 3, 4, ..., and the variables say so."""
+async def _activated(command: list[str], handed: Mapping[str, socket.socket], output: IO[bytes]) -> trio.Process:
+    """Start the command as systemd would: the sockets are 3, 4, ..., and the variables say so."""
     places = " ".join(f"{number}<&{one.fileno()}" for number, one in enumerate(handed.values(), 3))
     variables = f"LISTEN_FDS={len(handed)} LISTEN_FDNAMES={':'.join(handed)} LISTEN_PID=$$"
-    return ["bash", "-c", f'export {variables}; exec "$@" {places}', "bash", *command]
+    return await trio.lowlevel.open_process(
+        ["bash", "-c", f'export {variables}; exec "$@" {places}', "bash", *command],
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        pass_fds=[one.fileno() for one in handed.values()],
+    )
 
 
 def _port_of(line: dict[str, Any]) -> int:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from tests.integration import preloaded
 from tests.integration.background import Background, background
 from tests.integration.logins import Rp, register
 from tests.integration.oxd_process import ServerProcess
@@ -42,7 +41,8 @@ def server(running: Background) -> ServerProcess:
 
 
 def _oxd_server(*arguments: str) -> dict[str, Any]:
-    done = subprocess.run([sys.executable, "-m", "oxd_server", *arguments], check=True, capture_output=True, text=True)
+    done = preloaded.run(*arguments)
+    done.check_returncode()
     printed: dict[str, Any] = json.loads(done.stdout)
     return printed
 

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 import trio
 
 from oxd_server import __version__
+from tests.integration import preloaded
 from tests.integration.conftest import StartServer
 from tests.integration.logins import REDIRECT_URI, SCOPES, data_of, error_of
 from tests.integration.oxd_process import ServerProcess, write_config
@@ -51,8 +53,8 @@ class Ran:
 async def oxd(*arguments: str | Path) -> Ran:
     """Run `oxd-server` with these arguments."""
     with trio.fail_after(RUN_SECONDS):
-        ran = await trio.run_process([OXD_SERVER, *arguments], capture_stdout=True, capture_stderr=True, check=False)
-    return Ran(ran.returncode, ran.stdout.decode(), ran.stderr.decode())
+        ran = await trio.to_thread.run_sync(partial(preloaded.run, *arguments))
+    return Ran(ran.returncode, ran.stdout, ran.stderr)
 
 
 @pytest.fixture

@@ -5,8 +5,6 @@ from __future__ import annotations
 import socket
 import ssl
 import stat
-import subprocess
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,6 +12,7 @@ import pytest
 import trio
 
 from oxd_server.entrances.certificates import ensure_self_signed
+from tests.integration import preloaded
 from tests.integration.https_client import CERT, KEY, running_front
 from tests.integration.oxd_process import write_config
 
@@ -99,12 +98,7 @@ def test_a_certificate_that_cannot_be_used_stops_the_start(tmp_path: Path) -> No
     ):
         https = {"enabled": True, "port": 0, "cert_path": str(cert_path), "key_path": str(key_path)}
         config = write_config(tmp_path, {"https": https})
-        run = subprocess.run(
-            [sys.executable, "-m", "oxd_server", "serve", "--config", str(config)],
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
+        run = preloaded.run("serve", "--config", config)
         assert run.returncode == 1
         last = run.stderr.strip().splitlines()[-1]
         assert last.startswith("oxd-server: ")

@@ -18,6 +18,7 @@ import trio
 from oxd_server.sandbox import RunningSandbox
 from oxd_server.store.importers.errors import SourceError
 from oxd_server.store.importers.old_server import read_old_server
+from tests.integration import preloaded
 from tests.integration.conftest import StartServer
 from tests.integration.faulty_op import DISCOVERY, faulty_op, held, silent
 from tests.integration.logins import REDIRECT_URI, SCOPES, data_of, error_of, register
@@ -40,12 +41,11 @@ def _has_ipv6() -> bool:
 async def start_fails(folder: Path, config: dict[str, Any] | None = None) -> str:
     """Start a server that cannot: exit code 1, and the one line that it printed."""
     path = write_config(folder, config)
-    command = [sys.executable, "-m", "oxd_server", "serve", "--config", str(path)]
     with trio.fail_after(START_SECONDS):
-        ran = await trio.run_process(command, capture_stdout=True, capture_stderr=True, check=False)
+        ran = await trio.to_thread.run_sync(preloaded.run, "serve", "--config", path)
     assert ran.returncode == 1, ran
-    assert ran.stdout == b""
-    lines = ran.stderr.decode().splitlines()
+    assert ran.stdout == ""
+    lines = ran.stderr.splitlines()
     assert len(lines) == 1, lines
     assert lines[0].startswith("oxd-server: ")
     return lines[0]

@@ -38,6 +38,7 @@ from oxd_server.sandbox import RunningSandbox
 from oxd_server.store import MemoryStore, RedisSettings, Site, SiteSession, StoreError, StoreUnavailable, open_store
 from oxd_server.store.redis import RedisStore, open_redis_store
 from oxd_server.sync.single_flight import SingleFlight
+from tests.integration import preloaded
 from tests.integration.logins import Rp, data_of, error_of, register
 from tests.integration.oxd_process import ServerProcess, running_server, write_config
 from tests.integration.uma_as import INTROSPECT, PAT
@@ -229,9 +230,7 @@ def test_one_line_says_why_it_cannot_start(tmp_path: Path, redis_port: int) -> N
     """A server whose Redis is not there says so in one line and ends with 1."""
     path = write_config(tmp_path, storage(free_port()))
     path.chmod(0o600)  # it holds a password, and whoever lets others read it is warned
-    done = subprocess.run(
-        [sys.executable, "-m", "oxd_server", "serve", "--config", str(path)], capture_output=True, text=True, timeout=60
-    )
+    done = preloaded.run("serve", "--config", path)
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1, done.stderr
     assert "oxd-server: the store at Redis 127.0.0.1:" in done.stderr
@@ -312,12 +311,6 @@ async def test_command_line(redis_port: int, tmp_path: Path) -> None:
     assert [oxd_id for oxd_id, _ in await list_sites(config)] == ["one"]
 
 
-def oxd(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    """Run the command line."""
-    command = [sys.executable, "-m", "oxd_server", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-
-
 async def test_between_a_file_and_redis(redis_port: int, tmp_path: Path) -> None:
     """All sites go from a file to Redis and from there to another file; what differs stays without --replace."""
     in_redis, sums = config_of(redis_port, prefix=uuid.uuid4().hex), []
@@ -345,7 +338,7 @@ def test_backup_of_a_store_in_redis(redis_port: int, tmp_path: Path) -> None:
     """Neither backup nor restore touches anything; one line says what to do instead."""
     path = write_config(tmp_path, storage(redis_port))
     for command in ("backup", "restore"):
-        done = oxd(command, tmp_path / "backup", "--config", path)
+        done = preloaded.run(command, tmp_path / "backup", "--config", path)
         assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
         assert "`oxd-server sites copy`" in done.stderr
     assert not [found for found in tmp_path.iterdir() if found.suffix != ".json"]
@@ -393,11 +386,11 @@ async def test_the_old_servers_redis_is_a_source(redis_port: int, tmp_path: Path
     url, config = f"redis://127.0.0.1:{redis_port}/3", write_config(tmp_path, {})
     (tmp_path / "password").write_text("s3same\n")
     options = ("--password-path", tmp_path / "password", "--config", config)
-    done = oxd("sites", "import", url, *options)
+    done = preloaded.run("sites", "import", url, *options)
     assert done.stdout.startswith(f"Read {url}: Redis of an old server, {len(values)} sites.\nAdded {len(values)}; 0 ")
-    listed = oxd("sites", "list", "--config", config).stdout
+    listed = preloaded.run("sites", "list", "--config", config).stdout
     assert {line.split()[0] for line in listed.splitlines()[1:]} == set(values)
-    assert f"{len(values)} were there already" in oxd("sites", "import", url, "--dry-run", *options).stdout
+    assert f"{len(values)} were there already" in preloaded.run("sites", "import", url, "--dry-run", *options).stdout
     assert all_of(redis_port, 3) == before
     for wrong, expected in (
         (f"redis://user:s3same@127.0.0.1:{redis_port}/3", "a password does not belong on the command line"),

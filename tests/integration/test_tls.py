@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.integration import preloaded
 from tests.integration.background import Background, background
 from tests.integration.conftest import StartServer
 from tests.integration.logins import REDIRECT_URI, SCOPES, Rp, data_of, register
@@ -178,8 +177,6 @@ def test_the_trust_store_may_not_be_missing(tmp_path: Path) -> None:
     """A trust store that cannot be read stops the start; it is never replaced by trusting the system."""
     config = tmp_path / "oxd-conf.json"
     config.write_text('{"storage": "memory", "trust_store_path": "no-such-file.pem"}')
-    ran = subprocess.run(
-        [sys.executable, "-m", "oxd_server", "serve", "--config", str(config)], capture_output=True, text=True
-    )
+    ran = preloaded.run("serve", "--config", config)
     assert ran.returncode != 0
     assert "no-such-file.pem" in ran.stderr + ran.stdout
