@@ -17,10 +17,12 @@ from oxd_server.dispatch.guard import Entrance, Guard
 from oxd_server.dispatch.routes import ROUTES
 from oxd_server.dispatch.shares import Registrations
 from oxd_server.entrances.tcp import ListenerLimits
+from oxd_server.observe.call import Calls
 from oxd_server.op.context import OpContext
 from oxd_server.op.discovery import WELL_KNOWN, discovery_url
 from oxd_server.op.errors import InvalidOpHost
 from oxd_server.op.key_store import KeyStore, load_key_store
+from oxd_server.op.observed import Observe, nobody_looks
 from oxd_server.op.settings import SettingsOf, settings_of
 from oxd_server.op.tls import make_ssl_context
 from oxd_server.op.transport import Transport, TransportSettings
@@ -47,8 +49,12 @@ def open_site_locks(config: Config) -> Iterator[KeyedLocks]:
 
 
 @asynccontextmanager
-async def open_op_context(config: Config, now: Callable[[], float]) -> AsyncIterator[OpContext]:
+async def open_op_context(
+    config: Config, now: Callable[[], float], observe: Observe = nobody_looks
+) -> AsyncIterator[OpContext]:
     """What is needed to talk to OPs; its connections are closed at the end of the block.
+
+    ``observe`` is told of each request.
 
     Raises ``KeyFileError`` for a trust store that cannot be used, ``ConfigError`` for an OP that is none.
     """
@@ -71,7 +77,7 @@ async def open_op_context(config: Config, now: Callable[[], float]) -> AsyncIter
         allowed_op_hosts=frozenset(config.allowed_op_hosts),
         plain_http_hosts=frozenset(config.allow_http_op_hosts),
     )
-    async with Transport(settings) as transport:
+    async with Transport(settings, observe=observe) as transport:
         yield OpContext.over(
             transport,
             clock=now,
@@ -104,8 +110,8 @@ async def open_logins_of(config: Config, store: Store, now: Callable[[], float])
     return await open_logins(store, minutes * _SECONDS_PER_MINUTE, now, os.urandom)
 
 
-def make_dispatcher(services: Services) -> Dispatcher:
-    """Return the dispatcher of every entrance."""
+def make_dispatcher(services: Services, calls: Calls) -> Dispatcher:
+    """Return the dispatcher of every entrance; ``calls`` follows every command."""
     config = services.config
     guard = Guard(
         services,
@@ -123,6 +129,7 @@ def make_dispatcher(services: Services) -> Dispatcher:
         longest=_REQUESTS_IN_TIME * config.op_total_timeout_in_seconds,
         registrations=Registrations(config.open_registrations_per_hour),
         disk_shares=DiskShares(config.max_sites_without_token),
+        calls=calls,
     )
 
 

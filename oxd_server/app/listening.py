@@ -13,12 +13,10 @@ from oxd_server.dispatch.dispatcher import Dispatcher
 from oxd_server.dispatch.guard import Entrance
 from oxd_server.entrances.sockets import address_of, open_listeners
 from oxd_server.entrances.tcp import CommandHandler
+from oxd_server.log.events import LISTENING
 from oxd_server.process.listen_fds import Inherited, listeners_of
 
 __all__ = ["announce", "command_listeners", "entrance_of"]
-
-LISTENING: Final = "Start listening for notifications"
-"""Init scripts of the old server wait for a log line with these words."""
 
 _LOOPBACK: Final = ("127.0.0.1", "::1")
 _EVERYWHERE: Final = ("0.0.0.0", "::")  # noqa: S104 - asked for with localhost_only: false, and warned about
@@ -50,9 +48,10 @@ def announce(listeners: list[socket.socket], log: structlog.stdlib.BoundLogger) 
     exposed = [address_of(listener)[0] for listener in listeners if not _is_loopback(listener)]
     if exposed:
         log.warning(
-            "The command socket can be reached from other machines: whoever reaches it can act as every site, unless "
-            "commands are protected. It has no TLS, so tokens and client secrets cross the network in the clear. "
-            "Prefer localhost_only: true.",
+            "socket_exposed",
+            message="The command socket can be reached from other machines: whoever reaches it can act as every site, "
+            "unless commands are protected. It has no TLS, so tokens and client secrets cross the network in the "
+            "clear. Prefer localhost_only: true.",
             addresses=exposed,
         )
     addresses = [address_of(listener)[0] for listener in listeners]

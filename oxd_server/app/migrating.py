@@ -16,13 +16,14 @@ async def migrate(config: Config, store: Store, log: structlog.stdlib.BoundLogge
     if config.migration_source_folder_path is not None:
         done = await import_folder(store, config.migration_source_folder_path)
         folder = str(config.migration_source_folder_path)
-        log.info("Sites were imported", folder=folder, added=done.added, known=len(done.known))
+        log.info("sites_imported", folder=folder, added=done.added, known=len(done.known))
     database = await trio.to_thread.run_sync(legacy_database, config)
     if database is not None:
         imported = await import_once(store, database)
         if imported is not None:
             log.info(
-                "The sites of the old server's database were imported; it is not read again.",
+                "old_database_imported",
+                message="The sites of the old server's database were imported; it is not read again.",
                 database=str(database),
                 added=imported.added,
                 known=len(imported.known),
@@ -30,7 +31,8 @@ async def migrate(config: Config, store: Store, log: structlog.stdlib.BoundLogge
     old_keys = await import_old_keys(store, config)
     if old_keys is not None:
         log.info(
-            "The old server's sites in Redis were imported; its keys stay, and are not read again.",
+            "old_redis_imported",
+            message="The old server's sites in Redis were imported; its keys stay, and are not read again.",
             added=old_keys.added,
             known=len(old_keys.known),
         )

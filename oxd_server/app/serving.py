@@ -34,6 +34,8 @@ from oxd_server.dispatch.routes import check_routes
 from oxd_server.entrances.https import HttpsFront, open_https_front
 from oxd_server.entrances.sockets import address_of
 from oxd_server.entrances.tcp import FrameListener
+from oxd_server.log import Log
+from oxd_server.observe.sight import Sight
 from oxd_server.process.figures import raise_open_files, report_on_signal
 from oxd_server.process.listen_fds import Inherited, listeners_of
 from oxd_server.process.service_manager import ServiceManager
@@ -63,29 +65,32 @@ class Running:
 async def serve(
     config: Config,
     *,
+    output: Log | None = None,
     inherited: Inherited = NOTHING_INHERITED,
     now: Callable[[], float] = time.time,
     task_status: trio.TaskStatus[Running] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Run the server until SIGTERM or SIGINT; SIGHUP reloads the default site configuration, SIGUSR1 logs figures.
 
-    ``inherited`` are sockets that systemd or a supervisor handed to this process; it opens those that it lacks. Its
-    service manager is told when the server is ready, reloads and stops. ``now`` gives seconds since 1970.
+    ``output`` is the process's log; without it there are no lines of commands. ``inherited`` are sockets that systemd
+    or a supervisor handed to this process; it opens those that it lacks. Its service manager is told when the server is
+    ready, reloads and stops. ``now`` gives seconds since 1970.
 
     Raises ``ConfigError``, ``KeyFileError``, ``StoreError`` or ``OSError`` when it cannot start.
     """
     check_routes()
     log = structlog.get_logger("oxd_server")
+    sight = Sight(output)
     _make_room(config, log)
     default_site = load_default_site(config.default_site_path)
     for warning in (*config.warnings, *default_site.warnings):
-        log.warning(warning)
+        log.warning("configuration_warning", message=warning)
     receiver = trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
     with receiver as signals, open_site_locks(config) as locks:
         # Other workers' changes count from the next command on; those from the command line may take a moment.
         interval = WATCH_INTERVAL if config.workers == 1 else 0.0
         opened_store = open_store(store_place(config), watch_interval=interval)
-        async with opened_store as store, open_op_context(config, now) as op:
+        async with opened_store as store, open_op_context(config, now, sight.see_op_request) as op:
             await migrate(config, store, log)
             services = Services(
                 config=config,
@@ -99,8 +104,8 @@ async def serve(
                 site_locks=locks if store.locks is None else store.locks,
                 refreshes=Refreshes(store.locks),
             )
-            await _serve(services, signals, inherited, log, task_status)
-    log.info("Stopped")
+            await _serve(services, sight, signals, inherited, log, task_status)
+    log.info("stopped")
 
 
 def _make_room(config: Config, log: structlog.stdlib.BoundLogger) -> None:
@@ -113,7 +118,8 @@ def _make_room(config: Config, log: structlog.stdlib.BoundLogger) -> None:
     wanted = connections + config.max_commands_in_flight + _OTHER_FILES
     if allowed < wanted:
         log.warning(
-            "max_connections cannot be reached: raise the limit of open files (ulimit -n, LimitNOFILE).",
+            "too_few_open_files",
+            message="max_connections cannot be reached: raise the limit of open files (ulimit -n, LimitNOFILE).",
             allowed=allowed,
             wanted=wanted,
         )
@@ -121,18 +127,19 @@ def _make_room(config: Config, log: structlog.stdlib.BoundLogger) -> None:
 
 async def _serve(
     services: Services,
+    sight: Sight,
     signals: AsyncIterator[int],
     inherited: Inherited,
     log: structlog.stdlib.BoundLogger,
     task_status: trio.TaskStatus[Running],
 ) -> None:
     config = services.config
-    dispatcher = make_dispatcher(services)
+    dispatcher = make_dispatcher(services, sight.calls)
     listeners = command_listeners(config, inherited)
     servers = [FrameListener(entrance_of(dispatcher, listener), listener_limits(config)) for listener in listeners]
     front = await _open_front(services, dispatcher, inherited)
     stop_front = trio.Event()
-    async with trio.open_nursery() as connections:
+    async with sight.open(), trio.open_nursery() as connections:
         if front is not None:
             await connections.start(front.serve, stop_front)
         async with trio.open_nursery() as accepting:
@@ -148,14 +155,14 @@ async def _serve(
                 accepting.start_soon(stop_with_supervisor, inherited.lifeline)
             addresses = tuple(address_of(listener) for listener in listeners)
             task_status.started(Running(addresses, () if front is None else front.addresses))
-            await _until_stopped(signals, services.default_site, config, log, inherited.manager)
+            await _until_stopped(signals, services.default_site, sight, config, log, inherited.manager)
             accepting.cancel_scope.cancel()
         for server in servers:
             server.drain()
         stop_front.set()
         connections.cancel_scope.deadline = trio.current_time() + config.shutdown_timeout_in_seconds
     if connections.cancel_scope.cancelled_caught:
-        log.warning("Some commands did not finish in time and were abandoned.")
+        log.warning("commands_abandoned", message="Some commands did not finish in time.")
 
 
 async def _open_front(services: Services, dispatcher: Dispatcher, inherited: Inherited) -> HttpsFront | None:
@@ -181,20 +188,22 @@ def _counts(services: Services, dispatcher: Dispatcher, servers: list[FrameListe
 async def _until_stopped(
     signals: AsyncIterator[int],
     default_site: DefaultSiteHolder,
+    sight: Sight,
     config: Config,
     log: structlog.stdlib.BoundLogger,
     manager: ServiceManager,
 ) -> None:
     async for number in signals:
         if number != signal.SIGHUP:
-            log.info("Stopping", signal=signal.Signals(number).name)
+            log.info("stopping", signal=signal.Signals(number).name)
             await manager.stopping()
             return
         await manager.reloading()
+        sight.reopen_log()
         try:
             default_site.current = await trio.to_thread.run_sync(load_default_site, config.default_site_path)
         except ConfigError as error:
-            log.error("The default site configuration was not reloaded; the one before stays.", reason=str(error))
+            log.error("default_site_not_reloaded", message="The one before stays.", reason=str(error))
         else:
-            log.info("The default site configuration was reloaded.", warnings=default_site.current.warnings)
+            log.info("default_site_reloaded", warnings=default_site.current.warnings)
         await manager.ready()

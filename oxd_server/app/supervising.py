@@ -2,6 +2,7 @@
 
 import signal
 import socket
+from collections.abc import AsyncIterator
 from functools import partial
 
 import structlog
@@ -11,6 +12,8 @@ from oxd_server.app.listening import announce, command_listeners
 from oxd_server.config import Config, Sources
 from oxd_server.config.store_place import store_place
 from oxd_server.entrances.https import make_certificate, open_https_listeners
+from oxd_server.log import Log
+from oxd_server.observe.sight import Sight
 from oxd_server.process.listen_fds import Inherited, listeners_of
 from oxd_server.process.workers import Supervisor
 from oxd_server.store import open_store
@@ -18,10 +21,11 @@ from oxd_server.store import open_store
 __all__ = ["supervise"]
 
 
-async def supervise(config: Config, sources: Sources, inherited: Inherited) -> None:
+async def supervise(config: Config, sources: Sources, inherited: Inherited, output: Log | None = None) -> None:
     """Run ``config.workers`` servers behind the same sockets until SIGTERM or SIGINT.
 
-    They take their settings from the same ``sources``. ``inherited``: see ``serve``, which also says what is raised.
+    They take their settings from the same ``sources``. ``inherited``, ``output``: see ``serve``, which also says what
+    is raised.
     """
     log = structlog.get_logger("oxd_server")
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1) as signals:
@@ -40,5 +44,13 @@ async def supervise(config: Config, sources: Sources, inherited: Inherited) -> N
             shutdown_timeout=config.shutdown_timeout_in_seconds,
             manager=inherited.manager,
         )
-        await supervisor.run(signals, partial(announce, listeners, log))
-    log.info("Stopped")
+        await supervisor.run(_watched(signals, Sight(output)), partial(announce, listeners, log))
+    log.info("stopped")
+
+
+async def _watched(signals: AsyncIterator[int], sight: Sight) -> AsyncIterator[int]:
+    """Pass the signals on; SIGHUP is meant for the supervisor's own log file as well."""
+    async for number in signals:
+        if number == signal.SIGHUP:
+            sight.reopen_log()
+        yield number

@@ -2,7 +2,7 @@
 
 import argparse
 import os
-import sys
+import socket
 from functools import partial
 
 import trio
@@ -34,12 +34,13 @@ def _serve(options: argparse.Namespace) -> int:
 
     sources = sources_of(options)
     config = load_settings(sources).config
-    configure_logging(config.log_level, config.log_format, sys.stderr)
     inherited = inherited_from(os.environ, os.getpid())
+    names = {"host": socket.gethostname()} | ({} if inherited.worker is None else {"worker": inherited.worker})
+    log = configure_logging(config.log_level, config.log_format, file=config.log_file, names=names)
     if inherited.https_sockets and not config.https.enabled:
         raise CliError("a socket named https was handed over, but https.enabled is false")
     if config.workers > 1 and inherited.lifeline is None:
-        trio.run(supervise, config, sources, inherited)
+        trio.run(supervise, config, sources, inherited, log)
     else:
-        trio.run(partial(serve, config, inherited=inherited))
+        trio.run(partial(serve, config, output=log, inherited=inherited))
     return 0

@@ -338,7 +338,7 @@ class Config(Settings, frozen=True, kw_only=True):
         Key(
             one_of("debug", "info", "warning", "error", "critical"),
             "What is logged: debug, info, warning, error or critical, and everything above it.",
-            heading="The log, on stderr.",
+            heading="The log.",
             flag="--log-level",
         ),
     ] = "info"
@@ -350,6 +350,14 @@ class Config(Settings, frozen=True, kw_only=True):
             flag="--log-format",
         ),
     ] = "auto"
+
+    log_file: Annotated[
+        Path | None,
+        Key(
+            PATH,
+            "A file that the log is appended to, instead of stderr. SIGHUP opens it anew, for those who rotate logs.",
+        ),
+    ] = None
 
     store_path: Path = Path("oxd-data/oxd.sqlite")
     default_site_path: Path = Path(DEFAULT_SITE_NAME)

@@ -7,8 +7,8 @@ it came from. So the store can count them, whichever worker kept them and howeve
 from dataclasses import replace
 from typing import Final
 
-from oxd_protocol.errors import CommandError
 from oxd_server.dispatch.shares import share_of
+from oxd_server.rp.busy import ServerBusy
 from oxd_server.rp.services import Services
 
 __all__ = ["DiskShares"]
@@ -26,14 +26,14 @@ class DiskShares:
     async def admit(self, services: Services, address: str) -> Services:
         """Return the services that keep sites in the share of this address.
 
-        Raises ``CommandError`` server_busy where it, or that of all addresses together, is used up.
+        Raises ``ServerBusy`` where it, or that of all addresses together, is used up.
         """
         if not services.access.closed:
             return services
         share, most = share_of(address), self._per_address
         if most and (await self._full(services, share, most) or await self._full(services, None, _ALL * most)):
-            raise CommandError(
-                "server_busy",
+            raise ServerBusy(
+                "max_sites_without_token",
                 f"No more sites are kept for callers without a token ({most} of one address, {_ALL} times as many in "
                 "all; max_sites_without_token). Remove some, or show a token. Nothing was done.",
             )

@@ -4,7 +4,6 @@ The order is fixed: find the command, decode its params, check the protection to
 request that is refused has changed nothing. This is also the only place where exceptions become wire errors.
 """
 
-import logging
 import secrets
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -24,9 +23,11 @@ from oxd_server.dispatch.places import Places
 from oxd_server.dispatch.shares import Registrations
 from oxd_server.dispatch.wire_errors import command_error, for_a_stranger, store_error
 from oxd_server.log.known import begin_command, end_command
+from oxd_server.observe.call import NOBODY, Call, Caller, Calls
 from oxd_server.op.discovery import normalize_op_host
 from oxd_server.op.errors import IdTokenError, InvalidOpHost, IssuerMismatch, OpError, OpErrorResponse
 from oxd_server.op.reach import origin_of
+from oxd_server.rp.busy import ServerBusy
 from oxd_server.rp.client_sync import ClientSync
 from oxd_server.rp.services import Services
 from oxd_server.rp.setup_client import SetupClient
@@ -92,6 +93,7 @@ class Dispatcher:
         registrations: Registrations,
         disk_shares: DiskShares,
         longest: float | None = None,
+        calls: Calls | None = None,
     ) -> None:
         self._services = services
         self._routes = {route.command.name: route for route in routes}
@@ -103,8 +105,8 @@ class Dispatcher:
         self._longest = longest
         self._op_origins = TextMemo()
         self._client_sync = ClientSync()
-        self._log = structlog.get_logger("oxd_server.dispatch.dispatcher").bind()  # bound once, not at every line
-        self._logs_all = self._log.is_enabled_for(logging.DEBUG)
+        self._calls = calls or Calls()
+        self._log = structlog.get_logger("oxd_server.dispatch.dispatcher")
 
     @property
     def in_flight(self) -> int:
@@ -116,43 +118,51 @@ class Dispatcher:
         return self._guard.protects(command, entrance)
 
     async def dispatch(
-        self, entrance: Entrance, name: str, raw_params: Mapping[str, Any], address: str = ""
+        self, entrance: Entrance, name: str, raw_params: Mapping[str, Any], caller: Caller = NOBODY
     ) -> Response:
-        """Run one command and answer, whatever happens; only cancellation is raised.
-
-        ``address`` is the caller's, where the entrance tells callers apart by it.
-        """
-        if not self._places.take():
-            return error_response(CommandError("server_busy"))
-        owners: tuple[str, ...] = ()
+        """Run one command and answer, whatever happens; only cancellation is raised."""
+        call = self._calls.begin(caller, entrance.value, name)
         noted = begin_command(raw_params)
         try:
-            route = self._find(name)
+            response = await self._answer(call, entrance, raw_params)
+            self._calls.end(call, response.error_code)
+            return response
+        finally:
+            end_command(noted)
+            self._calls.leave(call)
+
+    async def _answer(self, call: Call, entrance: Entrance, raw_params: Mapping[str, Any]) -> Response:
+        if not self._places.take():
+            return self._refuse(call, ServerBusy("max_commands_in_flight"))
+        owners: tuple[str, ...] = ()
+        try:
+            route = self._find(call.name)
+            call.command = route.command.name
             params = decode_params(route.command, raw_params)
             site = await _site_of(self._services[entrance], params)
+            call.oxd_id = None if site is None else site.oxd_id
             wanted = self._owners(self._services[entrance], params, site)
-            if not self._places.count_for(wanted):
-                return error_response(CommandError("server_busy"))
+            if (full := self._places.count_for(wanted)) is not None:
+                return self._refuse(call, ServerBusy(f"half of max_commands_in_flight: {_whose(full, site)}"))
             owners = wanted
             seconds = self._time_out or (None if route.command.name in _FEW_REQUESTS else self._longest)
             if seconds is None:
-                return await self._run(route, params, entrance, address, site)
-            return await self._run_in_time(route, params, entrance, address, site, seconds)
+                return await self._run(route, params, entrance, call, site)
+            return await self._run_in_time(route, params, entrance, call, site, seconds)
         except CommandError as error:
-            return self._refuse(name, error)
+            return self._refuse(call, error)
         except TooBusy as busy:
-            return self._refuse(name, CommandError("server_busy", f"Nothing was done: {busy}. Try again shortly."))
+            return self._refuse(call, ServerBusy(busy.limit, f"Nothing was done: {busy}. Try again shortly."))
         except SiteNotFound:  # another command may have removed it while this one ran
-            return self._refuse(name, CommandError("invalid_oxd_id"))
+            return self._refuse(call, CommandError("invalid_oxd_id"))
         except StoreUnavailable as error:
-            self._log.warning("store unavailable", command=name[:100], reason=str(error))
-            return self._refuse(name, store_error(error))
+            self._log.warning("store_unavailable", command=call.command, reason=str(error))
+            return self._refuse(call, store_error(error))
         except StoreError as error:
-            return self._fail(name, error, "The server's store failed; nothing was changed here.")
+            return self._fail(call, error, "The server's store failed; nothing was changed here.")
         except Exception as error:
-            return self._fail(name, error, ERROR_CODES["internal_error"])
+            return self._fail(call, error, ERROR_CODES["internal_error"])
         finally:
-            end_command(noted)
             self._places.give_back(owners)
 
     def _owners(self, services: Services, params: Params, site: Site | None) -> tuple[str, ...]:
@@ -175,17 +185,17 @@ class Dispatcher:
         return self._routes[command.name]
 
     async def _run_in_time(
-        self, route: Route, params: Params, entrance: Entrance, address: str, site: Site | None, seconds: float
+        self, route: Route, params: Params, entrance: Entrance, call: Call, site: Site | None, seconds: float
     ) -> Response:
         with trio.move_on_after(seconds):
-            return await self._run(route, params, entrance, address, site)
+            return await self._run(route, params, entrance, call, site)
         raise CommandError(
             "op_unreachable",
             f"The command did not finish within {seconds:g} seconds (time_out_in_seconds).",
             {"step": "command"},
         )
 
-    async def _run(self, route: Route, params: Params, entrance: Entrance, address: str, site: Site | None) -> Response:
+    async def _run(self, route: Route, params: Params, entrance: Entrance, call: Call, site: Site | None) -> Response:
         command, caller, services = route.command, None, self._services[entrance]
         if site is not None and site.sync_client_from_op:
             # Before the token is checked: that is asked with the site's secret, which the OP may have rotated.
@@ -197,8 +207,8 @@ class Dispatcher:
             else:
                 params = without_token(params)
             if caller is None and entrance is not Entrance.LOOPBACK_SOCKET and command.name in _REGISTER:
-                self._registrations.admit(address, services.now())
-                services = await self._disk_shares.admit(services, address)
+                self._registrations.admit(call.caller.address, services.now())
+                services = await self._disk_shares.admit(services, call.caller.address)
             if route.wants_caller:
                 result = await route.handler(services, params, caller)
             else:
@@ -207,21 +217,29 @@ class Dispatcher:
             is_open = not command.protected or getattr(params, "protects_itself", False)
             stranger = caller is None and (protects or (is_open and services.access.closed))
             raise (for_a_stranger(error) if stranger else command_error(error)) from error
-        if self._logs_all:
-            self._log.debug("command done", command=command.name, oxd_id=getattr(params, "oxd_id", None))
+        if site is None:
+            call.oxd_id = getattr(result, "oxd_id", None)
         return Response("ok", result, command.recomputable)
 
-    def _refuse(self, name: str, error: CommandError) -> Response:
+    def _refuse(self, call: Call, error: CommandError) -> Response:
         # What an OP says is for the application. It may repeat what it was sent, secrets included.
-        description = _said_by_us(error.__cause__) or error.description
-        self._log.info("command refused", command=name[:100], error=error.code, description=description)
+        call.description = _said_by_us(error.__cause__) or error.description
+        if isinstance(error, ServerBusy):
+            call.limit = error.limit
         return error_response(error)
 
-    def _fail(self, name: str, error: Exception, description: str) -> Response:
+    def _fail(self, call: Call, error: Exception, description: str) -> Response:
         """Answer ``internal_error`` with an id under which the log has the traceback, secrets redacted."""
-        error_id = secrets.token_hex(_ERROR_ID_BYTES)
-        self._log.error("command failed", command=name[:100], error_id=error_id, exc_info=error)
-        return error_response(CommandError("internal_error", description, {"error_id": error_id}))
+        call.error_id = secrets.token_hex(_ERROR_ID_BYTES)
+        self._log.error("command_failed", command=call.command, error_id=call.error_id, exc_info=error)
+        return error_response(CommandError("internal_error", description, {"error_id": call.error_id}))
+
+
+def _whose(owner: str, site: Site | None) -> str:
+    """Return whose share is used up, in the words of the log."""
+    if owner == _STRANGERS:
+        return "commands without a site"
+    return "one site" if site is not None and owner == site.oxd_id else "one OP host"
 
 
 async def _site_of(services: Services, params: Params) -> Site | None:

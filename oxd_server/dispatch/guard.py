@@ -42,8 +42,8 @@ with ``remove_site``, which has the plain params.
 class Entrance(enum.Enum):
     """Where a command came in; what is reachable from other machines is protected by default."""
 
-    LOOPBACK_SOCKET = "loopback socket"
-    EXPOSED_SOCKET = "exposed socket"
+    LOOPBACK_SOCKET = "socket"
+    EXPOSED_SOCKET = "exposed_socket"
     HTTPS = "https"
 
 

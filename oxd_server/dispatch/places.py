@@ -25,15 +25,15 @@ class Places:
         self._taken += 1
         return True
 
-    def count_for(self, owners: Collection[str]) -> bool:
-        """Count a place that was taken for its owners; False, and nothing is counted, if one of them has its share."""
+    def count_for(self, owners: Collection[str]) -> str | None:
+        """Count a place that was taken for its owners. If one of them has its share, return it and count nothing."""
         taken_by = self._taken_by
         for owner in owners:
             if 2 * taken_by.get(owner, 0) >= self._most:
-                return False
+                return owner
         for owner in owners:
             taken_by[owner] = taken_by.get(owner, 0) + 1
-        return True
+        return None
 
     def give_back(self, owners: Collection[str]) -> None:
         """Give back a place that counts for these owners."""

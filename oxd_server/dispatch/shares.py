@@ -6,7 +6,7 @@ Whoever reaches the HTTPS front may run ``setup_client``, and every run takes ro
 from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Final
 
-from oxd_protocol.errors import CommandError
+from oxd_server.rp.busy import ServerBusy
 
 __all__ = ["Registrations", "share_of"]
 
@@ -26,15 +26,15 @@ class Registrations:
         self._in_all = 0
 
     def admit(self, address: str, now: float) -> None:
-        """Count one more; ``now`` in seconds of any clock. Raises ``CommandError`` server_busy for one too many."""
+        """Count one more; ``now`` in seconds of any clock. Raises ``ServerBusy`` for one too many."""
         if now >= self._until:
             self._until = now + _HOUR
             self._counts.clear()
             self._in_all = 0
         share = share_of(address)
         if self._counts.get(share, 0) >= self._per_hour or self._in_all >= _ALL * self._per_hour:
-            raise CommandError(
-                "server_busy",
+            raise ServerBusy(
+                "open_registrations_per_hour",
                 f"Without a token no more clients are registered in this hour ({self._per_hour} of one address, "
                 f"{_ALL} times as many in all; open_registrations_per_hour). Nothing was done.",
             )

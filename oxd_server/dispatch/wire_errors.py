@@ -20,6 +20,7 @@ from oxd_server.op.errors import (
     OpUnreachable,
     ParameterRefused,
 )
+from oxd_server.rp.busy import ServerBusy
 from oxd_server.store.base import StoreUnavailable
 
 __all__ = ["command_error", "for_a_stranger", "store_error"]
@@ -76,7 +77,7 @@ def command_error(error: OpError) -> CommandError:
             description = error.body_text or f"The OP answered {error.step} with HTTP status {error.status}."
             return CommandError(f"{HTTP_STATUS_PREFIX}{error.status}", description, _op_details(error))
         case OpBusy():
-            return CommandError("server_busy", f"The OP was not asked: {error}. Try again shortly.")
+            return ServerBusy(error.limit, f"The OP was not asked: {error}. Try again shortly.")
         case OpErrorResponse() | OpUnreachable() | OpInvalidResponse():
             return _op_failure(error)
         case IdTokenError():

@@ -5,10 +5,15 @@ and time limit), handed to the handler, and answered before the next one is look
 what makes pipelining come out in order. What RFC 9112 tells a server to be careful with and what h11 lets pass,
 `http_head` checks on the raw bytes.
 
+Every request has an id, which its answer tells (`X-Request-Id`): the client's own where that is a plain word, else a
+new one.
+
 Every request gets its own `h11.Connection`: it sees exactly one head and one body, and bytes that
 follow wait in our buffer, not in h11's.
 """
 
+import re
+import secrets
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
@@ -39,6 +44,10 @@ _CLOSE_SECONDS = 2.0
 _TURN_AWAY_SECONDS = 5.0
 _TURNED_AWAY_AT_ONCE = 32
 
+_ID_BYTES = 8
+# Words of these letters only: they go into a log, and back into a header. Tokens (dots) and texts are none of them.
+_USABLE_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
 Headers = Sequence[tuple[str, str]]
 
 
@@ -68,6 +77,7 @@ class HttpRequest:
     http_version: str = "1.1"
     client: str = ""
     server: str = ""  # the address that the client connected to
+    id: str = ""
 
     def header(self, name: str) -> str | None:
         """The first value of a header (`name` in any letter case), or None."""
@@ -77,7 +87,7 @@ class HttpRequest:
 
 @dataclass(frozen=True)
 class HttpResponse:
-    """An answer; `Date`, `Content-Length` and `Connection` are added when it is sent."""
+    """An answer; `Date`, `X-Request-Id`, `Content-Length` and `Connection` are added when it is sent."""
 
     status: int = 200
     headers: Headers = field(default=(), repr=False)
@@ -87,8 +97,8 @@ class HttpResponse:
 Handler = Callable[[HttpRequest], Awaitable[HttpResponse]]
 ErrorResponse = Callable[[int, str], HttpResponse]
 OnException = Callable[[Exception, HttpRequest], None]
-OnRefused = Callable[[int, str, str], None]
-"""Told of a refusal: status, reason and the client."""
+OnRefused = Callable[[int, str, str, str], None]
+"""Told of a refusal: status, reason, the client and the request's id."""
 RefuseAddress = Callable[[str], str | None]
 _Outgoing = h11.InformationalResponse | h11.Response | h11.Data | h11.EndOfMessage
 
@@ -110,8 +120,8 @@ def _ignore_exception(exception: Exception, request: HttpRequest) -> None:
     del exception, request
 
 
-def _ignore_refusal(status: int, reason: str, client: str) -> None:
-    del status, reason, client
+def _ignore_refusal(status: int, reason: str, client: str, request_id: str) -> None:
+    del status, reason, client, request_id
 
 
 def _everybody(address: str) -> None:
@@ -125,6 +135,12 @@ def _headers_of(event: h11.Request, authority: str | None) -> Headers:
     # RFC 9112, section 3.2.2: for a target in absolute-form the server "MUST ignore the received Host header field (if
     # any) and instead use the host information of the request-target".
     return [("host", authority), *(header for header in headers if header[0] != "host")]
+
+
+def _usable_id(event: h11.Request) -> str | None:
+    """The id that the client gave its request, if it gave one and that is usable."""
+    given = [value.decode("latin-1") for name, value in event.headers if name == b"x-request-id"]
+    return given[0] if len(given) == 1 and _USABLE_ID.fullmatch(given[0]) else None
 
 
 @dataclass(frozen=True)
@@ -154,6 +170,7 @@ class _Connection:
     def _begin(self) -> None:
         self._h11 = h11.Connection(h11.SERVER, max_incomplete_event_size=self._limits.max_header_bytes)
         self._omit_body = False
+        self._request_id = secrets.token_hex(_ID_BYTES)
 
     async def run(self) -> None:
         """Serve until the peer leaves, asks to close, or must be refused."""
@@ -190,6 +207,7 @@ class _Connection:
         event = self._parse_head(head)
         target = event.target.decode("ascii")
         path, query = split_target(target)
+        self._request_id = _usable_id(event) or self._request_id
         body = await self._read_body(event)
         return HttpRequest(
             method=event.method.decode("ascii"),
@@ -200,6 +218,7 @@ class _Connection:
             http_version=event.http_version.decode("ascii"),
             client=self._peer.name,
             server=self._peer.server,
+            id=self._request_id,
         )
 
     async def _read_head(self, first_wait: float) -> bytes | None:
@@ -325,13 +344,14 @@ class _Connection:
             return self._service.error_response(500, "something went wrong here")
 
     async def _refuse(self, refused: Refused) -> None:
-        self._service.on_refused(refused.status, refused.reason, self._peer.name)
+        self._service.on_refused(refused.status, refused.reason, self._peer.name, self._request_id)
         await self._send(self._service.error_response(refused.status, refused.reason), close=True)
         await self._linger()
 
     def _response_head(self, response: HttpResponse, *, close: bool) -> h11.Response:
         names = {name.lower() for name, _ in response.headers}
         added = [("Date", formatdate(self._service.now(), usegmt=True))] if "date" not in names else []
+        added.append(("X-Request-Id", self._request_id))
         if response.status not in (204, 304):
             added.append(("Content-Length", str(len(response.body))))
         if close:
@@ -474,6 +494,7 @@ async def serve(
             finally:
                 turned_away -= 1
         else:
+            on_refused(refused.status, refused.reason, peer.name, "")
             await trio.aclose_forcefully(stream)
 
     async with trio.open_nursery() as connections, trio.open_nursery() as accepting:

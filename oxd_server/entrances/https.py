@@ -31,6 +31,7 @@ from oxd_server.entrances.openapi import openapi_document
 from oxd_server.entrances.openapi_flat import flat_document
 from oxd_server.entrances.pages import POLICY, front_page, style_sheet
 from oxd_server.entrances.sockets import address_of, as_trio_listeners, open_listeners
+from oxd_server.observe.call import Caller
 
 __all__ = [
     "Document",
@@ -89,8 +90,8 @@ def _health_check(version: str, dialect: str) -> Document:
     return {"4": flat, "4-beta": beta}.get(dialect, in_words)
 
 
-HttpsHandler = Callable[[str, dict[str, object], str], Awaitable[Response]]
-"""Takes a command's name, its raw params and the caller's address; answers whatever happens."""
+HttpsHandler = Callable[[str, dict[str, object], Caller], Awaitable[Response]]
+"""Takes a command's name, its raw params and who sends it; answers whatever happens."""
 
 
 async def respond(
@@ -118,8 +119,11 @@ async def respond(
     except Refused as refused:
         return _refuse(request, refused.status, str(refused), dialect=dialect)
     except (FramingError, CommandError) as error:
-        return _sent(dialect.encode(route.command, error_response(error)))
-    response = await handle(route.command.name, params, request.client.rpartition(":")[0])
+        answer = dialect.encode(route.command, error_response(error))
+        _log_refusal(answer.status, str(error), request.client, request.id, request.path)
+        return _sent(answer)
+    caller = Caller(request.client, dialect.name, request.id, request.header("traceparent"))
+    response = await handle(route.command.name, params, caller)
     return _sent(dialect.encode(route.command, response))
 
 
@@ -141,14 +145,14 @@ def _refuse(
     request: HttpRequest, status: int, reason: str, *headers: tuple[str, str], dialect: Dialect | None = None
 ) -> HttpResponse:
     """Refuse a request of its own, and say so in the log."""
-    _log_refusal(status, reason, request.client, request.path)
+    _log_refusal(status, reason, request.client, request.id, request.path)
     return error(status, reason, *headers) if dialect is None else _sent(dialect.error(status, reason), *headers)
 
 
-def _log_refusal(status: int, reason: str, client: str, path: str | None = None) -> None:
+def _log_refusal(status: int, reason: str, client: str, request_id: str, path: str | None = None) -> None:
     shown = None if path is None else path[:_SHOWN_OF_PATH]
     structlog.get_logger("oxd_server.https").info(
-        "request refused", status=status, reason=reason, client=client, path=shown
+        "request_refused", status=status, reason=reason, peer=client, path=shown, request_id=request_id
     )
 
 
@@ -197,7 +201,13 @@ class HttpsFront:
         )
 
     def _log_exception(self, exception: Exception, request: HttpRequest) -> None:
-        self._log.error("request failed", method=request.method, path=request.path[:100], exc_info=exception)
+        self._log.error(
+            "request_failed",
+            method=request.method,
+            path=request.path[:_SHOWN_OF_PATH],
+            request_id=request.id,
+            exc_info=exception,
+        )
 
 
 def _socket_of(listener: trio.SSLListener[trio.SocketStream]) -> trio.socket.SocketType:
@@ -247,7 +257,7 @@ async def open_https_front(
         _limits(config),
         callers,
     )
-    log.info("HTTPS listens", port=port, addresses=[address for address, _ in front.addresses])
+    log.info("https_listening", port=port, addresses=[address for address, _ in front.addresses])
     return front
 
 
@@ -257,7 +267,7 @@ async def make_certificate(config: Config) -> tuple[Path, Path]:
         return config.https.cert_path, config.https.key_path
     pair = await trio.to_thread.run_sync(ensure_self_signed, config.store_path.parent, datetime.now(UTC))
     log = structlog.get_logger("oxd_server.https")
-    log.warning("HTTPS uses a self-signed certificate for localhost; clients must trust it.", cert=str(pair[0]))
+    log.warning("self_signed_certificate", message="For localhost; clients must trust it.", cert=str(pair[0]))
     return pair
 
 

@@ -10,7 +10,7 @@ from typing import Final
 
 import trio
 
-__all__ = ["accept_waiting", "address_of", "as_trio_listeners", "open_listeners"]
+__all__ = ["accept_waiting", "address_of", "as_trio_listeners", "open_listeners", "peer_name"]
 
 _BACKLOG: Final = 1024
 _ACCEPTED_AT_ONCE: Final = 16  # so that several workers get their share
@@ -84,6 +84,15 @@ def address_of(listener: socket.socket) -> tuple[str, int]:
     """Return the address and port that the socket is bound to."""
     name = listener.getsockname()
     return str(name[0]), int(name[1])
+
+
+def peer_name(connection: socket.socket) -> str:
+    """Return the address and port at the other end, "" when nobody is there any more."""
+    try:
+        name = connection.getpeername()
+    except OSError:
+        return ""
+    return f"{name[0]}:{name[1]}"
 
 
 def as_trio_listeners(listeners: Iterable[socket.socket]) -> list[trio.SocketListener]:

@@ -17,12 +17,13 @@ import trio
 from oxd_protocol.connection import CLOSED, Connection
 from oxd_protocol.errors import CommandError, FramingError
 from oxd_protocol.messages import Response, decode_request, encode_response, error_response
-from oxd_server.entrances.sockets import accept_waiting
+from oxd_server.entrances.sockets import accept_waiting, peer_name
+from oxd_server.observe.call import Caller
 
 __all__ = ["CommandHandler", "FrameListener", "ListenerLimits"]
 
-CommandHandler = Callable[[str, dict[str, object]], Awaitable[Response]]
-"""Takes a command's name and raw params; answers whatever happens (only cancellation is raised)."""
+CommandHandler = Callable[[str, dict[str, object], Caller], Awaitable[Response]]
+"""Takes a command's name, its raw params and who sends it; answers whatever happens (only cancellation is raised)."""
 
 _RECEIVE_BYTES: Final = 16_384
 _LINGER_SECONDS: Final = 1.0
@@ -66,7 +67,7 @@ class FrameListener:
                     for connection in accept_waiting(listener):
                         nursery.start_soon(self.serve, connection)
                 except OSError as error:
-                    self._log.error("No connection can be accepted for now.", reason=str(error))
+                    self._log.error("no_connection_accepted", reason=str(error))
                     await trio.sleep(_FULL_SECONDS)
 
     def drain(self) -> None:
@@ -79,24 +80,28 @@ class FrameListener:
         """Serve one connection until the peer leaves, breaks the framing or the listener drains; then close it."""
         admitted = self._connections < self._limits.max_connections
         self._connections += admitted
+        caller = Caller(peer_name(connection))
         try:
             with connection:
                 wire = _Wire(connection, self._limits.write_timeout)
                 try:
                     if not admitted:
+                        self._log.info("connection_refused", limit="max_connections", peer=caller.peer)
                         raise CommandError("server_busy")
-                    await self._serve(wire)
+                    await self._serve(wire, caller)
                 except (CommandError, FramingError) as error:
+                    if admitted:
+                        self._say_refused(caller, error)
                     await wire.send(encode_response(error_response(error)))
                     await wire.linger()
         except (OSError, trio.TooSlowError):
             pass  # one-shot libraries leave as soon as they have their answer, and some without reading it
         except Exception as error:
-            self._log.error("connection failed", exc_info=error)
+            self._log.error("connection_failed", exc_info=error)
         finally:
             self._connections -= admitted
 
-    async def _serve(self, wire: "_Wire") -> None:
+    async def _serve(self, wire: "_Wire", caller: Caller) -> None:
         connection = Connection(
             self._limits.max_request_bytes,
             frame_timeout=self._limits.frame_timeout,
@@ -106,7 +111,7 @@ class FrameListener:
         while not self._draining:
             event = connection.next_event(time.monotonic())
             if isinstance(event, bytes):
-                answer = await self._answer(event)
+                answer = await self._answer(event, caller)
                 if connection.expects_copies:
                     _receive_waiting(wire, connection, 2 * len(event))
                 sent = wire.write(answer)
@@ -133,13 +138,17 @@ class FrameListener:
         finally:
             self._waiting.discard(wire)
 
-    async def _answer(self, body: bytes) -> bytes:
+    async def _answer(self, body: bytes, caller: Caller) -> bytes:
         """Return the frame that answers this one. Raises ``FramingError`` for one that holds no JSON object."""
         try:
             request = decode_request(body)
         except CommandError as error:
+            self._say_refused(caller, error)
             return encode_response(error_response(error))
-        return encode_response(await self._handle(request.command, request.params))
+        return encode_response(await self._handle(request.command, request.params, caller))
+
+    def _say_refused(self, caller: Caller, error: CommandError | FramingError) -> None:
+        self._log.info("frame_refused", error=error.code, reason=str(error), peer=caller.peer)
 
 
 def _receive_waiting(wire: "_Wire", connection: Connection, most: int) -> None:

@@ -129,7 +129,7 @@ def _warn_of_exceptions(services: Services, site: Site, tokens: TokenAnswer, id_
     used = {NO_NONCE: id_token.claims.get("nonce") is None, NO_TOKEN_TYPE: tokens.token_type is None}
     for name in (name for name, is_used in used.items() if is_used):
         services.log.warning(
-            "A login was accepted by an exception in op_exceptions.",
+            "login_by_exception",
             exception=name,
             oxd_id=site.oxd_id,
             op=site.op_host,
@@ -227,7 +227,7 @@ async def _remember(services: Services, login: Login, tokens: TokenAnswer) -> No
         )
     except StoreError as error:
         # The OP may have replaced the refresh token: the application would lose both if it were not told.
-        services.log.warning("refreshed tokens are not remembered", oxd_id=login.oxd_id, reason=str(error))
+        services.log.warning("refreshed_tokens_not_remembered", oxd_id=login.oxd_id, reason=str(error))
 
 
 async def get_user_info(services: Services, params: GetUserInfoParams) -> ClaimsOfUser:

@@ -91,7 +91,7 @@ async def _denied(
     try:
         ticket = await api.call(lambda pat: request_ticket(services.op, metadata, pat, resource.id, scopes))
     except OpError as error:
-        services.log.error("no ticket can be had", oxd_id=site.oxd_id, resource_id=resource.id, reason=str(error))
+        services.log.error("ticket_unavailable", oxd_id=site.oxd_id, resource_id=resource.id, reason=str(error))
         return UmaRsCheckAccessResult(access="denied")
     # To the letter and in this order: deployed applications split it at the commas and take the ticket from the last
     # part (Grant, section 3.2.1, on the parameters).

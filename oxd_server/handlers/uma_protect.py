@@ -65,7 +65,7 @@ async def uma_rs_protect(services: Services, params: UmaRsProtectParams) -> OxdI
         await registration.tidy_up()
     empty = [resource.path for resource in params.resources if not resource.conditions]
     if empty:
-        services.log.warning("paths without conditions are not protected", oxd_id=site.oxd_id, paths=empty)
+        services.log.warning("paths_without_conditions", oxd_id=site.oxd_id, paths=empty)
     return OxdIdResult(oxd_id=site.oxd_id)
 
 
@@ -168,17 +168,15 @@ class _Registration:
 
     def say_what_does_not_expire(self) -> None:
         """Name in the log the dates that have no effect. What has expired stays protected: the AS decides."""
-        now = self._services.now()
+        now, log = self._services.now(), self._services.log
         for resource in self._registered:
             if self._plain and (resource.iat, resource.exp) != (None, None):
-                self._say(resource, "the authorization server takes no iat and exp of a resource")
+                log.warning("resource_dates_without_effect", **self._dates_of(resource))
             elif resource.exp is not None and resource.exp <= now:
-                self._say(resource, "a resource that has expired already was registered")
+                log.warning("resource_expired", **self._dates_of(resource))
 
-    def _say(self, resource: UmaResource, text: str) -> None:
-        self._services.log.warning(
-            text, oxd_id=self._site.oxd_id, path=resource.path, iat=resource.iat, exp=resource.exp
-        )
+    def _dates_of(self, resource: UmaResource) -> dict[str, object]:
+        return {"oxd_id": self._site.oxd_id, "path": resource.path, "iat": resource.iat, "exp": resource.exp}
 
     @property
     def _description(self) -> str:
@@ -225,7 +223,7 @@ class _Registration:
 
     def _warn(self, reason: str) -> None:
         self._services.log.warning(
-            "resources that are not used may stay behind at the authorization server",
+            "resources_left_behind",
             oxd_id=self._site.oxd_id,
             description=self._description,
             reason=reason,
@@ -244,16 +242,20 @@ class _CleanUp:
     async def delete(self, resource_id: str) -> None:
         """Delete a resource."""
         op, metadata = self._services.op, self._metadata
-        failure = "a resource that is not used stays behind at the authorization server"
-        await self._attempt(resource_id, lambda pat: delete_resource(op, metadata, pat, resource_id), failure)
+        failed = await self._attempt(lambda pat: delete_resource(op, metadata, pat, resource_id))
+        if failed is not None:
+            self._services.log.warning(
+                "resource_not_deleted", oxd_id=self._oxd_id, resource_id=resource_id, reason=str(failed)
+            )
 
     async def describe(self, resource_id: str, description: ResourceDescription) -> None:
         """Replace the description of a resource."""
         op, metadata = self._services.op, self._metadata
-        failure = "a resource keeps its longer name at the authorization server, where something else has the short one"
-        await self._attempt(
-            resource_id, lambda pat: update_resource(op, metadata, pat, resource_id, description), failure
-        )
+        failed = await self._attempt(lambda pat: update_resource(op, metadata, pat, resource_id, description))
+        if failed is not None:  # something else has the short name
+            self._services.log.warning(
+                "resource_not_renamed", oxd_id=self._oxd_id, resource_id=resource_id, reason=str(failed)
+            )
 
     async def delete_described(self, description: str, known: Collection[str]) -> None:
         """Delete the resource that the AS registered without telling us its id."""
@@ -264,11 +266,13 @@ class _CleanUp:
             if found.get("description") == description:
                 await self.delete(resource_id)
 
-    async def _attempt(self, resource_id: str, request: Callable[[str], Awaitable[None]], failure: str) -> None:
+    async def _attempt(self, request: Callable[[str], Awaitable[None]]) -> OpError | None:
+        """Return why the authorization server did not do it; None if it did."""
         try:
             await self._api.call(request)
         except (OpErrorResponse, OpInvalidResponse) as error:
-            self._services.log.warning(failure, oxd_id=self._oxd_id, resource_id=resource_id, reason=str(error))
+            return error
+        return None
 
 
 _FAILURES = (OpError, StoreError)

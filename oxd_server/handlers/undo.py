@@ -85,7 +85,8 @@ def say_if_less(services: Services, site: Site, asked: Mapping[str, Any], answer
         less["frontchannel_logout_uri"] = list(others)
     if less:
         services.log.warning(
-            "The OP did not register all that was asked for. Listed: what is missing, or what it registered instead.",
+            "registered_differently",
+            message="The OP did not register all that was asked for. Listed: what is missing, or registered instead.",
             oxd_id=site.oxd_id,
             op_host=site.op_host,
             **{f"registered_{name}": value for name, value in less.items()},
@@ -96,7 +97,8 @@ def say_what_we_cannot(services: Services, site: Site) -> None:
     """Log what the OP is asked to register, but this server can do nothing with."""
     if named := [name for name in _NOT_OURS if getattr(site.client, name) is not None]:
         services.log.warning(
-            "This server encrypts and decrypts nothing and shows no client certificate; this is for the OP only.",
+            "encryption_unsupported",
+            message="This server encrypts and decrypts nothing, and shows no client certificate: this is for the OP.",
             oxd_id=site.oxd_id,
             names=named,
         )
@@ -147,9 +149,9 @@ async def _unregister(services: Services, site: Site) -> None:
                 await delete_client(services.op, await services.metadata_of(site), uri, token)
                 deleted = True
             except OpError as error:
-                services.log.info("a client could not be deleted", client_id=site.client_id, reason=str(error))
+                services.log.info("client_not_deleted", client_id=site.client_id, reason=str(error))
     if not deleted:
-        services.log.warning("a client stays behind at the OP", op_host=site.op_host, client_id=site.client_id)
+        services.log.warning("client_left_behind", op_host=site.op_host, client_id=site.client_id)
 
 
 async def _forget(services: Services, oxd_id: str) -> None:

@@ -120,7 +120,7 @@ class RefreshingCache(Generic[K, V]):
         try:
             return await self._flights.run(key, fetch_and_keep)
         except TooBusy as busy:
-            raise OpBusy(str(busy)) from None
+            raise OpBusy(str(busy), busy.limit) from None
 
     def _keep(self, key: K, fetched: Fetched[V]) -> None:
         self._drop(key)

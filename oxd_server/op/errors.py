@@ -91,7 +91,11 @@ class OpUnreachable(OpError):
 
 
 class OpBusy(OpError):
-    """The OP was not asked: too many requests to it are under way or waiting already."""
+    """The OP was not asked: too many requests to it are under way or waiting already. `limit`: see `TooBusy`."""
+
+    def __init__(self, reason: str, limit: str) -> None:
+        super().__init__(reason)
+        self.limit = limit
 
 
 class OpInvalidResponse(OpError):

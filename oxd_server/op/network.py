@@ -46,7 +46,7 @@ class Resolver:
 
     def __init__(self) -> None:
         self._threads = trio.CapacityLimiter(_LOOKUPS)
-        self._slots = HostSlots(_LOOKUPS_OF_A_HOST, most_waiting=_WAITING_LOOKUPS)
+        self._slots = HostSlots(_LOOKUPS_OF_A_HOST, most_waiting=_WAITING_LOOKUPS, limit="name look-ups")
 
     async def addresses(self, host: str, port: int) -> list[str]:
         """The addresses that the system knows for the host.

@@ -269,7 +269,7 @@ class Transport:
             async with slots.hold(target.host):
                 return await exchange.run(self._pools[within.zone if within is not None else None])
         except TooBusy as busy:
-            raise OpBusy(str(busy)) from None
+            raise OpBusy(str(busy), busy.limit) from None
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,8 @@ SOCKET: Final = "oxd"
 HTTPS: Final = "https"
 LIFELINE: Final = "lifeline"
 """A pipe that ends with the supervisor: only a worker has one."""
+WORKER_NUMBER: Final = "WORKER_NUMBER"
+"""The variable in which the supervisor tells a worker its number."""
 
 _START: Final = 3
 _MOST_DIGITS: Final = 4
@@ -30,12 +32,13 @@ _VARIABLES: Final = ("LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PID")
 
 @dataclass(frozen=True, slots=True)
 class Inherited:
-    """What was handed to this process: sockets that listen already, a worker's lifeline, whom to tell how it does."""
+    """What was handed to this process: sockets that listen, a worker's lifeline and number, and whom to tell."""
 
     command_sockets: tuple[int, ...] = ()
     https_sockets: tuple[int, ...] = ()
     lifeline: int | None = None
     manager: ServiceManager = NOBODY
+    worker: int | None = None
 
 
 def inherited_from(environment: MutableMapping[str, str], pid: int) -> Inherited:
@@ -49,6 +52,7 @@ def inherited_from(environment: MutableMapping[str, str], pid: int) -> Inherited
 
 def _descriptors_from(environment: MutableMapping[str, str], pid: int) -> Inherited:
     count, names, meant_for = (environment.pop(name, None) for name in _VARIABLES)
+    number = environment.pop(WORKER_NUMBER, None)
     if count is None or (meant_for is not None and meant_for != str(pid)):
         return Inherited()
     if not count.isdecimal() or len(count) > _MOST_DIGITS:
@@ -64,7 +68,12 @@ def _descriptors_from(environment: MutableMapping[str, str], pid: int) -> Inheri
     except OSError:
         raise OSError(errno.EBADF, f"LISTEN_FDS names {count} file descriptors that are not all open") from None
     by_name = {name: tuple(fd for fd, its in zip(descriptors, known, strict=True) if its == name) for name in known}
-    return Inherited(by_name.get(SOCKET, ()), by_name.get(HTTPS, ()), next(iter(by_name.get(LIFELINE, ())), None))
+    return Inherited(
+        by_name.get(SOCKET, ()),
+        by_name.get(HTTPS, ()),
+        next(iter(by_name.get(LIFELINE, ())), None),
+        worker=int(number) if number is not None and number.isdecimal() else None,
+    )
 
 
 def listeners_of(descriptors: Sequence[int]) -> list[socket.socket]:
@@ -95,4 +104,6 @@ def hand_over(command: Sequence[str], inherited: Inherited) -> tuple[list[str], 
         named.append((LIFELINE, inherited.lifeline))
     descriptors = tuple(fd for _, fd in named)
     variables = {"LISTEN_FDS": str(len(named)), "LISTEN_FDNAMES": ":".join(name for name, _ in named)}
+    if inherited.worker is not None:
+        variables[WORKER_NUMBER] = str(inherited.worker)
     return place_descriptors.command(descriptors, command), variables, descriptors

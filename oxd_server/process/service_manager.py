@@ -48,7 +48,7 @@ class ServiceManager:
                 await sock.sendto(state.encode("ascii"), _socket_address(self.address))
         except (OSError, trio.TooSlowError) as error:
             log = structlog.get_logger("oxd_server.process.service_manager")
-            log.warning("The service manager cannot be told.", state=state.partition("=")[0], reason=str(error))
+            log.warning("service_manager_unreachable", state=state.partition("=")[0], reason=str(error))
 
 
 NOBODY: Final = ServiceManager()

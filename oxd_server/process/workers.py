@@ -77,19 +77,19 @@ class Supervisor:
                 return
             if trio.current_time() - started > _HEALTHY_SECONDS:
                 delay = _RESTART_DELAY
-            self._log.error("A worker ended unasked and is replaced.", worker=number, exit_code=code)
+            self._log.error("worker_ended", worker=number, exit_code=code)
             await trio.sleep(delay)
             delay = min(2 * delay, _MAX_RESTART_DELAY)
 
     async def _run_one(self, number: int, lifeline: int) -> int:
         # -P: what lies in the current folder is not imported.
         command = [sys.executable, "-P", "-m", "oxd_server", "serve", *self.arguments]
-        inherited = Inherited(self.command_sockets, self.https_sockets, lifeline)
+        inherited = Inherited(self.command_sockets, self.https_sockets, lifeline, worker=number)
         command, variables, descriptors = hand_over(command, inherited)
         process = await trio.lowlevel.open_process(command, env={**os.environ, **variables}, pass_fds=descriptors)
         self._running[number] = process
         try:
-            self._log.info("worker started", worker=number, pid=process.pid)
+            self._log.info("worker_started", worker=number, pid=process.pid)
             return await process.wait()
         finally:
             del self._running[number]
@@ -107,7 +107,7 @@ class Supervisor:
 
     async def _stop(self) -> None:
         """Have every worker finish; one that takes longer than it may is killed."""
-        self._log.info("Stopping", workers=len(self._running))
+        self._log.info("stopping", workers=len(self._running))
         with trio.move_on_after(self.shutdown_timeout + _KILL_AFTER_SECONDS):
             while self._running:
                 self._send(signal.SIGTERM)

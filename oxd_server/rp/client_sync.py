@@ -74,7 +74,8 @@ class ClientSync:
             self._failed.clear()
         self._failed[site.oxd_id] = services.now()
         services.log.warning(
-            "The client could not be read at the OP; the command goes on with what is known of it.",
+            "client_not_read",
+            message="The client could not be read at the OP; the command goes on with what is known of it.",
             oxd_id=site.oxd_id,
             client_id=site.client_id,
             reason=reason,
@@ -100,7 +101,8 @@ def warn_if_unreadable(services: Services, site: Site) -> None:
     """Name in the log that a site is not synchronized, because nobody said where its client can be read."""
     if site.sync_client_from_op and not _is_readable(site):
         services.log.warning(
-            "sync_client_from_op has no effect: there is no client configuration endpoint with a token for it.",
+            "client_sync_without_effect",
+            message="sync_client_from_op has no effect: there is no client configuration endpoint with a token for it.",
             oxd_id=site.oxd_id,
             op_host=site.op_host,
         )

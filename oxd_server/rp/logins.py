@@ -66,7 +66,7 @@ class Logins:
         try:
             return await self._store.spend(login.used_token, login.expires_at, self._now())
         except ClockSetBack:
-            self._log.warning("The clock was set back. Every login that is under way has to start again.")
+            self._log.warning("clock_set_back", message="Every login that is under way has to start again.")
             key = await self._store.renew_secret(KEY_NAME, partial(self._random, KEY_BYTES), self._now())
             self._states.use_key(key)
             return False

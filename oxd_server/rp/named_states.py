@@ -9,8 +9,8 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from oxd_protocol.errors import CommandError
 from oxd_server.op.base64url import encode_base64url
+from oxd_server.rp.busy import ServerBusy
 from oxd_server.rp.login_state import LoginState, Purpose, expiry_of
 from oxd_server.rp.services import Services
 from oxd_server.store.base import NamedState, Site, SiteSession
@@ -46,7 +46,7 @@ async def remember_state(
 ) -> None:
     """Remember what ``state`` stands for: the sealed state, and the caller's nonce and redirect URI.
 
-    Raises ``CommandError`` server_busy where the site has no room left: nobody's login is forgotten for another's.
+    Raises ``ServerBusy`` where the site has no room left: nobody's login is forgotten for another's.
     """
     named = NamedState(hash=_hash(state), sealed=sealed, nonce=nonce, redirect_uri=redirect_uri)
 
@@ -55,7 +55,7 @@ async def remember_state(
         others = (one for one in session.named_states if one.hash != named.hash and expiry_of(one.sealed) > now)
         kept = (*others, named)
         if sum(map(_size, kept)) > MAX_NAMED_BYTES:
-            raise CommandError("server_busy", _NO_ROOM)
+            raise ServerBusy("room for states that callers name", _NO_ROOM)
         return replace(session, named_states=kept)
 
     await services.store.change_session(site.oxd_id, change)

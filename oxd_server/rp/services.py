@@ -64,7 +64,8 @@ class Services:
         credentials = credentials_of(site, self.key_store)
         if secret_expires_within(credentials, self.now(), _WARN_SECONDS):
             self.log.warning(
-                "The client secret expires soon or has expired; renew it with update_site or register again.",
+                "client_secret_expires",
+                message="The client secret expires soon or has expired; renew it with update_site or register again.",
                 oxd_id=site.oxd_id,
                 client_id=site.client_id,
                 expires_at=site.client_secret_expires_at // 1000,

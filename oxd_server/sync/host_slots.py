@@ -27,8 +27,14 @@ class _Row:
 class HostSlots:
     """A row of slots per host, kept only as long as somebody holds one or waits for one."""
 
-    def __init__(self, per_host: int, *, most_waiting: int | None = None) -> None:
-        """`per_host` requests run at a time and twice as many (or `most_waiting`) wait; who comes then is sent away."""
+    def __init__(
+        self, per_host: int, *, most_waiting: int | None = None, limit: str = "op_max_requests_per_host"
+    ) -> None:
+        """`per_host` requests run at a time and twice as many (or `most_waiting`) wait; who comes then is sent away.
+
+        `limit` is what the log calls that.
+        """
+        self._limit = limit
         self._per_host = per_host
         self._most_users = per_host + (_WAITING_FOR_ONE * per_host if most_waiting is None else most_waiting)
         self._rows: dict[str, _Row] = {}
@@ -47,7 +53,7 @@ class HostSlots:
         if row is None:
             row = self._rows[host] = _Row(trio.Semaphore(self._per_host))
         if row.users >= self._most_users:
-            raise TooBusy(f"{host} has as many requests under way and waiting as one host may")
+            raise TooBusy(f"{host} has as many requests under way and waiting as one host may", self._limit)
         row.users += 1
         try:
             await _acquire(row.slots)

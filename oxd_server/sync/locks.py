@@ -33,7 +33,7 @@ class KeyedLocks:
         """Hold the key's lock inside the block. Raises ``TooBusy`` if as many wait for it as may."""
         lock = self._locks.setdefault(key, trio.Lock())
         if lock.statistics().tasks_waiting >= self._max_waiting:
-            raise TooBusy("too many commands wait to change the same site")
+            raise TooBusy("too many commands wait to change the same site", "commands that wait for one site")
         try:
             async with lock:
                 yield

@@ -26,7 +26,7 @@ class Room:
             self._give_back(*self._taken.popleft())
         size += _ENTRY_BYTES
         if self._of[owner] + size > self._for_each or self._total + size > self._in_all:
-            raise TooBusy("there is no room for more until some of it has expired")
+            raise TooBusy("there is no room for more until some of it has expired", "room for request objects")
         self._taken.append((now + lifetime, owner, size))
         self._of[owner] += size
         self._total += size

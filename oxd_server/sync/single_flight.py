@@ -51,7 +51,7 @@ class SingleFlight(Generic[K, V]):
 
     async def _wait(self, flight: _Flight[V]) -> None:
         if self._max_waiting is not None and flight.waiting >= self._max_waiting:
-            raise TooBusy("too many commands wait for the same answer")
+            raise TooBusy("too many commands wait for the same answer", "commands that wait for one answer")
         flight.waiting += 1
         try:
             await flight.done.wait()

@@ -17,6 +17,7 @@ from scripts.benchmarks.commands import measure_commands, measure_https, measure
 from scripts.benchmarks.gateway import measure_gateway
 from scripts.benchmarks.processes import WrongAnswer
 from scripts.benchmarks.scale import FULL, QUICK, Scale
+from scripts.benchmarks.seen import measure_seen
 from scripts.benchmarks.stores import measure_idle, measure_sizes, measure_writers
 
 Row = dict[str, Any]
@@ -84,6 +85,7 @@ def _measure(folder: Path, settings: dict[str, Any], scale: Scale) -> Iterator[R
         yield from measure_https(world, scale)
         yield from measure_op_commands(world, scale)
         yield from measure_gateway(world, settings, scale)
+        yield from measure_seen(world, settings, scale)
         yield measure_idle(world, scale)
         yield from measure_writers(folder / "writers", world.issuer, settings, scale)
         yield from measure_sizes(folder / "sizes", world.issuer, settings, scale)

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -190,6 +190,16 @@ def running_server(folder: Path, settings: Mapping[str, Any], *, launcher: Path 
 
 
 @contextmanager
+def running_quiet_server(folder: Path, settings: Mapping[str, Any]) -> Iterator[Measured]:
+    """Run a server that says nothing in its log unless something is wrong."""
+    port = free_port()
+    command = server_command(write_config(folder, {**settings, "port": port, "log_level": "warning"}))
+    with _running("oxd-server", command, folder / "server.log") as process:
+        _wait_for_port(process, port)
+        yield Measured("oxd-server", process, port, None)
+
+
+@contextmanager
 def running_sandbox(folder: Path) -> Iterator[str]:
     """Run the sandbox; yield its issuer."""
     port = free_port()
@@ -231,6 +241,15 @@ def stop(process: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
+
+
+def _wait_for_port(process: subprocess.Popen[bytes], port: int) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline and process.poll() is None:
+        with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=_POLL_SECONDS):
+            return
+        time.sleep(_POLL_SECONDS)
+    raise WrongAnswer(f"{process.args!r} did not start")
 
 
 def _wait_for_line(process: subprocess.Popen[bytes], log: Path, text: str) -> str:

@@ -39,6 +39,7 @@ def _targets(rows: list[Row]) -> Iterable[Row]:
     # The start is judged with 100,000 sites, or with the most there are.
     stocked = max((row for row in sizes if row["sites"] <= 100_000), key=lambda row: int(row["sites"]), default={})
     slow = next((row for row in rows if row["case"] == "writers" and row["disk"] != "this disk"), {})
+    seen = next((row for row in rows if row["case"] == "being seen"), {})
     idle = next((row for row in rows if row["case"] == "idle connections"), {})
     yield _target("8 kept connections: throughput / control", kept.get("throughput_ratio"), at_least=0.65)
     yield _target("8 kept connections: CPU per command / control", kept.get("cpu_ratio"), at_most=1.6)
@@ -54,6 +55,7 @@ def _targets(rows: list[Row]) -> Iterable[Row]:
     for name, key in (("look-up", "look_up_cpu_us"), ("register_site", "register_cpu_us")):
         growth = many[key] / few[key] if sizes else None
         yield _target(f"{name}: CPU with {many.get('sites')} sites / with {few.get('sites')}", growth, at_most=1.25)
+    yield _target("get_authorization_url: CPU with its line in the log / without", seen.get("log_ratio"), at_most=1.15)
     yield _target("64 writers / one writer, commits of 5 ms", slow.get("ratio"), at_least=10)
     yield _target("an idle connection, KiB", idle.get("kib_each"), at_most=16)
 

@@ -20,6 +20,7 @@ from oxd_server.entrances import http1
 from oxd_server.entrances.dialects.choice import AUTO, Dialects
 from oxd_server.entrances.http1 import HttpRequest, HttpResponse, Limits
 from oxd_server.entrances.https import documents, error, respond
+from oxd_server.observe.call import Caller
 from scripts.hardening.fuzz_input import captured, pieces
 
 __all__ = ["DICTIONARY", "check", "seeds"]
@@ -116,7 +117,7 @@ async def _converse(parts: list[bytes], seen: list[HttpRequest], failures: list[
     return answer
 
 
-async def _run(name: str, params: dict[str, object], _address: str) -> Response:
+async def _run(name: str, params: dict[str, object], _caller: Caller) -> Response:
     command = find_command(name)
     assert command is not None
     try:

@@ -94,7 +94,7 @@ def running(folder: Path) -> Iterator[Fuzzed]:
         process = subprocess.Popen(command, stdout=output, stderr=output)
     server = Fuzzed(process, log, context)
     try:
-        server.https_port = _logged_port(server, "HTTPS listens")
+        server.https_port = _logged_port(server, "https_listening")
         server.port = _logged_port(server, "Start listening for notifications")
         yield server
         process.send_signal(signal.SIGTERM)

@@ -15,7 +15,7 @@ import trio
 
 from tests.integration.oxd_process import ServerProcess, running_server
 
-LISTENS = "HTTPS listens"
+LISTENS = "https_listening"
 CERT = Path("data") / "https-localhost.crt"
 KEY = Path("data") / "https-localhost.key"
 ANSWER_SECONDS = 30

@@ -143,12 +143,12 @@ class ServerProcess:
         return [_parse_log_line(line) for line in self.log_text().splitlines()]
 
     async def wait_for_log(self, text: str, *, seconds: float = START_SECONDS) -> dict[str, Any]:
-        """Wait for a log line whose event contains `text`; an error shows the log if it does not come."""
+        """Wait for a log line whose event or message contains `text`; an error shows the log if it does not come."""
         with trio.move_on_after(seconds):
             while True:
                 exited = self._process.poll() is not None
                 for line in self.log_lines():
-                    if text in str(line.get("event", "")):
+                    if text in f"{line.get('event', '')}\n{line.get('message', '')}":
                         return line
                 if exited:
                     break

@@ -53,6 +53,7 @@ def test_every_case_is_measured(output: Path) -> None:
     assert [row["sites"] for row in rows if row["case"] == "stored sites"] == [10, 1000]
     assert len([row for row in rows if row["case"] == "writers"]) == 2
     assert len([row for row in rows if row["case"] == "idle connections"]) == 1
+    assert [row["log_ratio"] > 0 for row in rows if row["case"] == "being seen"] == [True]
 
 
 def test_every_figure_is_one(output: Path) -> None:

@@ -205,7 +205,7 @@ async def test_a_store_deleted_under_a_running_server(start_server: StartServer,
         assert data_of(await server.call("get_rp", oxd_id="site-1"))
         path.rename(config.parent / "away")
         assert error_of(await server.call("register_site", **SITE)) == "storage_unavailable"
-        assert "deleted or replaced under the server" in str(await server.wait_for_log("store unavailable"))
+        assert "deleted or replaced under the server" in str(await server.wait_for_log("store_unavailable"))
         (config.parent / "away").rename(path)
         assert data_of(await server.call("register_site", **SITE))
 

@@ -48,9 +48,9 @@ async def test_callers_by_address(tmp_path: Path) -> None:
         answer = await refused_with(front, b"", 403)  # nothing was sent
         assert b"127.0.0.1" in answer
         await refused_with(front, HEALTH % b"localhost", 403)
-        line = await front.server.wait_for_log("request refused")
+        line = await front.server.wait_for_log("request_refused")
         assert line["status"] == 403
-        assert line["client"].startswith("127.0.0.1:")
+        assert line["peer"].startswith("127.0.0.1:")
     async with running_front(tmp_path, {"bind_ip_addresses": ["127.0.0.0/8"]}) as front:
         assert (await front.client.get("/health-check")).status_code == 200
 
@@ -71,7 +71,7 @@ async def test_foreign_names_and_pages_are_refused(tmp_path: Path) -> None:
                 response = await front.client.request("GET", f"/{path}", headers=headers)
                 assert response.status_code == 403, (path, headers)
                 assert envelope_of(response)["data"]["error"] == "403"
-        line = await front.server.wait_for_log("request refused")
+        line = await front.server.wait_for_log("request_refused")
         assert line["path"] == "/health-check"
         for form, status in (("https://evil.example/health-check", 403), (f"{own}/health-check", 200)):
             asked = front.client.build_request("GET", "/health-check", extensions={"target": form.encode()})
@@ -130,7 +130,7 @@ async def test_an_address_has_its_share_of_the_connections(tmp_path: Path) -> No
             assert (await stream.receive_some()).startswith(b"HTTP/1.1 100")
         answer = await refused_with(front, b"", 503)
         assert b"server_busy" in answer
-        line = await front.server.wait_for_log("request refused")
+        line = await front.server.wait_for_log("request_refused")
         assert line["status"] == 503
 
 
@@ -160,7 +160,7 @@ async def test_libraries_that_send_no_token(tmp_path: Path, config: dict[str, An
                 assert response.status_code == 403, command
                 may_be_named = "https_commands_without_token" in envelope["data"]["error_description"]
                 assert may_be_named is (command != "get-rp")  # it answers client secrets
-        line = await front.server.wait_for_log("request refused")
+        line = await front.server.wait_for_log("request_refused")
         assert "protection token is missing" in line["reason"]
         assert ("https_commands_without_token" in line["reason"]) is (line["path"] != "/get-rp")
 

@@ -80,7 +80,7 @@ async def test_only_loopback_is_listened_on(server: ServerProcess) -> None:
 async def test_exposed_and_so_protected(start_server: StartServer) -> None:
     """localhost_only: false is warned about in the log, and its socket wants a token for every command."""
     async with start_server({"localhost_only": False}) as server:
-        warning = await server.wait_for_log("can be reached from other machines")
+        warning = await server.wait_for_log("socket_exposed")
         assert warning["level"] == "warning"
         assert "0.0.0.0" in warning["addresses"]
         for command, params in (("register_site", SITE), ("get_rp", {"list": True}), ("remove_site", {"oxd_id": "x"})):
@@ -90,7 +90,7 @@ async def test_exposed_and_so_protected(start_server: StartServer) -> None:
 async def test_exposed_and_left_open(start_server: StartServer) -> None:
     """protect_commands_with_access_token: false opens even an exposed socket, and the warning stays."""
     async with start_server({"localhost_only": False, "protect_commands_with_access_token": False}) as server:
-        await server.wait_for_log("can be reached from other machines")
+        await server.wait_for_log("socket_exposed")
         assert (await server.call("get_rp", list=True))["status"] == "ok"
 
 
@@ -135,8 +135,8 @@ async def test_a_stop_lets_commands_finish(
         assert data_of(answers[0])["op_host"] == op.issuer
         await busy.receive_eof()
         assert await server.wait() == 0
-        assert (await server.wait_for_log("Stopping"))["signal"] == number.name
-        await server.wait_for_log("Stopped")
+        assert (await server.wait_for_log("stopping"))["signal"] == number.name
+        await server.wait_for_log("stopped")
         await busy.aclose()
         await idle.aclose()
     async with start_server() as again:
@@ -160,7 +160,7 @@ async def test_a_stop_does_not_wait_forever(start_server: StartServer, sandbox: 
             await arrived.wait()
             server.signal(signal.SIGTERM)
         assert await server.wait() == 0
-        assert (await server.wait_for_log("abandoned"))["level"] == "warning"
+        assert (await server.wait_for_log("commands_abandoned"))["level"] == "warning"
         await connection.aclose()
 
 
@@ -179,9 +179,9 @@ async def test_sighup_reloads_the_default_site(start_server: StartServer, tmp_pa
     params = {name: value for name, value in SITE.items() if name != "op_host"}
     async with start_server(default_site={"op_host": "https://first.example.org"}) as server:
         assert data_of(await server.call("register_site", **params))["op_host"] == "https://first.example.org"
-        await _reload(server, path, '{"op_host": "https://second.example.org"}', "was reloaded")
+        await _reload(server, path, '{"op_host": "https://second.example.org"}', "default_site_reloaded")
         assert data_of(await server.call("register_site", **params))["op_host"] == "https://second.example.org"
-        line = await _reload(server, path, '{"op_host": ', "was not reloaded")
+        line = await _reload(server, path, '{"op_host": ', "default_site_not_reloaded")
         assert line["level"] == "error"
         assert path.name in line["reason"]
         assert data_of(await server.call("register_site", **params))["op_host"] == "https://second.example.org"
@@ -232,13 +232,13 @@ async def test_old_sites_are_taken_over(start_server: StartServer, tmp_path: Pat
     (folder / "6F9619FF.json").write_text(json.dumps(old), "utf-8")
     config = {"migration_source_folder_path": str(folder)}
     async with start_server(config) as server:
-        line = await server.wait_for_log("Sites were imported")
+        line = await server.wait_for_log("sites_imported")
         assert (line["added"], line["known"]) == (1, 0)
         node = data_of(await server.call("get_rp", oxd_id="6F9619FF"))["node"]
         assert {name: node[name] for name in old} == old
     async with start_server(config) as server:
         await server.wait_for_log(READY)
-        lines = [line for line in server.log_lines() if line["event"] == "Sites were imported"]
+        lines = [line for line in server.log_lines() if line["event"] == "sites_imported"]
         assert (lines[-1]["added"], lines[-1]["known"]) == (0, 1)
 
 
@@ -247,7 +247,7 @@ async def test_the_old_database_is_taken_over_once(start_server: StartServer, tm
     copy = tmp_path / "oxd_db.mv.db"
     shutil.copy(OLD_DATABASE, copy)
     config = {"storage": "h2", "storage_configuration": {"dbFileLocation": str(tmp_path / "oxd_db")}}
-    event = "The sites of the old server's database were imported; it is not read again."
+    event = "old_database_imported"
     async with start_server(config) as server:
         line = await server.wait_for_log(event)
         assert (line["added"], line["known"]) == (9, 0)

@@ -53,7 +53,7 @@ async def serve_until_started(
     with trio.fail_after(SECONDS):
         async for data in process.stderr:
             log += data.decode()
-            if "Start listening" in log and log.count("worker started") >= (workers if workers > 1 else 0):
+            if "Start listening" in log and log.count("worker_started") >= (workers if workers > 1 else 0):
                 break
         process.terminate()
         async for data in process.stderr:
@@ -74,7 +74,7 @@ async def test_what_lies_in_the_current_folder_is_not_imported(
     proof = tmp_path / "planted"
     log = await serve_until_started([*command, "serve", "--config", path], workers, {"PLANTED": str(proof)}, tmp_path)
     assert "Start listening" in log
-    assert "ended unasked" not in log
+    assert "worker_ended" not in log
     assert not proof.exists()
 
 

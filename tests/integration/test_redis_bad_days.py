@@ -78,7 +78,7 @@ async def test_what_cannot_be_kept_is_told(start_server: StartServer, sandbox: R
             with redis_server(tmp_path, port=port):
                 await eventually(reads)
                 assert data_of(await server.call("get_rp", oxd_id=rp.oxd_id))["node"]["contacts"] == ["a@example.org"]
-        assert "store unavailable" in server.log_text()
+        assert "store_unavailable" in server.log_text()
 
 
 class Tally:

@@ -167,7 +167,7 @@ async def test_a_server_process(sandbox: RunningSandbox, tmp_path: Path) -> None
             text = Path(f"/proc/{front.server.pid}/{name}").read_text("latin-1")
             assert search.found(text) == [], name
     log = front.server.log_text()
-    for said in ("command done", "command refused", "command failed", "Traceback"):
+    for said in ('"outcome":"ok"', '"outcome":"error"', "command_failed", "Traceback"):
         assert said in log
     assert search.found(log) == [], log
     assert "eyJ" not in log, "the beginning of every JWT"

@@ -211,7 +211,7 @@ async def test_denied_without_a_ticket(fault: Fault | str) -> None:
         await _protect(house)
         house.authorization_server.fault(TICKET, fault, fault)
         assert await _check(house) == {"access": "denied"}
-        assert [entry["event"] for entry in house.log if entry["level"] == "error"] == ["no ticket can be had"]
+        assert [entry["event"] for entry in house.log if entry["level"] == "error"] == ["ticket_unavailable"]
 
 
 async def test_denied_without_a_ticket_while_no_pat_can_be_had(house: House) -> None:

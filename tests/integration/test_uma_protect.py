@@ -313,7 +313,7 @@ async def test_dates_of_a_resource(house: House) -> None:
     assert (registered[young.id]["iat"], registered[young.id]["exp"]) == (int(NOW), int(NOW) + 60)
     assert "iat" not in registered[past.id]
     (line,) = house.log
-    assert (line["event"], line["path"]) == ("a resource that has expired already was registered", "/past")
+    assert (line["event"], line["path"]) == ("resource_expired", "/past")
     await house.call("uma_rs_modify", path="/old", http_method="GET", scopes=["other"])
     assert registered[young.id]["resource_scopes"] == ["other"]
     assert registered[young.id]["exp"] == int(NOW) + 60
@@ -328,4 +328,4 @@ async def test_dates_that_the_server_refuses_are_named_in_the_log(house: House) 
     refused = [lambda _: error(400, "unrecognized field")] * 2  # with the PAT, and with a new one
     house.authorization_server.fault(REGISTER, *refused, None)
     await _protect(house, [{**OLD[0], "exp": int(NOW) + 60}])
-    assert [line["event"] for line in house.log] == ["the authorization server takes no iat and exp of a resource"]
+    assert [line["event"] for line in house.log] == ["resource_dates_without_effect"]

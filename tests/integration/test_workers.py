@@ -27,14 +27,14 @@ SECONDS = 20
 
 def pids(server: ServerProcess) -> dict[int, int]:
     """Return the process ids of the workers that run now, by worker."""
-    started = [line for line in server.log_lines() if line.get("event") == "worker started"]
+    started = [line for line in server.log_lines() if line.get("event") == "worker_started"]
     return {line["worker"]: line["pid"] for line in started}
 
 
 async def wait_for_workers(server: ServerProcess, count: int) -> dict[int, int]:
     """Wait until so many workers have been started in all, and return those that run now."""
     with trio.fail_after(SECONDS):
-        while sum(line.get("event") == "worker started" for line in server.log_lines()) < count:
+        while sum(line.get("event") == "worker_started" for line in server.log_lines()) < count:
             await trio.sleep(0.01)
     return pids(server)
 
@@ -143,7 +143,7 @@ async def test_a_killed_worker_is_replaced_under_load(start_server: StartServer,
                 while len(acknowledged) < 20:
                     await trio.sleep(0.005)
             os.kill(victim, signal.SIGKILL)
-        line = await server.wait_for_log("A worker ended unasked")
+        line = await server.wait_for_log("worker_ended")
         assert (line["worker"], line["exit_code"]) == (2, -signal.SIGKILL)
         assert (await wait_for_workers(server, WORKERS + 1))[2] != victim
         assert broken <= 8
@@ -159,7 +159,7 @@ async def test_reload_reaches_all_workers(start_server: StartServer, sandbox: Ru
         (tmp_path / "oxd-default-site-config.json").write_text(json.dumps(defaults))
         server.signal(signal.SIGHUP)
         with trio.fail_after(SECONDS):
-            while server.log_text().count("The default site configuration was reloaded") < WORKERS:
+            while server.log_text().count("default_site_reloaded") < WORKERS:
                 await trio.sleep(0.01)
         for worker in range(WORKERS):
             with only(worker, server):

@@ -19,6 +19,7 @@ from oxd_server.dispatch.dispatcher import Dispatcher, Route
 from oxd_server.dispatch.guard import Entrance
 from oxd_server.dispatch.shares import Registrations
 from oxd_server.log import configure_logging
+from oxd_server.observe.call import NOBODY, Call, Caller, Calls, current_call
 from oxd_server.op.errors import OpError, OpUnreachable
 from oxd_server.store import SiteNotFound, StoreError
 
@@ -57,8 +58,16 @@ def log() -> Iterator[io.StringIO]:
     structlog.reset_defaults()
 
 
-def dispatcher(handle: Handle, *, max_in_flight: int = 10, time_out: float | None = None) -> Dispatcher:
-    """A dispatcher whose only command is get_rp."""
+@pytest.fixture
+def calls() -> list[Call]:
+    """The commands that have ended."""
+    return []
+
+
+def dispatcher(
+    handle: Handle, *, max_in_flight: int = 10, time_out: float | None = None, calls: list[Call] | None = None
+) -> Dispatcher:
+    """A dispatcher whose only command is get_rp; ``calls`` takes the commands that have ended."""
     guard: Any = _OpenGuard()
     services: Any = dict.fromkeys(Entrance, _Services())
     return Dispatcher(
@@ -69,6 +78,7 @@ def dispatcher(handle: Handle, *, max_in_flight: int = 10, time_out: float | Non
         time_out=time_out,
         registrations=Registrations(10),
         disk_shares=DiskShares(0),
+        calls=Calls([] if calls is None else [calls.append]),
     )
 
 
@@ -117,10 +127,12 @@ async def test_what_is_refused_before_the_handler(
         (SiteNotFound("x"), "invalid_oxd_id"),
     ],
 )
-async def test_an_expected_failure(log: io.StringIO, error: Exception, code: str) -> None:
-    """A refused command, a failing OP and a site that is gone have their codes; the log has a line, no traceback."""
-    assert (await ask(dispatcher(raising(error))))["error"] == code
-    assert json.loads(log.getvalue())["error"] == code
+async def test_an_expected_failure(log: io.StringIO, calls: list[Call], error: Exception, code: str) -> None:
+    """A refused command, a failing OP and a site that is gone have their codes; the call has them too, no traceback."""
+    assert (await ask(dispatcher(raising(error), calls=calls)))["error"] == code
+    (call,) = calls
+    assert (call.error, call.command, call.error_id) == (code, "get_rp", None)
+    assert call.description
     assert "Traceback" not in log.getvalue()
 
 
@@ -158,6 +170,47 @@ async def test_ids_differ(log: io.StringIO) -> None:
     assert (await ask(failing))["details"] != (await ask(failing))["details"]
 
 
+async def test_what_is_known_of_a_call(calls: list[Call]) -> None:
+    """Who called, what ran, for which site, how long; only while it runs is it the current one."""
+    seen: list[Call | None] = []
+
+    async def look(services: Any, params: GetRpParams) -> GetRpResult:
+        seen.append(current_call())
+        return GetRpResult(node=None)
+
+    asked, caller = dispatcher(look, calls=calls), Caller("192.0.2.7:50000", "4", "mine")
+    await asked.dispatch(Entrance.HTTPS, "GET_RP", {"oxd_id": "a"}, caller)
+    await asked.dispatch(Entrance.LOOPBACK_SOCKET, "get_rp", {"oxd_id": "nobody"})
+    await asked.dispatch(Entrance.LOOPBACK_SOCKET, "fly", {})
+    first, second, third = calls
+    assert (first.request_id, first.entrance, first.caller, first.command, first.oxd_id, first.error) == (
+        "mine", "https", caller, "get_rp", "a", None,
+    )  # fmt: skip
+    assert first.caller.address == "192.0.2.7"
+    assert first.seconds > 0
+    assert (second.entrance, second.oxd_id, second.caller) == ("socket", None, NOBODY)
+    assert (third.command, third.name, third.error) == (None, "fly", "unsupported_operation")
+    assert len({call.request_id for call in calls}) == 3
+    assert seen == [first, second]
+    assert current_call() is None
+
+
+async def test_the_site_of_a_registration_is_known(calls: list[Call]) -> None:
+    """A command that names no site, but makes one, tells its oxd_id."""
+
+    async def remove(services: Any, params: Any) -> OxdIdResult:
+        return OxdIdResult(oxd_id="new")
+
+    guard: Any = _OpenGuard()
+    services: Any = dict.fromkeys(Entrance, _Services())
+    asked = Dispatcher(
+        services, [Route(REMOVE_SITE, remove)], guard, max_in_flight=1, time_out=None,
+        registrations=Registrations(0), disk_shares=DiskShares(0), calls=Calls([calls.append]),
+    )  # fmt: skip
+    await ask(asked, "remove_site", oxd_id="unknown")
+    assert [call.oxd_id for call in calls] == ["new"]
+
+
 async def test_too_many_at_once(log: io.StringIO, autojump_clock: trio.testing.MockClock) -> None:
     """A command above the limit is answered at once; as soon as one is done, the next may run."""
 
@@ -183,12 +236,14 @@ async def test_one_site_leaves_room_for_others(log: io.StringIO, autojump_clock:
         await trio.sleep(1)
         return GetRpResult(node=params.oxd_id)
 
-    busy = dispatcher(slowly, max_in_flight=8)
+    calls: list[Call] = []
+    busy = dispatcher(slowly, max_in_flight=8, calls=calls)
     async with trio.open_nursery() as nursery:
         for _ in range(4):
             nursery.start_soon(partial(ask, busy, oxd_id="a"))
         await trio.testing.wait_all_tasks_blocked()
         assert (await ask(busy, oxd_id="a"))["error"] == "server_busy"
+        assert calls.pop().limit == "half of max_commands_in_flight: one site"
         assert (await ask(busy, oxd_id="c")).node == "c"
         assert (await ask(busy, oxd_id="nobody")).node == "nobody"
     assert (await ask(busy, oxd_id="a")).node == "a"
@@ -197,7 +252,7 @@ async def test_one_site_leaves_room_for_others(log: io.StringIO, autojump_clock:
 @pytest.mark.parametrize(
     ("takers", "refused", "served"),
     [(["a", "b", "a", "b"], "b", "c"), (["r1", "r2", "r3", None], "r4", "a")],
-    ids=["one OP host", "ids that nobody has"],
+    ids=["one OP host", "commands without a site"],
 )
 async def test_nobody_takes_all_the_places(
     log: io.StringIO,
@@ -205,6 +260,7 @@ async def test_nobody_takes_all_the_places(
     takers: list[str | None],
     refused: str,
     served: str,
+    request: pytest.FixtureRequest,
 ) -> None:
     """All sites at one OP host have half of the places together, and so have all who name no site that is known."""
 
@@ -212,12 +268,14 @@ async def test_nobody_takes_all_the_places(
         await trio.sleep(1)
         return GetRpResult(node=params.oxd_id)
 
-    busy = dispatcher(slowly, max_in_flight=8)
+    calls: list[Call] = []
+    busy = dispatcher(slowly, max_in_flight=8, calls=calls)
     async with trio.open_nursery() as nursery:
         for oxd_id in takers:
             nursery.start_soon(partial(ask, busy, oxd_id=oxd_id))
         await trio.testing.wait_all_tasks_blocked()
         assert (await ask(busy, oxd_id=refused))["error"] == "server_busy"
+        assert calls.pop().limit == f"half of max_commands_in_flight: {request.node.callspec.id}"
         assert (await ask(busy, oxd_id=served)).node == served
     assert busy.in_flight == 0
 

@@ -44,7 +44,7 @@ EXAMPLES: list[tuple[OpError, str]] = [
     (ParameterRefused("state"), "invalid_request"),
     (ClientAuthenticationError("it has no secret"), "invalid_request"),
     (ClientSecretExpired("client-1", 5), "invalid_request"),
-    (OpBusy("too many requests"), "server_busy"),
+    (OpBusy("too many requests", "op_max_requests_per_host"), "server_busy"),
     (MalformedToken("the token holds characters"), "invalid_request"),
 ]
 

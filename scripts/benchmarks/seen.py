@@ -1,0 +1,48 @@
+"""What it costs to be seen: the line that every command leaves in the log."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import Any
+
+from scripts.benchmarks.commands import OWN_CLIENT, SITE, Row, World
+from scripts.benchmarks.processes import Measured, Plan, apply_load, call, frame, running_quiet_server, running_server
+from scripts.benchmarks.scale import Scale
+
+__all__ = ["CASE", "measure_seen"]
+
+CASE = "being seen"
+_CONNECTIONS = 8
+_TURNS_PER_ROUND = 3
+
+
+def measure_seen(world: World, settings: dict[str, Any], scale: Scale) -> Iterator[Row]:
+    """Measure get_authorization_url over kept connections with and without the log's lines of commands, in turn."""
+    running = {"plain": running_quiet_server, "log": running_server}
+    with ExitStack() as stack:
+        servers = {}
+        for name, run in running.items():
+            server = stack.enter_context(run(world.folder / f"seen-{name}", settings))
+            servers[name] = _prepared(server, world.issuer, scale)
+        cpu: dict[str, list[float]] = {name: [] for name in running}
+        for _ in range(scale.rounds * _TURNS_PER_ROUND):
+            for name, (server, plan) in servers.items():
+                cpu[name].append(apply_load(server, plan).cpu_per_command)
+    # A difference of two large numbers: the least disturbed turn of each, for other programs only ever add.
+    best = {name: min(figures) for name, figures in cpu.items()}
+    yield {
+        "case": CASE,
+        "plain_cpu_us": best["plain"] * 1e6,
+        "log_cpu_us": best["log"] * 1e6,
+        "log_ratio": best["log"] / best["plain"],
+    }
+
+
+def _prepared(server: Measured, issuer: str, scale: Scale) -> tuple[Measured, Plan]:
+    """Return the server with a site, warmed up, and what to ask it."""
+    oxd_id = call(server.port, "register_site", op_host=issuer, **SITE, **OWN_CLIENT)["oxd_id"]
+    requests = [frame("get_authorization_url", {"oxd_id": oxd_id})]
+    plan = Plan(requests=requests, count=scale.requests, connections=_CONNECTIONS, expect='"status":"ok"')
+    apply_load(server, plan)
+    return server, plan

@@ -1,0 +1,138 @@
+"""What an operator sees of a server: who asked for what, how long it took, what was refused and why."""
+
+from __future__ import annotations
+
+import re
+import signal
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import trio
+
+from oxd_server.sandbox import RunningSandbox
+from tests.integration.conftest import StartServer
+from tests.integration.https_client import Front, running_front
+from tests.integration.logins import data_of, register
+from tests.integration.oxd_process import LOG_POLL_SECONDS, START_SECONDS, ServerProcess
+
+Line = dict[str, Any]
+
+
+async def wait_for(server: ServerProcess, wanted: Callable[[Line], bool]) -> Line:
+    """Wait for a line of the log: those of commands come a moment later than the answer."""
+    with trio.move_on_after(START_SECONDS):
+        while True:
+            if found := [line for line in server.log_lines() if wanted(line)]:
+                return found[0]
+            await trio.sleep(LOG_POLL_SECONDS)
+    raise AssertionError(f"no such line:\n{server.log_text()}")
+
+
+async def line_of(server: ServerProcess, **fields: Any) -> Line:
+    """Wait for a line with these fields."""
+    return await wait_for(server, lambda line: fields.items() <= line.items())
+
+
+async def test_the_log_of_one_login(tmp_path: Path, sandbox: RunningSandbox) -> None:
+    """Each command has a line: from where, what, for which site, how it ended, how long it and the OP took."""
+    async with running_front(tmp_path) as front:
+        server = front.server
+        rp = await register(server, sandbox.issuer)
+        tokens = await rp.log_in()
+        refused = await rp.error("get_tokens_by_code", code="used", state="unknown")
+        await line_of(server, event="command", error=refused["error"])
+        lines = [line for line in server.log_lines() if line["event"] == "command"]
+        names = ["register_site", "get_authorization_url", "get_tokens_by_code", "get_tokens_by_code"]
+        assert [line["command"] for line in lines] == names
+        assert {line["oxd_id"] for line in lines} == {rp.oxd_id}  # that of the new site as well
+        assert [line["outcome"] for line in lines] == ["ok", "ok", "ok", "error"]
+        assert {(line["entrance"], line["dialect"], line["host"]) for line in lines} == {
+            ("socket", "3", socket.gethostname())
+        }
+        assert all(re.fullmatch(r"127\.0\.0\.1:\d+", line["peer"]) for line in lines)
+        assert len({line["request_id"] for line in lines}) == len(lines)
+        assert all(line["duration_ms"] >= line["op_ms"] for line in lines)
+        assert [line["op_ms"] > 0 for line in lines] == [True, False, True, False]
+        assert tokens["access_token"] not in server.log_text()
+        await _check_requests(front, rp.oxd_id)
+
+
+async def _check_requests(front: Front, oxd_id: str) -> None:
+    """An HTTPS caller gets the request's id back: its own, if that can stand in a log."""
+    answers = {}
+    for given, is_kept in (("my-request_1", True), ("a b", False), ("x" * 65, False), ("a.b.c", False), (None, False)):
+        headers = {} if given is None else {"X-Request-Id": given}
+        answer = await front.post("get-rp", {"oxd_id": oxd_id}, headers=headers)
+        answers[given] = answer.headers["x-request-id"]
+        assert (answers[given] == given) is is_kept
+        refused = await line_of(front.server, request_id=answers[given])
+        assert (refused["event"], refused["status"], refused["path"]) == ("request_refused", 403, "/get-rp")
+    assert len(set(answers.values())) == len(answers)
+    answer = await front.post(
+        "get-authorization-url", {"oxd_id": oxd_id}, token="bad", headers={"X-Request-Id": "mine"}
+    )
+    line = await line_of(front.server, event="command", request_id="mine")
+    assert (line["entrance"], line["outcome"], line["oxd_id"]) == ("https", "error", oxd_id)
+    for request, status in ((b"GET / HTTP/1.1\r\nHost: a\n\r\n", 400), (b"POST /nowhere HTTP/1.1\r\n\r\n", 400)):
+        raw = await front.exchange(request)
+        request_id = raw.split(b"X-Request-Id: ")[1].split(b"\r\n")[0].decode()
+        assert (await line_of(front.server, request_id=request_id))["status"] == status
+    answer = await front.client.get("/nowhere")
+    refused = await line_of(front.server, request_id=answer.headers["x-request-id"])
+    assert (refused["status"], refused["path"]) == (404, "/nowhere")
+    assert front.server.log_text().count("mine") == 1
+
+
+async def test_what_is_refused_has_a_line(start_server: StartServer) -> None:
+    """One connection too many, a frame that is none, a request without a command: each says who, and which limit."""
+    async with start_server({"max_connections": 1}) as server:
+        first = await server.connect()
+        assert (await first.call("get_rp", list=True))["status"] == "ok"
+        second = await server.connect()
+        assert (await second.receive())["data"]["error"] == "server_busy"
+        busy = await line_of(server, event="connection_refused", limit="max_connections")
+        assert busy["peer"].startswith("127.0.0.1:")
+        await first.send(b"0002{}")
+        assert (await first.receive())["data"]["error"] == "invalid_request"
+        line = await line_of(server, event="frame_refused", error="invalid_request")
+        assert 'no "command"' in line["reason"]
+        await second.aclose()
+        await first.aclose()
+
+
+async def test_an_op_that_does_not_answer(start_server: StartServer) -> None:
+    """Its outage is a warning that begins once, whatever asks."""
+    async with start_server() as server:
+        with socket.socket() as unused:
+            unused.bind(("127.0.0.1", 0))
+            op = f"127.0.0.1:{unused.getsockname()[1]}"
+            site = {"op_host": f"http://{op}", "authorization_redirect_uri": "https://a.example/", "scope": ["openid"]}
+            for _ in range(2):
+                assert (await server.call("register_site", **site))["status"] == "error"
+        began = await line_of(server, event="op_outage_began", op=op)
+        assert (began["level"], began["reason"]) == ("warning", "refused")
+        assert server.log_text().count("op_outage_began") == 1
+
+
+async def test_workers_name_themselves_and_open_the_log_anew(start_server: StartServer, tmp_path: Path) -> None:
+    """Each line says which worker wrote it. Whoever rotates logs moves the file and sends SIGHUP to the supervisor."""
+    log, old, workers = tmp_path / "oxd-server.log", tmp_path / "oxd-server.log.1", 2
+    async with start_server({"workers": workers, "log_file": str(log)}) as server:
+        ready = await server.wait_for_log("Start listening")
+        assert "worker" not in ready
+        seen: set[int] = set()
+        with trio.fail_after(START_SECONDS):
+            while len(seen) < workers:
+                data_of(await server.call("get_rp", list=True))
+                seen |= {line["worker"] for line in server.log_lines() if line["event"] == "command"}
+        assert seen == set(range(workers))
+        log.rename(old)
+        server.signal(signal.SIGHUP)
+        with trio.fail_after(START_SECONDS):
+            while not log.exists() or log.read_text().count("default_site_reloaded") < workers:
+                await trio.sleep(LOG_POLL_SECONDS)
+        assert log.stat().st_mode & 0o777 == 0o600
+    assert "Start listening" in old.read_text()
+    assert [line["event"] for line in server.log_lines()][-1] == "stopped"
