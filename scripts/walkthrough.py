@@ -69,7 +69,8 @@ def walk(port: int, op_host: str) -> None:
     steps.next(f"The user's browser: {USER} fills in the login form and consents.")
     callback = log_in(login["authorization_url"])
     print(f"    -> the OP redirects to {shortened(callback)}")
-    query = {name: values[0] for name, values in parse_qs(urlsplit(callback).query).items()}
+    query = parameters_of(callback)
+    check(query["state"] == parameters_of(login["authorization_url"])["state"], "the state is this browser's own")
     tokens = oxd.call(
         "The application got code and state back and asks for the tokens; the server checks the id_token.",
         "get_tokens_by_code",
@@ -91,7 +92,7 @@ def walk(port: int, op_host: str) -> None:
     logout = oxd.call(
         "The user logs out: where is the browser to be sent?",
         "get_logout_uri",
-        oxd_id=oxd_id, id_token_hint=None, post_logout_redirect_uri=None, state="bye", session_state=None,
+        oxd_id=oxd_id, id_token_hint=tokens["id_token"], post_logout_redirect_uri=None, state="bye", session_state=None,
         protection_access_token=None,
     )  # fmt: skip
     steps.next("The user's browser follows the logout URL.")
@@ -100,6 +101,11 @@ def walk(port: int, op_host: str) -> None:
     check(farewell == f"{LOGOUT_URI}?state=bye", "the user is back at the application")
     oxd.call("The application is no longer needed and leaves.", "remove_site", oxd_id=oxd_id)
     say(paint("32", "\nAll steps done: one complete login through the socket."))
+
+
+def parameters_of(url: str) -> dict[str, str]:
+    """The parameters in a URL, each once."""
+    return {name: values[0] for name, values in parse_qs(urlsplit(url).query).items()}
 
 
 def log_in(url: str) -> str:

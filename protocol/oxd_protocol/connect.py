@@ -85,8 +85,8 @@ class GetAuthorizationUrlResult(Result, frozen=True, kw_only=True):
 class GetTokensByCodeParams(OxdIdParams, frozen=True, kw_only=True):
     """What the OP sent back with the user."""
 
-    code: str
-    state: str
+    code: Annotated[str, Meta(description="The code that came with the OP's redirect.")]
+    state: Annotated[str, Meta(description="The state that came with the OP's redirect.")]
     iss: (
         Annotated[str, Meta(description="The iss parameter of the OP's redirect (RFC 9207), to have it checked.")]
         | None
@@ -126,7 +126,7 @@ class IssuedTokens(GetTokensByCodeResult, frozen=True, kw_only=True):
 class GetAccessTokenByRefreshTokenParams(OxdIdParams, frozen=True, kw_only=True):
     """A refresh token, and fewer scopes if wanted."""
 
-    refresh_token: Token
+    refresh_token: Annotated[Token, Meta(description="A refresh token of the OP.")]
     scope: Annotated[WordList, Meta(description="Default: the scopes granted before.")] = ()
 
 
@@ -142,7 +142,7 @@ class RefreshedTokenResult(Result, frozen=True, kw_only=True):
 class GetUserInfoParams(OxdIdParams, frozen=True, kw_only=True):
     """An access token with the scope openid."""
 
-    access_token: Token
+    access_token: Annotated[Token, Meta(description="The user's access token.")]
     id_token: Annotated[Token, Meta(description="The claims' sub must be that of this id_token.")] | None = None
 
 
@@ -172,7 +172,7 @@ class GetLogoutUriParams(OxdIdParams, frozen=True, kw_only=True):
     ) = None
     post_logout_redirect_uri: Annotated[str, Meta(description="Default: the site's.")] | None = None
     state: Annotated[str, Meta(description="Comes back at the post_logout_redirect_uri.")] | None = None
-    session_state: str | None = None
+    session_state: Annotated[str, Meta(description="The session_state that came with the OP's redirect.")] | None = None
     custom_parameters: Annotated[
         dict[str, str],
         Meta(description="Further query parameters, as some OPs want them; none may override one of the protocol's."),
@@ -188,11 +188,13 @@ class GetLogoutUriResult(Result, frozen=True, kw_only=True):
 class ValidateParams(OxdIdParams, frozen=True, kw_only=True):
     """What the application got by itself from a hybrid flow."""
 
-    code: str
-    state: str
-    id_token: Token
-    access_token: Token | None = None
-    nonce: str | None = None
+    code: Annotated[str, Meta(description="The code that came with the OP's redirect.")]
+    state: Annotated[str, Meta(description="The state that came with the OP's redirect.")]
+    id_token: Annotated[Token, Meta(description="An id_token of the OP.")]
+    access_token: (
+        Annotated[Token, Meta(description="The access token of the same login, to have it checked too.")] | None
+    ) = None
+    nonce: Annotated[str, Meta(description="The nonce that the id_token must have.")] | None = None
 
 
 class EmptyResult(Result, frozen=True, kw_only=True):
@@ -202,8 +204,8 @@ class EmptyResult(Result, frozen=True, kw_only=True):
 class IdTokenStatusParams(OxdIdParams, frozen=True, kw_only=True):
     """An id_token, and what was issued or sent with it: the id_token's hashes of these are checked if it has them."""
 
-    id_token: Token
-    nonce: str | None = None
+    id_token: Annotated[Token, Meta(description="An id_token of the OP.")]
+    nonce: Annotated[str, Meta(description="The nonce that the id_token must have.")] | None = None
     code: Annotated[str, Meta(description="Compared with c_hash.")] | None = None
     access_token: Annotated[Token, Meta(description="Compared with at_hash.")] | None = None
     state: Annotated[str, Meta(description="Compared with s_hash.")] | None = None
@@ -221,8 +223,8 @@ class IdTokenStatusResult(Result, frozen=True, kw_only=True):
 class AccessTokenStatusParams(OxdIdParams, frozen=True, kw_only=True):
     """An access token and the id_token that came with it."""
 
-    id_token: Token
-    access_token: Token
+    id_token: Annotated[Token, Meta(description="An id_token of the OP.")]
+    access_token: Annotated[Token, Meta(description="The access token that came with the id_token.")]
 
 
 class AccessTokenStatusResult(Result, frozen=True, kw_only=True):

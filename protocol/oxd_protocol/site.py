@@ -303,11 +303,13 @@ class UpdateSiteParams(SiteMetadata, frozen=True, kw_only=True):
 class GetClientTokenParams(Params, frozen=True, kw_only=True):
     """Client credentials, and which token is wanted."""
 
-    client_id: str
-    op_host: str
-    client_secret: str | None = None
-    op_discovery_path: str | None = None
-    scope: WordList = ()
+    client_id: Annotated[str, Meta(description="The client to get a token for.")]
+    op_host: Annotated[str, Meta(description="The OP at which it is registered.")]
+    client_secret: Annotated[str, Meta(description="Its secret.")] | None = None
+    op_discovery_path: (
+        Annotated[str, Meta(description="A path between op_host and /.well-known/openid-configuration.")] | None
+    ) = None
+    scope: Annotated[WordList, Meta(description="The scopes to ask for.")] = ()
     authentication_method: (
         Annotated[
             str,
@@ -331,7 +333,7 @@ class ClientTokenResult(Result, frozen=True, kw_only=True):
 class IntrospectAccessTokenParams(OxdIdParams, frozen=True, kw_only=True):
     """The token to ask about."""
 
-    access_token: Token
+    access_token: Annotated[Token, Meta(description="An access token of the OP.")]
 
 
 class GetRpParams(ProtectedParams, frozen=True, kw_only=True):

@@ -57,7 +57,7 @@ class Resource(msgspec.Struct, frozen=True, kw_only=True):
 class UmaRsProtectParams(OxdIdParams, frozen=True, kw_only=True):
     """What to protect."""
 
-    resources: tuple[Resource, ...]
+    resources: Annotated[tuple[Resource, ...], Meta(description="What to protect: paths with their conditions.")]
     overwrite: Annotated[bool, Meta(description="true: replace what is protected already.")] | None = None
 
 
@@ -66,7 +66,7 @@ class UmaRsModifyParams(OxdIdParams, frozen=True, kw_only=True):
 
     path: Annotated[str, Meta(description="For example /photo.")]
     http_method: Annotated[str, Meta(description="For example GET.")]
-    scopes: WordList = ()
+    scopes: Annotated[WordList, Meta(description="The scopes that the path needs from now on.")] = ()
     scope_expression: Annotated[JsonText, Meta(description="An expression, as JSON or as a text that holds it.")] = None
 
 
@@ -92,7 +92,7 @@ class UmaRsCheckAccessResult(Result, frozen=True, kw_only=True):
 class IntrospectRptParams(OxdIdParams, frozen=True, kw_only=True):
     """The RPT to ask about."""
 
-    rpt: Token
+    rpt: Annotated[Token, Meta(description="A requesting party token.")]
 
 
 class Permission(msgspec.Struct, frozen=True, kw_only=True):
@@ -125,12 +125,15 @@ class IntrospectRptResult(Result, frozen=True, kw_only=True):
 class UmaRpGetRptParams(OxdIdParams, frozen=True, kw_only=True):
     """A permission ticket, and what else the requesting party can show."""
 
-    ticket: str
-    claim_token: Token | None = None
+    ticket: Annotated[str, Meta(description="The permission ticket, always the newest.")]
+    claim_token: (
+        Annotated[Token, Meta(description="Claims about the requesting party, pushed to the authorization server.")]
+        | None
+    ) = None
     claim_token_format: Annotated[str, Meta(description="Required with claim_token.")] | None = None
-    pct: Token | None = None
-    rpt: Token | None = None
-    scope: WordList = ()
+    pct: Annotated[Token, Meta(description="A persisted claims token from an earlier response.")] | None = None
+    rpt: Annotated[Token, Meta(description="An RPT to extend.")] | None = None
+    scope: Annotated[WordList, Meta(description="Further scopes to ask for.")] = ()
     state: Annotated[str, Meta(description="The state from uma_rp_get_claims_gathering_url.")] | None = None
     params: Annotated[dict[str, str], Meta(description="Further form fields for the authorization server.")] = (
         msgspec.field(default_factory=dict)
@@ -149,8 +152,8 @@ class UmaRpGetRptResult(Result, frozen=True, kw_only=True):
 class UmaRpGetClaimsGatheringUrlParams(OxdIdParams, frozen=True, kw_only=True):
     """The newest ticket, and where the user shall come back to."""
 
-    ticket: str
-    claims_redirect_uri: str
+    ticket: Annotated[str, Meta(description="The permission ticket, always the newest.")]
+    claims_redirect_uri: Annotated[str, Meta(description="Where claims gathering sends the user back to.")]
     state: Annotated[str, Meta(description="The caller's own state; it comes back unchanged.")] | None = None
     custom_parameters: Annotated[dict[str, str], Meta(description="Further query parameters.")] = msgspec.field(
         default_factory=dict
