@@ -5,6 +5,7 @@ import signal
 import sys
 from collections.abc import Awaitable, Callable
 from functools import partial
+from pathlib import Path
 
 import trio
 
@@ -31,6 +32,12 @@ def add(commands: Commands) -> None:
     parser.add_argument("--oxd-host", default="127.0.0.1", help="where the server is; default: %(default)s")
     parser.add_argument("--oxd-port", type=int, default=DEFAULT_PORT, help="default: %(default)s")
     parser.add_argument("--jwt-tokens", action="store_true", help="access tokens and RPTs are JWTs")
+    parser.add_argument(
+        "--certificate",
+        type=Path,
+        metavar="PATH",
+        help="PEM with a certificate for localhost and its key: the provider speaks TLS",
+    )
     parser.set_defaults(run=_sandbox)
 
 
@@ -45,6 +52,7 @@ def _sandbox(options: argparse.Namespace) -> int:
         oxd_host=options.oxd_host,
         oxd_port=options.oxd_port,
         jwt_tokens=options.jwt_tokens,
+        certificate=options.certificate,
     )
     try:
         trio.run(_until_terminated, partial(run_sandbox, settings))

@@ -1,10 +1,12 @@
 """Binding and running the sandbox: the provider and, beside it, the demo relying party."""
 
 import secrets
+import ssl
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 
 import structlog
 import trio
@@ -21,6 +23,8 @@ from oxd_server.sandbox.web import is_loopback_host
 
 __all__ = ["RunningSandbox", "SandboxError", "SandboxSettings", "new_token", "run_sandbox"]
 
+Listener = trio.abc.Listener[trio.abc.Stream]
+
 _LIMITS = Limits(max_body_bytes=200_000, max_connections=500)
 
 
@@ -32,7 +36,8 @@ class SandboxError(Exception):
 class SandboxSettings:
     """Where the sandbox listens (port 0: any free one) and where the oxd server is that the demo uses.
 
-    `jwt_tokens`: access tokens and RPTs are JWTs.
+    `jwt_tokens`: access tokens and RPTs are JWTs. `certificate`: a PEM file with a certificate for localhost and its
+    key; with it the provider speaks TLS, and the demo does not.
     """
 
     bind_address: str = "127.0.0.1"
@@ -41,6 +46,7 @@ class SandboxSettings:
     oxd_host: str = "127.0.0.1"
     oxd_port: int = 8099
     jwt_tokens: bool = False
+    certificate: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -74,6 +80,9 @@ async def run_sandbox(
         )
     listeners, issuer = await _listen(settings.bind_address, settings.port)
     demo_listeners, demo_url = await _listen(settings.bind_address, settings.demo_port)
+    if settings.certificate is not None:
+        listeners = await trio.to_thread.run_sync(_with_tls, listeners, settings.certificate)
+        issuer = f"https://localhost:{issuer.rpartition(':')[2]}"
     keys = await trio.to_thread.run_sync(SigningKeys.generate)
     state = ProviderState(issuer, keys, now, new_token)
     state.jwt_tokens = settings.jwt_tokens
@@ -86,7 +95,7 @@ async def run_sandbox(
         task_status.started(RunningSandbox(issuer, demo_url, state))
 
 
-async def _listen(host: str, port: int) -> tuple[list[trio.SocketListener], str]:
+async def _listen(host: str, port: int) -> tuple[list[Listener], str]:
     """Listeners on one address, and the URL of what they serve."""
     try:
         listeners = await trio.open_tcp_listeners(port, host="127.0.0.1" if host == "localhost" else host)
@@ -94,11 +103,20 @@ async def _listen(host: str, port: int) -> tuple[list[trio.SocketListener], str]
         raise SandboxError(f"cannot listen on {host} port {port}: {error.strerror or error}") from error
     name = listeners[0].socket.getsockname()
     address = f"[{name[0]}]" if ":" in name[0] else name[0]
-    return listeners, f"http://{address}:{name[1]}"
+    return list(listeners), f"http://{address}:{name[1]}"
+
+
+def _with_tls(listeners: list[Listener], certificate: Path) -> list[Listener]:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        context.load_cert_chain(certificate)
+    except OSError as error:  # ssl.SSLError is one
+        raise SandboxError(f"{certificate} is no PEM file of a certificate and its key: {error}") from error
+    return [trio.SSLListener(listener, context, https_compatible=True) for listener in listeners]
 
 
 async def _serve(
-    listeners: list[trio.SocketListener],
+    listeners: list[Listener],
     handler: Handler,
     url: str,
     *,
@@ -117,7 +135,7 @@ async def _only_by_name(
     handler: Callable[[HttpRequest], Awaitable[HttpResponse]], url: str, request: HttpRequest
 ) -> HttpResponse:
     """Refuse requests for other host names: a page of the internet can make its own name point to loopback."""
-    authority = url.removeprefix("http://")
+    authority = url.partition("://")[2]
     local = f"localhost:{authority.rpartition(':')[2]}"
     if request.header("host") not in (authority, local):
         text = f"This sandbox is reached as {url} only."
