@@ -57,9 +57,10 @@ ALLOWED: dict[str, set[str]] = {
     "oxd_server.observe.call": set(),
     "oxd_server.observe": {"oxd_server.log", "oxd_server.op.observed"},
     "oxd_server.sync": set(),
+    "oxd_server.streams": set(),
     "oxd_server.process": set(),
     "oxd_server.op.settings": set(),
-    "oxd_server.op": {"oxd_server.log.known", "oxd_server.op.settings", "oxd_server.sync"},
+    "oxd_server.op": {"oxd_server.log.known", "oxd_server.op.settings", "oxd_server.streams", "oxd_server.sync"},
     "oxd_server.client_metadata": set(),
     "oxd_server.store": {"oxd_protocol.dates", "oxd_server.client_metadata", "oxd_server.sync"},
     "oxd_server.store.importers": {
@@ -331,10 +332,16 @@ def test_the_modules_that_decide_are_pure() -> None:
     assert wanted <= {name.rsplit(".", 1)[-1] for name in pure_modules()}
 
 
-def test_only_transport_and_the_sandbox_call_over_http(imports: list[Import]) -> None:
+# What sends requests: with verified TLS, time limits and bounds of size.
+TRANSPORT = {
+    f"oxd_server.op.{name}" for name in ("http_connection", "http_pool", "no_connection", "targets", "transport")
+}
+
+
+def test_only_the_transport_and_the_sandbox_call_over_http(imports: list[Import]) -> None:
     """The HTTP client library is imported where TLS, time limits and size caps are set, and nowhere else."""
     callers = {one.importer for one in imports if within(one.target, "httpx2")}
-    allowed = {name for name in callers if within(name, "oxd_server.sandbox")} | {"oxd_server.op.transport"}
+    allowed = TRANSPORT | {name for name in callers if within(name, "oxd_server.sandbox")}
     assert callers <= allowed, callers - allowed
 
 

@@ -118,13 +118,13 @@ def _origin(url: str) -> tuple[str, str | None, int | None]:
 
 
 def authenticate(
-    credentials: ClientCredentials, audience: str, now: float, random: Callable[[int], bytes]
+    credentials: ClientCredentials, audience: Callable[[], str], now: float, random: Callable[[int], bytes]
 ) -> ClientAuthentication:
-    """What proves the client's identity to `audience`, now.
+    """What proves the client's identity, now.
 
     Args:
         credentials: the client and what it authenticates with.
-        audience: the URL that an assertion is meant for.
+        audience: gives the URL that an assertion is meant for, if there is one.
         now: seconds since the epoch.
         random: gives that many unguessable bytes.
 
@@ -139,9 +139,9 @@ def authenticate(
         case ClientAuthMethod.CLIENT_SECRET_POST:
             return ClientAuthentication(form={"client_id": client_id, "client_secret": _secret(credentials, now)})
         case ClientAuthMethod.CLIENT_SECRET_JWT:
-            return _by_assertion(client_id, _secret_assertion(credentials, audience, now, random))
+            return _by_assertion(client_id, _secret_assertion(credentials, audience(), now, random))
         case ClientAuthMethod.PRIVATE_KEY_JWT:
-            return _by_assertion(client_id, _private_key_assertion(credentials, audience, now, random))
+            return _by_assertion(client_id, _private_key_assertion(credentials, audience(), now, random))
         case ClientAuthMethod.NONE:
             return ClientAuthentication(form={"client_id": client_id})
     raise ClientAuthenticationError(f"{(credentials.method or 'nothing')[:50]} is no known authentication method")

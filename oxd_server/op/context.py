@@ -4,6 +4,7 @@ import secrets
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Self
 
 from oxd_server.op.answer import Answer
@@ -71,7 +72,7 @@ class OpContext:
             ClientAuthenticationError: the client cannot authenticate (nothing was sent).
             OpHostRefused, OpUnreachable, OpInvalidResponse
         """
-        audience = assertion_audience(metadata, url)
+        audience = partial(assertion_audience, metadata, url)
         proof = authenticate(usual_method(credentials, metadata), audience, self.clock(), self.random)
         return await self.transport.send(
             "POST", url, step=step, within=metadata.reach, headers=proof.headers, form={**form, **proof.form}

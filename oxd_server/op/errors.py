@@ -75,8 +75,9 @@ class OpMetadataMissing(OpError):
         self.problem = problem
 
 
-Failure = Literal["timeout", "dns", "refused", "tls", "other"]
-"""Why there is no answer: too late, the name has no address, nobody listens, no trust in TLS, or anything else."""
+Failure = Literal["timeout", "dns", "refused", "tls", "proxy", "other"]
+"""Why there is no answer: too late, a name without an address, nobody listens, no trust in TLS, a proxy that refuses,
+or anything else."""
 
 
 class OpUnreachable(OpError):

@@ -9,7 +9,7 @@ from oxd_server.op.errors import OpUnreachable
 
 __all__ = ["Observe", "OpRequest", "Outcome", "nobody_looks", "outcome_of", "outcome_of_failure"]
 
-Outcome = Literal["ok", "client_error", "server_error", "timeout", "dns", "refused", "tls", "other"]
+Outcome = Literal["ok", "client_error", "server_error", "timeout", "dns", "refused", "tls", "proxy", "other"]
 """How a request ended: by the status of the answer (below 400, 4xx, 5xx), or by why there is none."""
 
 

@@ -29,6 +29,7 @@ def make_ssl_context(
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
     if trust_all:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE

@@ -7,18 +7,14 @@ sent once more if the connection broke before an answer; nothing else is. One ho
 no more.
 """
 
-import socket
 import ssl
 import sys
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import AsyncExitStack, aclosing
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from types import TracebackType
-from typing import Self
-from urllib.parse import urlencode, urlsplit
+from typing import Any, Self
+from urllib.parse import urlencode
 
-import h11
-import httpcore2
 import httpx2
 import msgspec
 import trio
@@ -28,9 +24,12 @@ from oxd_server.log.known import note_secrets
 from oxd_server.op.answer import Answer
 from oxd_server.op.body import BodyTooLarge, UnreadableBody, unpacked
 from oxd_server.op.errors import Failure, OpBusy, OpHostRefused, OpInvalidResponse, OpUnreachable
-from oxd_server.op.network import CheckedNetwork, CountedStream, Resolve, Resolver, TooManyBytes
+from oxd_server.op.http_pool import HttpPool
+from oxd_server.op.network import Resolve, Resolver
+from oxd_server.op.no_connection import NoConnection
 from oxd_server.op.observed import Observe, OpRequest, nobody_looks, outcome_of, outcome_of_failure
-from oxd_server.op.reach import Reach, Zone, is_loopback, origin_of
+from oxd_server.op.reach import Reach
+from oxd_server.op.targets import Target, Targets
 from oxd_server.sync.busy import TooBusy
 from oxd_server.sync.host_slots import HostSlots
 
@@ -41,16 +40,9 @@ USER_AGENT = f"oxd-server/{__version__}"
 MAX_REDIRECTS = 3
 """Of a document that is public."""
 
-_CHECKED_URLS = 1000
-_LONGEST_KEPT_URL = 500
-_LONGEST_URL = 8000
 _MOST_WAITING_SHARED = 200
 _REDIRECTS = (301, 302, 303, 307, 308)
-_DEFAULT_PORTS = {"http": 80, "https": 443}
-
-# Each piece of a body costs its bytes and this: pieces of a byte each are as dear as they are to us.
-_PIECE_COST = 64
-_PIECES_A_TURN = 64
+_NO_CONTENT = ("GET", "DELETE")
 
 FormFields = Mapping[str, str] | Iterable[tuple[str, str]]
 
@@ -81,41 +73,35 @@ class TransportSettings:
     plain_http_hosts: frozenset[str] = frozenset()
     max_requests_per_host: int = 100
     max_connections: int = 2000
-    max_idle_connections: int = 20
+    max_idle_connections: int = 100
     idle_connection_seconds: float = 4.0
 
 
 class Transport:
-    """Sends requests over pools of kept connections; use as an async context manager.
-
-    There is a pool for each zone that an OP may live in: a connection is used again only by those who may have it.
-    """
+    """Sends requests over connections that are kept for a moment; use as an async context manager."""
 
     def __init__(
         self, settings: TransportSettings, resolve: Resolve | None = None, observe: Observe = nobody_looks
     ) -> None:
-        """Prepare the pools; `resolve` gives the addresses of a host, `observe` is told of each request.
+        """Prepare the pool; `resolve` gives the addresses of a host, `observe` is told of each request.
 
         Raises:
             ValueError: a host in the settings is none.
         """
         self._settings = settings
         self._observe = observe
-        self._allowed_hosts = frozenset(_host_entry(entry) for entry in settings.allowed_op_hosts)
-        self._plain_http_hosts = frozenset(_host_entry(entry) for entry in settings.plain_http_hosts)
+        self._targets = Targets(settings.allowed_op_hosts, settings.plain_http_hosts)
+        silence = settings.read_timeout
+        self._timeout = {"connect": settings.connect_timeout, "read": silence, "write": silence}
         self._slots = HostSlots(settings.max_requests_per_host)
         self._shared_slots = HostSlots(-(-settings.max_requests_per_host // 4), most_waiting=_MOST_WAITING_SHARED)
-        self._checked: dict[str, _Target] = {}
-        resolve = resolve or Resolver().addresses
-        self._pools = {zone: self._make_pool(CheckedNetwork(zone, resolve)) for zone in (None, *Zone)}
-
-    def _make_pool(self, network: CheckedNetwork) -> httpcore2.AsyncConnectionPool:
-        return httpcore2.AsyncConnectionPool(
-            ssl_context=self._settings.ssl_context,
-            max_connections=self._settings.max_connections,
-            max_keepalive_connections=self._settings.max_idle_connections,
-            keepalive_expiry=self._settings.idle_connection_seconds,
-            network_backend=network,
+        self._pool = HttpPool(
+            settings.ssl_context,
+            resolve or Resolver().addresses,
+            proxy_of=lambda _: None,
+            max_connections=settings.max_connections,
+            max_idle=settings.max_idle_connections,
+            idle_seconds=settings.idle_connection_seconds,
         )
 
     async def __aenter__(self) -> Self:
@@ -127,9 +113,7 @@ class Transport:
         exc_value: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        async with AsyncExitStack() as stack:
-            for pool in self._pools.values():
-                stack.push_async_callback(pool.aclose)
+        await self._pool.aclose()
 
     def check_url(self, url: str) -> httpx2.URL:
         """The parsed URL, if the configuration allows to contact it.
@@ -138,35 +122,7 @@ class Transport:
             OpHostRefused: it is no http(s) URL, its host is not among the allowed ones, or it would need plain HTTP
                 to a host where that is not allowed.
         """
-        return self._target(url).url
-
-    def _target(self, url: str) -> "_Target":
-        target = self._checked.get(url)
-        if target is None:
-            target = self._check_url(url)
-            if len(self._checked) >= _CHECKED_URLS:
-                self._checked.clear()
-            if len(url) <= _LONGEST_KEPT_URL:
-                self._checked[url] = target
-        return target
-
-    def _check_url(self, url: str) -> "_Target":
-        if len(url) > _LONGEST_URL:
-            raise OpHostRefused("?", f"a URL of more than {_LONGEST_URL} characters")
-        try:
-            parsed = httpx2.URL(url)
-        except (httpx2.InvalidURL, ValueError) as error:
-            raise OpHostRefused("?", "not a valid URL") from error
-        host = _host_and_port(parsed)
-        origin = origin_of(str(parsed))  # none where the port is no port
-        if not origin or parsed.scheme not in ("http", "https") or not _names_a_host(parsed) or parsed.userinfo:
-            raise OpHostRefused(host or "?", "not an http or https URL of a host")
-        names = {parsed.host, _with_port(parsed)}
-        if self._allowed_hosts and not self._allowed_hosts & names:
-            raise OpHostRefused(host, "not among the allowed_op_hosts")
-        if parsed.scheme == "http" and not (is_loopback(parsed.host) or self._plain_http_hosts & names):
-            raise OpHostRefused(host, "plain http is allowed for loopback hosts only")
-        return _Target(parsed, host, origin)
+        return self._targets.of(url).url
 
     async def send(
         self,
@@ -215,14 +171,14 @@ class Transport:
             head["content-type"] = "application/json"
         note_secrets(head.get("authorization"))
         note_secrets(form)
-        target = self._target(url)
+        target = self._targets.of(url)
         request = _Request(method, head, content, step, shared, min(max_bytes, self._settings.max_response_bytes))
         answer = await self._observed(request, target, within, redirects)
         if not shared:  # what is shared by many is public
             note_secrets(answer.body)
         return answer
 
-    async def _observed(self, request: "_Request", target: "_Target", within: Reach | None, redirects: int) -> Answer:
+    async def _observed(self, request: "_Request", target: Target, within: Reach | None, redirects: int) -> Answer:
         started = trio.current_time()
         try:
             answer = await self._in_time(request, target, within, redirects)
@@ -234,12 +190,12 @@ class Transport:
         self._observe(OpRequest(target.host, outcome_of(answer.status), trio.current_time() - started))
         return answer
 
-    async def _in_time(self, request: "_Request", target: "_Target", within: Reach | None, redirects: int) -> Answer:
+    async def _in_time(self, request: "_Request", target: Target, within: Reach | None, redirects: int) -> Answer:
         with trio.move_on_after(self._settings.total_timeout):
             return await self._follow(request, target, within, redirects)
         raise OpUnreachable(target.host, request.step, "no complete answer in time", "timeout")
 
-    async def _follow(self, request: "_Request", target: "_Target", within: Reach | None, redirects: int) -> Answer:
+    async def _follow(self, request: "_Request", target: Target, within: Reach | None, redirects: int) -> Answer:
         answer = await self._exchange(request, target, within)
         for _ in range(redirects):
             if answer.status not in _REDIRECTS or "location" not in answer.headers:
@@ -252,36 +208,27 @@ class Transport:
             answer = replace(answer, zone=max(zone, answer.zone))
         return answer
 
-    def _redirected(self, request: "_Request", target: "_Target", location: str) -> "_Target":
+    def _redirected(self, request: "_Request", target: Target, location: str) -> Target:
         try:
-            return self._target(str(target.url.join(location)))
+            return self._targets.of(str(target.url.join(location)))
         except (httpx2.InvalidURL, ValueError, OpHostRefused) as error:
             reason = f"it redirects to what may not be called: {error}"
             raise OpInvalidResponse(target.host, request.step, reason) from error
 
-    async def _exchange(self, request: "_Request", target: "_Target", within: Reach | None) -> Answer:
+    async def _exchange(self, request: "_Request", target: Target, within: Reach | None) -> Answer:
         problem = within.problem(target.origin) if within is not None else None
         if problem is not None:
             raise OpHostRefused(target.host, problem)
         slots = self._shared_slots if request.shared else self._slots
-        exchange = _Exchange(self._settings, target, request, within)
+        exchange = _Exchange(self._pool, self._timeout, target, request, within)
         try:
             async with slots.hold(target.host):
-                return await exchange.run(self._pools[within.zone if within is not None else None])
+                return await exchange.run()
         except TooBusy as busy:
             raise OpBusy(str(busy), busy.limit) from None
 
 
-@dataclass(frozen=True, slots=True)
-class _Target:
-    """A URL that may be contacted, its host (with the port, if one is named) and its origin."""
-
-    url: httpx2.URL
-    host: str
-    origin: str
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Request:
     """What is sent, wherever redirects lead to, and how large its answer may be."""
 
@@ -292,102 +239,64 @@ class _Request:
     shared: bool
     max_bytes: int
 
-    def to(self, target: _Target, settings: TransportSettings) -> httpcore2.Request:
+    def to(self, target: Target, extensions: dict[str, Any]) -> httpx2.Request:
         """The request as it goes to one place."""
-        url = target.url
-        head = {"host": target.host, **self.head}
-        if self.content or self.method not in ("GET", "DELETE"):
-            head["content-length"] = str(len(self.content))
-        return httpcore2.Request(
-            self.method,
-            httpcore2.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path),
-            headers=[(name.encode(), value.encode()) for name, value in head.items()],
-            content=self.content,
-            extensions={
-                "timeout": {
-                    "connect": settings.connect_timeout,
-                    "read": settings.read_timeout,
-                    "write": settings.read_timeout,
-                    "pool": settings.total_timeout,
-                }
-            },
-        )
+        head = [(b"host", target.host.encode("ascii"))]
+        head += [(name.encode("ascii"), value.encode("latin-1")) for name, value in self.head.items()]
+        if self.content or self.method not in _NO_CONTENT:
+            head.append((b"content-length", b"%d" % len(self.content)))
+        stream = httpx2.ByteStream(self.content)
+        return httpx2.Request(self.method, target.url, headers=head, stream=stream, extensions=extensions)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Exchange:
     """One request to one place, and its answer."""
 
-    settings: TransportSettings
-    target: _Target
+    pool: HttpPool
+    timeout: dict[str, float]
+    target: Target
     request: _Request
     within: Reach | None
 
-    async def run(self, pool: httpcore2.AsyncConnectionPool) -> Answer:
+    async def run(self) -> Answer:
         try:
-            return await self._attempt(pool)
-        except _ConnectionBroke as error:
+            response = await self._response()
+        except httpx2.TimeoutException as error:
+            raise self._unreachable(str(error), "timeout") from error
+        except NoConnection as error:
+            raise self._unreachable(str(error), error.cause) from error
+        except httpx2.ProxyError as error:
+            raise self._unreachable(str(error), "proxy") from error
+        except httpx2.ReadError as error:
+            raise self._unreachable(str(error)) from error
+        except httpx2.RemoteProtocolError as error:
+            raise self._invalid(str(error)) from error
+        return self._answer(response)
+
+    async def _response(self) -> httpx2.Response:
+        """What came back. A GET is sent once more if the connection broke before an answer."""
+        within = None if self.within is None else self.within.zone
+        extensions = {"timeout": self.timeout, "within": within, "max_bytes": self.request.max_bytes}
+        request = self.request.to(self.target, extensions)
+        try:
+            return await self.pool.handle_async_request(request)
+        except httpx2.ReadError:
             if self.request.method != "GET":
-                raise self._unreachable("the connection broke before an answer") from error
+                raise
         try:
-            return await self._attempt(pool)
-        except _ConnectionBroke as error:
-            raise self._unreachable("the connection broke before an answer, twice") from error
+            return await self.pool.handle_async_request(request)
+        except httpx2.ReadError as error:
+            raise httpx2.ReadError(f"{error}, twice") from error
 
-    async def _attempt(self, pool: httpcore2.AsyncConnectionPool) -> Answer:
-        response = await self._answer_head(pool)
-        stream = response.extensions["network_stream"]
-        zone: Zone = stream.get_extra_info("zone")
-        try:
-            body = await self._read_body(response)
-        finally:
-            with trio.CancelScope(shield=True, deadline=trio.current_time() + 1):
-                await response.aclose()
-        headers = _joined(response.headers)
+    def _answer(self, response: httpx2.Response) -> Answer:
+        headers = _joined(response.headers.raw)
+        assert isinstance(response.stream, httpx2.ByteStream)
+        body = self._unpacked(b"".join(response.stream), headers)
+        zone = response.extensions["zone"]
         foreign = self.within is not None and self.within.origin != self.target.origin
-        body = self._unpacked(body, headers)
         host, step = self.target.host, self.request.step
-        return Answer(response.status, headers, body, host, step, zone=zone, foreign=foreign)
-
-    async def _answer_head(self, pool: httpcore2.AsyncConnectionPool) -> httpcore2.Response:
-        try:
-            return await pool.handle_async_request(self.request.to(self.target, self.settings))
-        except TooManyBytes:
-            raise self._invalid("the head of the answer is too large") from None
-        except httpcore2.ConnectError as error:
-            raise self._unreachable(*_connect_reason(error)) from error
-        except httpcore2.TimeoutException as error:
-            raise self._unreachable(f"timed out ({type(error).__name__})", "timeout") from error
-        except (httpcore2.NetworkError, httpcore2.RemoteProtocolError) as error:
-            if _is_malformed(error):
-                raise self._invalid("the answer is not HTTP") from error
-            raise _ConnectionBroke from error
-
-    async def _read_body(self, response: httpcore2.Response) -> bytes:
-        limit = self.request.max_bytes
-        most_work = 2 * limit + _PIECE_COST * _PIECES_A_TURN
-        body, pieces = bytearray(), 0
-        stream = response.extensions["network_stream"]
-        if isinstance(stream, CountedStream):
-            stream.allow(2 * limit)
-        try:
-            async with aclosing(response.aiter_stream()) as chunks:
-                async for chunk in chunks:
-                    body += chunk
-                    pieces += 1
-                    if len(body) > limit:
-                        raise self._too_large()
-                    if len(body) + pieces * _PIECE_COST > most_work:
-                        raise self._invalid("the answer comes in too many pieces")
-                    if pieces % _PIECES_A_TURN == 0:
-                        await trio.lowlevel.checkpoint()
-        except TooManyBytes:
-            raise self._too_large() from None
-        except httpcore2.TimeoutException as error:
-            raise self._unreachable("the answer stalled", "timeout") from error
-        except (httpcore2.NetworkError, httpcore2.RemoteProtocolError) as error:
-            raise self._invalid("the answer breaks off") from error
-        return bytes(body)
+        return Answer(response.status_code, headers, body, host, step, zone=zone, foreign=foreign)
 
     def _unpacked(self, body: bytes, headers: Mapping[str, str]) -> bytes:
         try:
@@ -395,20 +304,13 @@ class _Exchange:
         except UnreadableBody as error:
             raise self._invalid(f"the answer cannot be read: {error}") from error
         except BodyTooLarge:
-            raise self._too_large() from None
+            raise self._invalid(f"the answer is larger than {self.request.max_bytes} bytes") from None
 
     def _unreachable(self, reason: str, cause: Failure = "other") -> OpUnreachable:
         return OpUnreachable(self.target.host, self.request.step, reason, cause)
 
     def _invalid(self, reason: str) -> OpInvalidResponse:
         return OpInvalidResponse(self.target.host, self.request.step, reason)
-
-    def _too_large(self) -> OpInvalidResponse:
-        return self._invalid(f"the answer is larger than {self.request.max_bytes} bytes")
-
-
-class _ConnectionBroke(Exception):
-    """The connection broke before the head of an answer arrived."""
 
 
 def _joined(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
@@ -418,59 +320,3 @@ def _joined(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
         name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
         joined[name] = f"{joined[name]}, {value}" if name in joined else value
     return joined
-
-
-def _host_and_port(url: httpx2.URL) -> str:
-    return url.netloc.decode("ascii")
-
-
-def _names_a_host(url: httpx2.URL) -> bool:
-    # The parser percent-encodes what no host can hold.
-    return bool(url.host) and "%" not in url.host
-
-
-def _with_port(url: httpx2.URL) -> str:
-    host = f"[{url.host}]" if ":" in url.host else url.host
-    return f"{host}:{url.port or _DEFAULT_PORTS[url.scheme]}"
-
-
-def _host_entry(entry: str) -> str:
-    """A configured host as it is compared: with a port where one was written, or a scheme that has one."""
-    text = entry.strip().lower()
-    try:
-        parsed = httpx2.URL(text if "://" in text else f"https://{text}")
-        names_port = "://" in text or urlsplit(f"//{text}").port is not None
-    except (httpx2.InvalidURL, ValueError) as error:
-        raise ValueError(f"{entry!r} is no host") from error
-    if not _names_a_host(parsed) or parsed.scheme not in _DEFAULT_PORTS:
-        raise ValueError(f"{entry!r} is no host")
-    return _with_port(parsed) if names_port else parsed.host
-
-
-def _is_malformed(error: Exception) -> bool:
-    """Whether bytes came that are no HTTP, in contrast to a connection that closed without any."""
-    return any(isinstance(cause, h11.RemoteProtocolError) for cause in _causes(error))
-
-
-def _connect_reason(error: Exception) -> tuple[str, Failure]:
-    for cause in _causes(error):
-        match cause:
-            case ssl.SSLCertVerificationError():
-                return f"its TLS certificate is not trusted: {cause.verify_message}", "tls"
-            case ssl.SSLError():
-                return f"TLS failed: {cause.reason or 'handshake'}", "tls"
-            case socket.gaierror() | UnicodeError():
-                return "no connection: its name has no address", "dns"
-            case ConnectionRefusedError():
-                return "no connection: nobody listens there", "refused"
-    return "no connection", "other"
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    cause: BaseException | None = error
-    while cause is not None:
-        yield cause
-        if isinstance(cause, BaseExceptionGroup):
-            for each in cause.exceptions:
-                yield from _causes(each)
-        cause = cause.__cause__ or cause.__context__

@@ -11,7 +11,7 @@ import trio
 
 from oxd_server.sync.busy import TooBusy
 
-__all__ = ["HostSlots"]
+__all__ = ["HostSlots", "acquire"]
 
 _WAITING_FOR_ONE = 2
 
@@ -56,7 +56,7 @@ class HostSlots:
             raise TooBusy(f"{host} has as many requests under way and waiting as one host may", self._limit)
         row.users += 1
         try:
-            await _acquire(row.slots)
+            await acquire(row.slots)
             try:
                 yield
             finally:
@@ -67,8 +67,8 @@ class HostSlots:
                 del self._rows[host]
 
 
-async def _acquire(slots: trio.Semaphore) -> None:
-    """Without a checkpoint if one is free: the request that follows has plenty."""
+async def acquire(slots: trio.Semaphore) -> None:
+    """Take a slot, without a checkpoint if one is free: the request that follows has plenty."""
     try:
         slots.acquire_nowait()
     except trio.WouldBlock:

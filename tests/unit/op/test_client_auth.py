@@ -29,7 +29,7 @@ SECRET = "s p/a:c%e-" * 8
 
 def proof(**changes):
     values = {"client_id": "client", "client_secret": SECRET, "method": "client_secret_basic", **changes}
-    return authenticate(ClientCredentials(**values), AUDIENCE, NOW, lambda count: b"r" * count)
+    return authenticate(ClientCredentials(**values), lambda: AUDIENCE, NOW, lambda count: b"r" * count)
 
 
 @pytest.fixture(scope="module")

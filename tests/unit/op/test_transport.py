@@ -4,6 +4,7 @@ import gzip
 import socket
 from functools import partial
 
+import httpx2
 import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
@@ -621,3 +622,63 @@ async def test_what_is_not_sent_is_not_observed(open_transport):
             with pytest.raises(OpHostRefused):
                 await transport.send("GET", url, step="s")
     assert not told
+
+
+async def test_bytes_after_an_answer_belong_to_none(op, transport):
+    """What comes after an answer is not taken for the next one: the connection is given up."""
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
+    op.raw("GET", "/", raw_bytes(answer + answer.replace(b"{}", b"[]"), then_hang=True))
+    url = op.on("GET", "/", {"a": 1})
+    assert (await transport.send("GET", url, step="s")).body == b"{}"
+    assert (await transport.send("GET", url, step="s")).json_object() == {"a": 1}
+    assert op.connections == 2
+
+
+async def test_kept_connection_that_the_op_closed(op, transport):
+    """A kept connection that was closed meanwhile is not used: a POST over it would be lost."""
+
+    async def answer_and_leave(stream):
+        await stream.send_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+
+    op.raw("POST", "/", answer_and_leave)
+    url = op.on("POST", "/", {"a": 1})
+    assert (await transport.send("POST", url, step="s")).body == b"{}"
+    await wait_all_tasks_blocked(0.05)
+    assert (await transport.send("POST", url, step="s")).json_object() == {"a": 1}
+
+
+async def test_kept_connections_expire(op, open_transport):
+    """A connection is kept for so long and no longer; then it is closed."""
+    url = op.on("GET", "/", {})
+    async with open_transport(idle_connection_seconds=0.0) as transport:
+        for _ in range(3):
+            assert (await transport.send("GET", url, step="s")).status == 200
+    assert op.connections == 3
+
+
+async def test_so_many_connections_are_kept(op, open_transport):
+    """Of connections that are not needed any more the oldest is closed when there are more than are kept."""
+    url = op.on("GET", "/", {})
+    other = url.replace("127.0.0.1", "localhost")
+    async with open_transport(addresses("127.0.0.1"), max_idle_connections=1) as transport:
+        for each in (url, other, other, url):
+            assert (await transport.send("GET", each, step="s")).status == 200
+    assert op.connections == 3
+
+
+@pytest.mark.parametrize("value", ["a\r\nx: y", "a\nb", "a\rb", "a\0b"])
+async def test_header_that_would_end_its_line_is_not_sent(op, transport, value):
+    """A value with the end of a line in it is a mistake of ours, and stays here."""
+    with pytest.raises(httpx2.LocalProtocolError):
+        await transport.send("GET", op.on("GET", "/", {}), step="s", headers={"x-own": value})
+    assert not op.requests
+
+
+async def test_answer_before_the_request_was_read(op, transport):
+    """An OP may answer and close before it has read all of a request: the answer counts."""
+
+    async def refuse(stream):
+        await stream.send_all(b"HTTP/1.1 413 Too Large\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}")
+
+    url = op.raw("POST", "/", refuse)
+    assert (await transport.send("POST", url, step="s", form={"a": "x"})).status == 413

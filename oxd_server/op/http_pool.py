@@ -1,0 +1,164 @@
+"""The connections to OPs, kept for the next request: a lean pool behind the interface of httpx2's transports.
+
+A connection is kept for whoever goes to the same place: scheme, host and port, led there from the same zone. So nobody
+has one who may not open it. httpx2's own pool does more (HTTP/2, bodies as streams, tracing), and that costs more than
+all the rest of a command.
+"""
+
+import ssl
+from collections.abc import Callable
+from typing import NamedTuple
+
+import httpx2
+import trio
+
+from oxd_server.op.http_connection import HttpConnection
+from oxd_server.op.network import Resolve, connect, refuse_address
+from oxd_server.op.no_connection import NoConnection
+from oxd_server.op.reach import Zone
+from oxd_server.streams import TcpStream, TlsStream
+from oxd_server.sync.host_slots import acquire
+
+__all__ = ["HttpPool", "ProxyOf"]
+
+ProxyOf = Callable[[httpx2.URL], httpx2.Proxy | None]
+"""The proxy that requests for a URL go through, if any."""
+
+_DEFAULT_PORTS = {b"http": 80, b"https": 443}
+
+
+class _Place(NamedTuple):
+    """Where a connection goes, and in which zone the OP lies that leads there; None: a caller does."""
+
+    scheme: bytes
+    host: str
+    port: int
+    within: Zone | None
+
+
+class _Kept(NamedTuple):
+    """A connection without a request, and until when it is kept (by trio's clock)."""
+
+    place: _Place
+    connection: HttpConnection
+    until: float
+
+
+class HttpPool(httpx2.AsyncBaseTransport):
+    """Sends requests over connections that are kept for the next one."""
+
+    def __init__(
+        self,
+        ssl_context: ssl.SSLContext,
+        resolve: Resolve,
+        *,
+        proxy_of: ProxyOf,
+        max_connections: int,
+        max_idle: int,
+        idle_seconds: float,
+    ) -> None:
+        """Use `max_connections` at a time, and keep `max_idle` beside them for `idle_seconds`."""
+        self._ssl_context = ssl_context
+        self._resolve = resolve
+        self._proxy_of = proxy_of
+        self._slots = trio.Semaphore(max_connections)
+        self._max_idle = max_idle
+        self._idle_seconds = idle_seconds
+        self._idle: list[_Kept] = []  # the one that was used last at the end
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        """Send the request and read the whole answer, as `HttpConnection.exchange` does.
+
+        Args:
+            request: of its extensions, `timeout` also has `connect`; `within` is the zone of the OP that leads there.
+
+        Raises:
+            OpHostRefused: the address may not be called.
+            NoConnection, httpx2.ConnectTimeout, httpx2.ProxyError: nothing was sent.
+            httpx2.ReadTimeout, httpx2.ReadError, httpx2.RemoteProtocolError: see there.
+        """
+        url = request.url
+        port = url.port or _DEFAULT_PORTS[url.raw_scheme]
+        place = _Place(url.raw_scheme, url.raw_host.decode("ascii"), port, request.extensions["within"])
+        await acquire(self._slots)
+        try:
+            connection = await self._take(place) or await self._open(place, request)
+            try:
+                return await connection.exchange(request)
+            finally:
+                await self._give_back(place, connection)
+        finally:
+            self._slots.release()
+
+    async def aclose(self) -> None:
+        """Close what is kept."""
+        while self._idle:
+            await self._idle.pop().connection.aclose()
+
+    async def _take(self, place: _Place) -> HttpConnection | None:
+        """A kept connection to the place, the one that was used last: the other end is least likely to give it up."""
+        while self._idle and self._idle[0].until <= trio.current_time():
+            await self._idle.pop(0).connection.aclose()
+        for number in range(len(self._idle) - 1, -1, -1):
+            if self._idle[number].place == place:
+                connection = self._idle.pop(number).connection
+                if connection.is_silent():
+                    return connection
+                await connection.aclose()
+                return await self._take(place)
+        return None
+
+    async def _give_back(self, place: _Place, connection: HttpConnection) -> None:
+        if not connection.is_reusable:
+            await connection.aclose()
+            return
+        self._idle.append(_Kept(place, connection, trio.current_time() + self._idle_seconds))
+        if len(self._idle) > self._max_idle:
+            await self._idle.pop(0).connection.aclose()
+
+    async def _open(self, place: _Place, request: httpx2.Request) -> HttpConnection:
+        proxy = self._proxy_of(request.url)
+        with trio.move_on_after(request.extensions["timeout"]["connect"]):
+            if proxy is not None:
+                return await self._open_through(proxy, place)
+            stream, zone = await self._connect(place.host, place.port, place.within, tls=place.scheme == b"https")
+            return HttpConnection(stream, zone)
+        raise httpx2.ConnectTimeout("timed out: there is no connection")
+
+    async def _open_through(self, proxy: httpx2.Proxy, place: _Place) -> HttpConnection:
+        """A connection through the proxy, which resolves the name: so what an OP names there counts as public."""
+        refuse_address(place.host, place.within)
+        port = proxy.url.port or _DEFAULT_PORTS[proxy.url.raw_scheme]
+        try:
+            stream, _ = await self._connect(proxy.url.host, port, None, tls=proxy.url.scheme == "https")
+        except NoConnection as error:
+            raise NoConnection(f"{error} (of the proxy)", error.cause) from error
+        connection = HttpConnection(stream, Zone.PUBLIC, proxy)
+        if place.scheme == b"http":
+            return connection
+        try:
+            host = f"[{place.host}]" if ":" in place.host else place.host
+            tunnel = await connection.open_tunnel(f"{host}:{place.port}".encode())
+        except BaseException:
+            await connection.aclose()
+            raise
+        return HttpConnection(await self._start_tls(tunnel, place.host), Zone.PUBLIC)
+
+    async def _connect(self, host: str, port: int, within: Zone | None, *, tls: bool) -> tuple[trio.abc.Stream, Zone]:
+        try:
+            opened, zone = await connect(host, port, within, self._resolve)
+        except (OSError, UnicodeError) as error:
+            raise NoConnection.because_of(error) from error
+        stream = TcpStream.taken_over(opened)
+        return await self._start_tls(stream, host) if tls else stream, zone
+
+    async def _start_tls(self, stream: trio.abc.Stream, host: str) -> trio.abc.Stream:
+        tls = TlsStream(stream, self._ssl_context, server_hostname=host)
+        try:
+            await tls.do_handshake()
+        except BaseException as error:
+            await trio.aclose_forcefully(stream)
+            if isinstance(error, trio.BrokenResourceError):
+                raise NoConnection.because_of(error) from error
+            raise
+        return tls
