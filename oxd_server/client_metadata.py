@@ -65,6 +65,8 @@ class ClientMetadata(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     post_logout_redirect_uris: Texts = ()
     frontchannel_logout_uri: Texts = ()
     frontchannel_logout_session_required: bool | None = None
+    backchannel_logout_uri: str | None = None
+    backchannel_logout_session_required: bool | None = None
     claims_redirect_uris: Texts = ()
 
     # What Gluu's server alone understands.

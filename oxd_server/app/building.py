@@ -1,6 +1,7 @@
 """The parts of a server, made from its configuration."""
 
 import os
+import ssl
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, closing, contextmanager
 from dataclasses import replace
@@ -31,7 +32,15 @@ from oxd_server.rp.services import Services
 from oxd_server.store import Store
 from oxd_server.sync.locks import KeyedLocks, ProcessLocks
 
-__all__ = ["listener_limits", "load_keys", "make_dispatcher", "open_logins_of", "open_op_context", "open_site_locks"]
+__all__ = [
+    "listener_limits",
+    "load_keys",
+    "make_dispatcher",
+    "open_logins_of",
+    "open_op_context",
+    "open_site_locks",
+    "to_applications",
+]
 
 _SECONDS_PER_MINUTE: Final = 60
 _WRITE_TIMEOUT: Final = 30.0
@@ -85,6 +94,19 @@ async def open_op_context(
             key_set_lifetime=config.public_op_key_cache_expiration_in_minutes * _SECONDS_PER_MINUTE,
             settings=settings_of_ops,
         )
+
+
+def to_applications() -> Transport:
+    """Return what calls applications on this machine, without TLS: briefly, and whichever OPs are allowed."""
+    settings = TransportSettings(
+        ssl_context=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),  # trusts nobody
+        connect_timeout=1.0,
+        read_timeout=3.0,
+        total_timeout=3.0,
+        max_response_bytes=10_000,
+        max_requests_per_host=20,
+    )
+    return Transport(settings)
 
 
 def _settings_of_ops(config: Config) -> SettingsOf:

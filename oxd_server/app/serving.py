@@ -23,6 +23,7 @@ from oxd_server.app.building import (
     open_logins_of,
     open_op_context,
     open_site_locks,
+    to_applications,
 )
 from oxd_server.app.listening import announce, command_listeners, entrance_of
 from oxd_server.app.migrating import migrate
@@ -90,13 +91,15 @@ async def serve(
         # Other workers' changes count from the next command on; those from the command line may take a moment.
         interval = WATCH_INTERVAL if config.workers == 1 else 0.0
         opened_store = open_store(store_place(config), watch_interval=interval)
-        async with opened_store as store, open_op_context(config, now, sight.see_op_request) as op:
+        opened_op = open_op_context(config, now, sight.see_op_request)
+        async with opened_store as store, opened_op as op, to_applications() as applications:
             await migrate(config, store, log)
             services = Services(
                 config=config,
                 default_site=DefaultSiteHolder(default_site),
                 store=store,
                 op=op,
+                to_applications=applications,
                 logins=await open_logins_of(config, store, now),
                 key_store=await load_keys(config),
                 now=now,
@@ -157,6 +160,7 @@ async def _serve(
             task_status.started(Running(addresses, () if front is None else front.addresses))
             await _until_stopped(signals, services.default_site, sight, config, log, inherited.manager)
             accepting.cancel_scope.cancel()
+        services.logout_waits.stop()
         for server in servers:
             server.drain()
         stop_front.set()

@@ -44,9 +44,9 @@ class HttpsConfig(Settings, frozen=True, kw_only=True):
         str | None,
         Key(
             TEXT,
-            "The front's URL as OPs reach it, for example https://oxd.example.org:8443: get_request_object_uri makes "
-            "its URIs with it, unless a command names another one. Its name belongs in allowed_hosts, if it is not in "
-            "the certificate. With dialect 3, OPs are answered nothing there.",
+            "The front's URL as OPs reach it, for example https://oxd.example.org:8443: get_request_object_uri and "
+            "backchannel_logout make their URIs with it. Its name belongs in allowed_hosts, if it is not in the "
+            "certificate. With dialect 3, OPs get no request objects there.",
         ),
     ] = None
     max_connections: Annotated[

@@ -25,7 +25,14 @@ from oxd_server.dispatch.wire_errors import command_error, for_a_stranger, store
 from oxd_server.log.known import begin_command, end_command
 from oxd_server.observe.call import NOBODY, Call, Caller, Calls
 from oxd_server.op.discovery import normalize_op_host
-from oxd_server.op.errors import IdTokenError, InvalidOpHost, IssuerMismatch, OpError, OpErrorResponse
+from oxd_server.op.errors import (
+    IdTokenError,
+    InvalidOpHost,
+    IssuerMismatch,
+    LogoutTokenError,
+    OpError,
+    OpErrorResponse,
+)
 from oxd_server.op.reach import origin_of
 from oxd_server.rp.busy import ServerBusy
 from oxd_server.rp.client_sync import ClientSync
@@ -252,6 +259,8 @@ def _said_by_us(error: BaseException | None) -> str | None:
     match error:
         case OpErrorResponse():
             return str(error)
+        case LogoutTokenError():
+            return f"The logout token was refused: {error.check}."
         case IdTokenError():
             return f"The id_token was refused: {error.check}."
         case IssuerMismatch():

@@ -99,7 +99,8 @@ class Guard:
         Over HTTPS callers are strangers to each other whatever the setting, as they are to ``get_rp``.
         """
         closed = entrance is Entrance.HTTPS or is_protected(REMOVE_SITE, self._setting, entrance)
-        return Access(closed=closed, framed=entrance is not Entrance.HTTPS)
+        local = entrance is Entrance.LOOPBACK_SOCKET
+        return Access(closed=closed, framed=entrance is not Entrance.HTTPS, local=local)
 
     async def check(self, params: Params) -> SetupClient | None:
         """Return the setup client whose token admits the command.

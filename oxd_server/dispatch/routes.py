@@ -1,20 +1,24 @@
 """The one table from commands to handlers. ``check_routes`` compares it with the catalogue at every start."""
 
 from oxd_protocol import connect as oidc
+from oxd_protocol import logout as logouts
 from oxd_protocol import provider as published
 from oxd_protocol import site as sites
+from oxd_protocol import tokens as more_tokens
 from oxd_protocol import uma as uma2
 from oxd_protocol.catalog import COMMANDS
 from oxd_server.dispatch.dispatcher import Route, on, on_behalf, pass_through
 from oxd_server.handlers import (
     authorization,
     connect,
+    logout,
     provider,
     request_object,
     setup,
     site,
     status,
     third_party_login,
+    tokens,
     uma,
     uma_modify,
     uma_protect,
@@ -47,6 +51,11 @@ ROUTES: tuple[Route, ...] = (
     on(oidc.GET_REQUEST_OBJECT_URI, request_object.get_request_object_uri),
     on(oidc.GET_REQUEST_OBJECT, request_object.get_request_object),
     on(oidc.INITIATE_THIRD_PARTY_LOGIN, third_party_login.initiate_third_party_login),
+    on(logouts.BACKCHANNEL_LOGOUT, logout.backchannel_logout),
+    on(logouts.SESSION_STATUS, logout.session_status),
+    on(logouts.WAIT_FOR_LOGOUT, logout.wait_for_logout),
+    on(logouts.GET_FRONTCHANNEL_LOGOUT_PAGE, logout.get_frontchannel_logout_page),
+    on(more_tokens.REVOKE_TOKEN, tokens.revoke_token),
     on(published.GET_JWKS, provider.get_jwks),
     pass_through(published.GET_DISCOVERY, provider.get_discovery),
     on(published.GET_ISSUER, provider.get_issuer),

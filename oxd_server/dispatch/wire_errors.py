@@ -10,6 +10,7 @@ from oxd_server.op.errors import (
     IdTokenError,
     InvalidOpHost,
     IssuerMismatch,
+    LogoutTokenError,
     MalformedToken,
     OpBusy,
     OpError,
@@ -32,6 +33,7 @@ _DISCOVERY_CODES: Mapping[str, str] = {
 
 _METADATA_CODES: Mapping[str, str] = {
     "end_session_endpoint": "no_end_session_endpoint_at_op",
+    "revocation_endpoint": "no_revocation_endpoint_at_op",
 }
 
 _OAUTH_CODES = frozenset(
@@ -80,6 +82,8 @@ def command_error(error: OpError) -> CommandError:
             return ServerBusy(error.limit, f"The OP was not asked: {error}. Try again shortly.")
         case OpErrorResponse() | OpUnreachable() | OpInvalidResponse():
             return _op_failure(error)
+        case LogoutTokenError():
+            return CommandError("invalid_logout_token", f"The logout token was refused: {error}.", _checked(error))
         case IdTokenError():
             return _id_token_error(error)
         case InvalidOpHost():
@@ -152,6 +156,9 @@ def _op_details(error: OpErrorResponse) -> dict[str, object] | None:
 
 
 def _id_token_error(error: IdTokenError) -> CommandError:
-    details = {"check": error.check.value, "expected": error.expected, "actual": error.actual}
     code = _ID_TOKEN_CODES.get(error.check, "invalid_id_token")
-    return CommandError(code, f"The id_token was refused: {error}.", details)
+    return CommandError(code, f"The id_token was refused: {error}.", _checked(error))
+
+
+def _checked(error: IdTokenError) -> dict[str, object]:
+    return {"check": error.check.value, "expected": error.expected, "actual": error.actual}

@@ -3,10 +3,12 @@
 from typing import Any, Final
 
 from oxd_protocol.catalog import find_command
+from oxd_protocol.logout import BACKCHANNEL_LOGOUT
 from oxd_protocol.params import AnyCommand
+from oxd_server.entrances.dialects.notices import LOGOUT_PATH
 from oxd_server.entrances.reference import GROUPS, HTTP_ALIASES, SCHEMA_PREFIX, example_params, http_path, schemas
 
-__all__ = ["openapi_document"]
+__all__ = ["notice_paths", "openapi_document"]
 
 _ABOUT: Final = """\
 OpenID Connect and UMA 2.0 for the application beside it. Every command is a POST of its parameters as one JSON object.
@@ -89,11 +91,32 @@ def _paths() -> dict[str, Any]:
         assert command is not None
         operation = _operation(command, "Other names", path.removeprefix("/").replace("-", "_"))
         paths[path] = {"post": operation | {"summary": f"The same as {http_path(command)}."}}
-    return paths | {
-        "/health-check": {"get": _page("Tells that the server runs.", "text/plain", {"const": "running"})},
-        "/openapi.json": {"get": _page("This description.", "application/json", {"type": "object"})},
-        "/": {"get": _page("A page for people.", "text/html", {"type": "string"})},
+    return (
+        paths
+        | notice_paths()
+        | {
+            "/health-check": {"get": _page("Tells that the server runs.", "text/plain", {"const": "running"})},
+            "/openapi.json": {"get": _page("This description.", "application/json", {"type": "object"})},
+            "/": {"get": _page("A page for people.", "text/html", {"type": "string"})},
+        }
+    )
+
+
+def notice_paths() -> dict[str, Any]:
+    """Return the paths that OPs call themselves: the same in every dialect."""
+    told = {"type": "object", "properties": {"error": {"const": "invalid_request"}, "error_description": {}}}
+    refused = {"description": "The logout token was refused.", "content": {"application/json": {"schema": told}}}
+    form = {"type": "object", "properties": {"logout_token": {"type": "string"}}, "required": ["logout_token"]}
+    operation = {
+        "operationId": "receive_logout_token",
+        "summary": BACKCHANNEL_LOGOUT.summary,
+        "security": [],
+        "parameters": [{"name": "oxd_id", "in": "path", "required": True, "schema": {"type": "string"}}],
+        "requestBody": {"required": True, "content": {"application/x-www-form-urlencoded": {"schema": form}}},
+        "responses": {"200": {"description": "The user is logged out; the body is empty."}, "400": refused}
+        | {status: {"description": "No proper HTTP, or too much of it."} for status in ("4XX", "5XX")},
     }
+    return {f"{LOGOUT_PATH}/{{oxd_id}}": {"post": operation}}
 
 
 def _operation(command: AnyCommand, tag: str, operation_id: str) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from oxd_protocol.params import AnyCommand
 from oxd_server.entrances.dialects.base import Route
 from oxd_server.entrances.dialects.beta import Beta
 from oxd_server.entrances.dialects.flat import Flat, flat_routes
+from oxd_server.entrances.openapi import notice_paths
 from oxd_server.entrances.reference import SCHEMA_PREFIX, example_params, parameters, params_schemas, typed_schemas
 
 __all__ = ["flat_document"]
@@ -48,7 +49,7 @@ def flat_document(version: str, dialect: str = Flat.name) -> dict[str, Any]:
             "license": {"name": "MIT", "identifier": "MIT"},
         },
         "servers": [{"url": "/"}],
-        "paths": {path: _path_item(path, route) for path, route in flat_routes().items()},
+        "paths": {path: _path_item(path, route) for path, route in flat_routes().items()} | notice_paths(),
         "components": {
             "schemas": {name: _without_headers(schema) for name, schema in params_schemas().items()}
             | (_answers() | (_answers_of_beta() if dialect == Beta.name else {})),

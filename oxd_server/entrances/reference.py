@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
-from oxd_protocol import connect, provider, site, uma
+from oxd_protocol import connect, logout, provider, site, tokens, uma
 from oxd_protocol.catalog import COMMANDS
 from oxd_protocol.params import AnyCommand
 
@@ -55,6 +55,11 @@ EXAMPLES: Final[Mapping[str, Any]] = {
     "oxd_host_url": "https://oxd.example.org:8443",
     "request_object_id": "5cJ0hNQWYrS3oBz0kq1vXg",
     "iss": "https://op.example.org",
+    "sid": "08a5019c-17e1-4977-8f42-65a12843ea02",
+    "logout_token": "eyJhbGciOiJSUzI1NiIsInR5cCI6ImxvZ291dCtqd3QifQ.eyJzdWIiOiJhbGljZSJ9.c2ln",
+    "token": "33d7988e-6ffb-4fe5-8c2a-0e158691d446",
+    "token_type_hint": "refresh_token",
+    "timeout": 1,
     "claims_redirect_uri": "https://app.example.org/claims",
 }
 """A value to show for each parameter that examples have."""
@@ -72,6 +77,10 @@ _SHOWN: Final[Mapping[str, tuple[str, ...]]] = {
     "get_issuer": ("op_host",),
     "get_request_object_uri": ("oxd_host_url",),
     "validate": ("access_token",),
+    "session_status": ("sid",),
+    "wait_for_logout": ("sid", "timeout"),
+    "get_frontchannel_logout_page": ("iss", "sid"),
+    "revoke_token": ("token_type_hint",),
 }
 """Optional parameters that the example of a command shows besides the required ones."""
 
@@ -93,6 +102,8 @@ def _group(module: str) -> tuple[AnyCommand, ...]:
 GROUPS: Final[tuple[tuple[str, tuple[AnyCommand, ...]], ...]] = (
     ("Sites", _group(site.__name__)),
     ("OpenID Connect", _group(connect.__name__)),
+    ("Logout that begins elsewhere", _group(logout.__name__)),
+    ("Tokens", _group(tokens.__name__)),
     ("UMA 2.0", _group(uma.__name__)),
     ("What providers publish", _group(provider.__name__)),
     ("No longer supported", tuple(command for command in COMMANDS if command.unsupported)),

@@ -1,8 +1,5 @@
 """Request objects: what an application asks of its OP, as a JWT that the OP fetches here (RFC 9101)."""
 
-from typing import Final
-from urllib.parse import urlsplit
-
 from oxd_protocol.connect import (
     GetRequestObjectParams,
     GetRequestObjectUriParams,
@@ -10,7 +7,7 @@ from oxd_protocol.connect import (
     RequestObjectResult,
 )
 from oxd_protocol.errors import CommandError
-from oxd_server.op.urls import is_absolute_url
+from oxd_server.handlers.own_url import front_url
 from oxd_server.rp.request_objects import (
     find_request_object,
     keep_request_object,
@@ -23,14 +20,11 @@ from oxd_server.store.base import Site
 
 __all__ = ["get_request_object", "get_request_object_uri"]
 
-_LONGEST_URI: Final = 512
-"""RFC 9101 section 5.2: "The entire Request URI SHOULD NOT exceed 512 ASCII characters." """
-
 
 async def get_request_object_uri(services: Services, params: GetRequestObjectUriParams) -> GetRequestObjectUriResult:
     """Make a request object, keep it for a while, and tell under which URI the OP fetches it."""
     site = await services.site(params.oxd_id)
-    host_url = _host_url(services, params.oxd_host_url)
+    host_url = front_url(services, params.oxd_host_url)
     algorithm = _algorithm(site, params.request_object_signing_alg)
     metadata = await services.metadata_of(site)
     lifetime = lifetime_of_request_objects(services)
@@ -45,16 +39,6 @@ async def get_request_object(services: Services, params: GetRequestObjectParams)
     if text is None:
         raise CommandError("request_object_not_found")
     return RequestObjectResult(request_object=text)
-
-
-def _host_url(services: Services, named: str | None) -> str:
-    url = (named or services.config.https.url or "").rstrip("/")
-    if not url:
-        raise CommandError("bad_request_no_oxd_host")
-    fits = is_absolute_url(url) and urlsplit(url).scheme in ("http", "https") and len(url) < _LONGEST_URI - 100
-    if not fits or "?" in url or "#" in url:
-        raise CommandError("bad_request_no_oxd_host", f"{url[:200]!r} is not the URL of a server.")
-    return url
 
 
 def _algorithm(site: Site, named: str | None) -> str | None:

@@ -16,6 +16,7 @@ from oxd_protocol.site import (
 )
 from oxd_server.handlers.brought import check_management, prove_client, sites_of
 from oxd_server.handlers.client_authentication import method_that_counts
+from oxd_server.handlers.own_url import with_logout
 from oxd_server.handlers.site_params import new_site
 from oxd_server.handlers.undo import keep, new_oxd_id, with_client
 from oxd_server.op.client_auth import ClientAuthMethod, ClientCredentials
@@ -74,7 +75,7 @@ def _setup_site(services: Services, params: SetupClientParams) -> Site:
 
 
 def _plain_site(services: Services, params: SetupClientParams) -> Site:
-    site = _new_site(services, params)
+    site = with_logout(services, _new_site(services, params), params, services.default_site.current)
     if _PAT_SCOPE not in site.client.scopes:
         return site
     grant_types = _with(site.client.grant_types, _CLIENT_CREDENTIALS)  # the PAT is had with this grant

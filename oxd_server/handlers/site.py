@@ -17,6 +17,7 @@ from oxd_protocol.site import (
 )
 from oxd_server.handlers.brought import check_known_client, check_management
 from oxd_server.handlers.listing import list_of, node_of
+from oxd_server.handlers.own_url import with_logout
 from oxd_server.handlers.site_params import changed_site, check_site, new_site, with_credentials
 from oxd_server.handlers.undo import check_key, keep, new_oxd_id, say_if_less, say_what_we_cannot, with_client
 from oxd_server.op.errors import OpErrorResponse
@@ -41,7 +42,7 @@ async def register_site(services: Services, params: RegisterSiteParams, caller: 
     default = services.default_site.current
     if params.protects_itself:  # the answer tells the client's secret, to a caller who need not have shown a token
         default = replace(default, client_id=None, client_secret=None)
-    site = new_site(params, default, new_oxd_id(services))
+    site = with_logout(services, new_site(params, default, new_oxd_id(services)), params, default)
     if params.client_id is not None:
         await check_management(services, site)
         await check_known_client(services, site, caller)
@@ -90,7 +91,7 @@ async def update_site(services: Services, params: UpdateSiteParams) -> OxdIdResu
     """
     async with services.site_locks.hold(params.oxd_id):
         site = await services.site(params.oxd_id)
-        changed = _changed(site, params)
+        changed = _changed(services, site, params)
         check_site(changed)
         check_key(services, changed)
         say_what_we_cannot(services, changed)
@@ -99,15 +100,15 @@ async def update_site(services: Services, params: UpdateSiteParams) -> OxdIdResu
         answer = await _update_client(services, site, changed, params)
 
         def change(newest: Site) -> Site:
-            changed = _changed(newest, params)
+            changed = _changed(services, newest, params)
             return changed if answer is None else as_read(as_answered(changed, answer), services.now())
 
         await services.store.change(params.oxd_id, change)
     return OxdIdResult(oxd_id=params.oxd_id)
 
 
-def _changed(site: Site, params: UpdateSiteParams) -> Site:
-    return with_credentials(changed_site(site, params), params)
+def _changed(services: Services, site: Site, params: UpdateSiteParams) -> Site:
+    return with_logout(services, with_credentials(changed_site(site, params), params), params)
 
 
 async def _update_client(
@@ -119,7 +120,10 @@ async def _update_client(
             return None
         raise CommandError("invalid_registration_client_url")
     metadata = await services.metadata_of(site)
-    asked = metadata_of(changed, services.key_store, requests_are_signed=metadata.require_signed_request_object)
+    signed = metadata.require_signed_request_object
+    asked = metadata_of(changed, services.key_store, requests_are_signed=signed)
+    # RFC 7592, section 2.2: what is omitted is deleted. So is what the site asked for and does not ask for any more.
+    gone = metadata_of(site, services.key_store, requests_are_signed=signed).keys() - asked.keys()
     update = partial(
         update_client,
         services.op,
@@ -127,7 +131,7 @@ async def _update_client(
         changed.client_id or "",
         uri,
         token,
-        known=known_metadata(site),
+        known={name: value for name, value in known_metadata(site).items() if name not in gone},
         changes=asked,
     )
     expires_at = params.client_secret_expires_at // _MILLISECONDS or None

@@ -9,6 +9,7 @@
       OpInvalidResponse          an answer that the specifications do not allow
       OpErrorResponse            the OP's own error answer
       IdTokenError               a JWT of the OP failed exactly one named check
+        LogoutTokenError         it is a logout token
       IssuerMismatch             the authorization response came from another issuer
       ParameterRefused           a caller's parameter would override one of the protocol
       ClientAuthenticationError  the client cannot authenticate in the way it is registered
@@ -33,6 +34,7 @@ __all__ = [
     "InvalidOpHost",
     "IssuerMismatch",
     "KeyFileError",
+    "LogoutTokenError",
     "MalformedToken",
     "OpBusy",
     "OpError",
@@ -180,6 +182,12 @@ class IdTokenCheck(StrEnum):
     MISSING_C_HASH = "missing_c_hash"
     BAD_C_HASH = "bad_c_hash"
     BAD_S_HASH = "bad_s_hash"
+    MISSING_EVENT = "missing_event"
+    FORBIDDEN_NONCE = "forbidden_nonce"
+    MISSING_TOKEN_ID = "missing_jti"
+    MISSING_SESSION = "missing_sub_and_sid"
+    TOO_OLD = "too_old"
+    USED = "used"
 
 
 class IdTokenError(OpError):
@@ -191,6 +199,10 @@ class IdTokenError(OpError):
         self.actual = shown(actual)
         detail = f": expected {self.expected}, got {self.actual}" if self.expected or self.actual else ""
         super().__init__(check.value + detail)
+
+
+class LogoutTokenError(IdTokenError):
+    """A logout token failed a check."""
 
 
 class IssuerMismatch(OpError):

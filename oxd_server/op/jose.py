@@ -24,6 +24,7 @@ from oxd_server.op.errors import IdTokenCheck, IdTokenError
 __all__ = [
     "ALGORITHMS",
     "MAX_KEYS",
+    "PLAIN_TYPES",
     "Algorithm",
     "AnyKey",
     "JwkKey",
@@ -67,7 +68,7 @@ class Algorithm:
         return _ED25519 if self.name in _ED25519 else frozenset({self.name})
 
 
-_TYPES = frozenset({"jwt", "jws", "jose"})
+PLAIN_TYPES = frozenset({"jwt", "jws", "jose"})
 """RFC 7519 section 5.1, RFC 7515 section 4.1.9: the media types that say nothing of the kind of the token."""
 _ED25519 = frozenset({"EdDSA", "Ed25519"})
 _CURVES = {"256": "P-256", "384": "P-384", "512": "P-521"}
@@ -251,7 +252,14 @@ class SignedToken:
     claims: dict[str, object] = field(repr=False)
 
 
-def verify_token(token: str, keys: KeySet, algorithms: frozenset[str], client_secret: str | None = None) -> SignedToken:
+def verify_token(
+    token: str,
+    keys: KeySet,
+    algorithms: frozenset[str],
+    client_secret: str | None = None,
+    *,
+    types: frozenset[str] = PLAIN_TYPES,
+) -> SignedToken:
     """Decode a signed JWT and verify its signature, with exactly the key that its header means.
 
     Args:
@@ -259,6 +267,7 @@ def verify_token(token: str, keys: KeySet, algorithms: frozenset[str], client_se
         keys: the issuer's published keys.
         algorithms: names that are acceptable, from `allowed_algorithms`.
         client_secret: the HMAC key where an HMAC algorithm is acceptable.
+        types: what its `typ` may say, if it has one; in lower case and without `application/`.
 
     Raises:
         IdTokenError: one check failed.
@@ -266,7 +275,7 @@ def verify_token(token: str, keys: KeySet, algorithms: frozenset[str], client_se
     header_part, payload_part, signature_part = _split(token)
     header = _json_object(_decode(header_part, "header"), "header")
     payload, signature = _decode(payload_part, "payload"), _decode(signature_part, "signature")
-    algorithm = _check_header(header, algorithms)
+    algorithm = _check_header(header, algorithms, types)
     key = _verification_key(header, algorithm, keys, client_secret)
     if not _signature_holds(algorithm, f"{header_part}.{payload_part}".encode("ascii"), signature, key):
         raise IdTokenError(IdTokenCheck.BAD_SIGNATURE, f"a valid {algorithm.name} signature", "an invalid one")
@@ -302,15 +311,15 @@ def _json_object(data: bytes, what: str) -> dict[str, object]:
     return value
 
 
-def _check_header(header: Mapping[str, object], algorithms: frozenset[str]) -> Algorithm:
+def _check_header(header: Mapping[str, object], algorithms: frozenset[str], types: frozenset[str]) -> Algorithm:
     # RFC 7515 section 4.1.11: "If any of the listed extension Header Parameters are not understood and supported by
     # the recipient, then the JWS is invalid." We support none.
     if "crit" in header:
         raise IdTokenError(IdTokenCheck.CRITICAL_HEADER, "no crit", header["crit"])
     # RFC 8725 section 3.11: a JWT of another kind (an access token, a logout token) is not taken for this one.
     typ = header.get("typ") or "JWT"
-    if not isinstance(typ, str) or typ.lower().removeprefix("application/") not in _TYPES:
-        raise IdTokenError(IdTokenCheck.BAD_TYPE, "JWT", typ)
+    if not isinstance(typ, str) or typ.lower().removeprefix("application/") not in types:
+        raise IdTokenError(IdTokenCheck.BAD_TYPE, "JWT" if types is PLAIN_TYPES else " or ".join(sorted(types)), typ)
     name = header.get("alg")
     if not isinstance(name, str):
         raise IdTokenError(IdTokenCheck.MALFORMED, "alg in the header", name)

@@ -58,13 +58,17 @@ class Logins:
         return self._states.issued(state, oxd_id, purpose)
 
     async def consume(self, login: LoginState) -> bool:
-        """Use up a state; False if it was used before.
+        """Use up a state; False if it was used before."""
+        return await self.use_once(login.used_token, login.expires_at)
+
+    async def use_once(self, token: bytes, expires_at: float) -> bool:
+        """Use up a single-use value, which is worth nothing after ``expires_at``; False if it was used before.
 
         After the clock was set back nobody may be able to tell. Then all the states that are under way end, so that no
         used one is good again: those users start their login once more.
         """
         try:
-            return await self._store.spend(login.used_token, login.expires_at, self._now())
+            return await self._store.spend(token, expires_at, self._now())
         except ClockSetBack:
             self._log.warning("clock_set_back", message="Every login that is under way has to start again.")
             key = await self._store.renew_secret(KEY_NAME, partial(self._random, KEY_BYTES), self._now())

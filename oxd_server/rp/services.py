@@ -12,6 +12,7 @@ from oxd_server.op.client_auth import ClientCredentials, secret_expires_within
 from oxd_server.op.context import OpContext
 from oxd_server.op.discovery import ProviderMetadata
 from oxd_server.op.key_store import KeyStore
+from oxd_server.op.transport import Transport
 from oxd_server.op.uma_discovery import UmaMetadata
 from oxd_server.rp.access import Access
 from oxd_server.rp.default_site import DefaultSiteHolder
@@ -22,6 +23,7 @@ from oxd_server.store.base import Site, SiteNotFound, Store
 from oxd_server.sync.locks import KeyedLocks
 from oxd_server.sync.room import Room
 from oxd_server.sync.single_flight import SingleFlight
+from oxd_server.sync.waits import Waits
 
 __all__ = ["Services"]
 
@@ -31,15 +33,22 @@ _ALL_REQUEST_OBJECTS_BYTES = 32 * 1024 * 1024
 _MAX_WAITING_FOR_PAT = 1000
 """Every request to an application asks for a decision, so that many wait when its PAT has expired."""
 
+_MAX_WAITING_FOR_LOGOUT = 200
+"""Each of them is a command in flight; those of other kinds must not be kept from their places."""
+
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """``now`` gives seconds since 1970, ``random`` that many random bytes, ``access`` how commands come in."""
+    """``now`` gives seconds since 1970, ``random`` that many random bytes, ``access`` how commands come in.
+
+    ``to_applications`` calls URLs that applications on this machine have named; OPs are called by ``op``.
+    """
 
     config: Config
     default_site: DefaultSiteHolder
     store: Store
     op: OpContext
+    to_applications: Transport
     logins: Logins
     key_store: KeyStore | None
     now: Callable[[], float]
@@ -49,6 +58,7 @@ class Services:
     refreshes: Refreshes = field(default_factory=Refreshes)
     pats: SingleFlight[str, str] = field(default_factory=lambda: SingleFlight(max_waiting=_MAX_WAITING_FOR_PAT))
     request_objects: Room = field(default_factory=lambda: Room(_REQUEST_OBJECT_BYTES, _ALL_REQUEST_OBJECTS_BYTES))
+    logout_waits: Waits = field(default_factory=lambda: Waits(_MAX_WAITING_FOR_LOGOUT))
     log: Any = field(default_factory=lambda: structlog.get_logger("oxd_server.handlers"))
 
     async def site(self, oxd_id: str) -> Site:

@@ -106,6 +106,7 @@ class Site(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fal
     belongs to.
     `sync_client_from_op` says whether the client is read again at the OP when `last_synced` is longer ago than the
     period.
+    `logout_notification_uri` is called when a logout arrives.
     `dialect` is the dialect of the HTTP API that the site's application speaks, None for that of oxd 3.1.
     `registered_from` is the address, or the network, of a caller who showed no token; such sites are counted.
     """
@@ -127,6 +128,7 @@ class Site(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fal
     sync_client_from_op: bool = False
     sync_client_period_in_seconds: int = 3600
     last_synced: int = 0
+    logout_notification_uri: str | None = None
 
     is_setup_client: bool = False
     setup_oxd_id: str | None = None
@@ -192,6 +194,7 @@ class Login(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fa
 
     `subject` is the `sub` of its id_token, `nonce` the hash of its nonce; `azp` tells whether it had that claim.
     A token that a setup client got for itself has no subject. `request_object` is the one that is kept under its id.
+    `logged_out_at`, in seconds since 1970, is kept under the session or the user that a logout token named.
     """
 
     oxd_id: str
@@ -199,6 +202,7 @@ class Login(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fa
     nonce: str | None = None
     azp: bool = False
     request_object: str | None = None
+    logged_out_at: int | None = None
 
     def __repr__(self) -> str:
         return f"Login(oxd_id={self.oxd_id!r})"

@@ -24,6 +24,8 @@ _OBSOLETE: Final = ("rpt", "rpt_token_type", "rpt_pct", "rpt_upgraded", "rpt_exp
 _LONGEST_OXD_ID: Final = 255
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")  # those that turn the writing too
 _LARGEST_NUMBER: Final = 2**63 - 1
+_WHEN_SET: Final = frozenset({"logout_notification_uri"})
+"""Of a site: what is written where it is set. Old scripts do not look for it."""
 _DATES: Final = {"client_id_issued_at", "client_secret_expires_at", "last_synced", "pat_created_at"}
 # Of a client's metadata: the legacy key of each field that goes by another name there.
 _LEGACY_NAMES: Final = {
@@ -107,13 +109,14 @@ def _every_key() -> dict[str, Any]:
     client = {_LEGACY_NAMES.get(name, name): value for name, value in _defaults(ClientMetadata).items()}
     known = {name: value for name, value in client.items() if name in _ALWAYS or value not in (None, [])}
     return (
-        {name: value for name, value in _defaults(Site).items() if name not in ("client", "registered_from")}
+        {name: value for name, value in _defaults(Site).items() if name not in _NOT_ALWAYS}
         | known
         | {name: value for name, value in _defaults(SiteSession).items() if name != "named_states"}
         | dict.fromkeys(_OBSOLETE)
     )
 
 
+_NOT_ALWAYS: Final = _WHEN_SET | {"client", "registered_from"}
 _EVERY_KEY: Final = _every_key()
 
 

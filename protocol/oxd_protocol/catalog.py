@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from oxd_protocol import connect, provider, site, uma
+from oxd_protocol import connect, logout, provider, site, tokens, uma
 from oxd_protocol.params import AnyCommand
 
 __all__ = ["ALIASES", "COMMANDS", "find_command"]
@@ -32,6 +32,11 @@ COMMANDS: tuple[AnyCommand, ...] = (
     connect.GET_REQUEST_OBJECT_URI,
     connect.GET_REQUEST_OBJECT,
     connect.INITIATE_THIRD_PARTY_LOGIN,
+    logout.BACKCHANNEL_LOGOUT,
+    logout.SESSION_STATUS,
+    logout.WAIT_FOR_LOGOUT,
+    logout.GET_FRONTCHANNEL_LOGOUT_PAGE,
+    tokens.REVOKE_TOKEN,
     provider.GET_JWKS,
     provider.GET_DISCOVERY,
     provider.GET_ISSUER,

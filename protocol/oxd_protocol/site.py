@@ -175,6 +175,16 @@ class SiteMetadata(ProtectedParams, frozen=True, kw_only=True):
     frontchannel_logout_session_required: (
         Annotated[bool, Meta(description="true: the OP names the session at logout.")] | None
     ) = None
+    backchannel_logout: (
+        Annotated[bool, Meta(description="true: the OP sends its logout tokens to this server (https.url).")] | None
+    ) = None
+    backchannel_logout_session_required: (
+        Annotated[bool, Meta(description="true: the OP's logout tokens name the session.")] | None
+    ) = None
+    logout_notification_uri: (
+        Annotated[str, Meta(description="A URL on this machine (loopback) that is called when a logout arrives.")]
+        | None
+    ) = None
     access_token_as_jwt: Annotated[bool, Meta(description=_GLUU)] | None = None
     access_token_signing_alg: Annotated[str, Meta(description=_GLUU)] | None = None
     access_token_lifetime: Annotated[int, Meta(description=_GLUU)] | None = None

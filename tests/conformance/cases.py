@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 from oxd_server.sandbox.provider import routes
 from tests.conformance import flows
@@ -20,10 +21,13 @@ from tests.integration.real_provider import callback_params, log_out
 from tests.integration.sandbox_provider import running_sandbox
 from tests.integration.stored import stored_rows
 
+FRONT = {"url": "https://localhost:8443"}
+"""What the configuration says of the front: OPs are told to send logout tokens there."""
 OK = ("ok", None)
 BAD_SIGNATURE = "invalid_id_token_bad_signature"
 BAD_AT_HASH = "invalid_access_token_bad_hash"
 BAD_C_HASH = "invalid_authorization_code_bad_hash"
+LOGOUT = {"backchannel_logout": True, "backchannel_logout_session_required": True}
 ALL_SCOPES = [*SCOPES, "address", "phone"]
 
 
@@ -158,6 +162,13 @@ async def _no_state_comes_back(rig: Rig, data: dict[str, Any]) -> None:
     assert await log_out(data["uri"]) == LOGOUT_URI
 
 
+async def _session_has_ended(rig: Rig, data: dict[str, Any]) -> None:
+    assert data == {}
+    assert rig.rp is not None
+    hint = parse_qs(urlsplit((await rig.rp.ok("get_logout_uri"))["uri"]).query)["id_token_hint"][0]
+    assert (await rig.rp.ok("session_status", id_token=hint))["active"] is False
+
+
 # --- the table -------------------------------------------------------------------------------
 
 
@@ -191,6 +202,11 @@ def _badly_signed(alg: str) -> Case:
 
 def _bad_id_token(name: str, fault: str, code: str, check: str | None) -> Case:
     return Case(name=name, must="refuse the id_token", faults=(fault,), outcome=(code, check))
+
+
+def _bad_logout(name: str, fault: str, check: str) -> Case:
+    return Case(name=f"backchannel-logout-{name}", must="refuse the logout token", flow=flows.backchannel_logout,
+                site=LOGOUT, faults=(fault,), outcome=("invalid_logout_token", check))  # fmt: skip
 
 
 def _bad_refreshed(name: str, fault: str, code: str, check: str) -> Case:
@@ -290,4 +306,21 @@ CASES = (
          faults=("logout_other_state",), accepted=_another_state_is_seen),
     Case(name="rp-init-logout-no-state", must="build the request", flow=flows.logout_without_state,
          accepted=_no_state_comes_back),
+    Case(name="backchannel-logout", must="end the session", flow=flows.backchannel_logout, site=LOGOUT,
+         accepted=_session_has_ended),
+    Case(name="backchannel-logout-again", must="refuse the logout token", flow=flows.backchannel_logout_again,
+         site=LOGOUT, outcome=("invalid_logout_token", "used")),
+    _bad_logout("invalid-iss", "logout_bad_iss", "bad_issuer"),
+    _bad_logout("invalid-aud", "logout_bad_aud", "bad_audience"),
+    _bad_logout("missing-iat", "logout_missing_iat", "missing_issued_at"),
+    _bad_logout("missing-exp", "logout_missing_exp", "missing_expiry"),
+    _bad_logout("expired", "logout_expired", "expired"),
+    _bad_logout("long-ago", "logout_long_ago", "too_old"),
+    _bad_logout("missing-jti", "logout_missing_jti", "missing_jti"),
+    _bad_logout("missing-event", "logout_missing_event", "missing_event"),
+    _bad_logout("missing-sub-and-sid", "logout_without_user_and_session", "missing_sub_and_sid"),
+    _bad_logout("with-nonce", "logout_with_nonce", "forbidden_nonce"),
+    _bad_logout("alg-none", "logout_alg_none", "algorithm_not_allowed"),
+    _bad_logout("invalid-sig", "logout_bad_signature", "bad_signature"),
+    _bad_logout("other-typ", "logout_bad_typ", "bad_type"),
 )  # fmt: skip

@@ -12,6 +12,7 @@ import trio
 
 from oxd_server.sandbox import RunningSandbox
 from oxd_server.sandbox.provider.keys import SigningKeys
+from oxd_server.sandbox.provider.logout_token import issue_logout_token
 from tests.integration.logins import LOGOUT_URI, REDIRECT_URI, SCOPES, Rp, register
 from tests.integration.oxd_process import ServerProcess
 from tests.integration.real_provider import log_in
@@ -140,6 +141,24 @@ async def logout_without_state(rig: Rig) -> Command:
     """The same, and the application sends no state."""
     await rig.log_in()
     return "get_logout_uri", {}
+
+
+async def backchannel_logout(rig: Rig) -> Command:
+    """The OP sends a logout token for a session."""
+    claims = (await rig.log_in())["id_token_claims"]
+    assert rig.rp is not None
+    client = rig.op.state.clients.get((await rig.rp.stored())["client_id"])
+    assert client is not None
+    token = issue_logout_token(rig.op.state, client, claims["sub"][0], claims["sid"][0])
+    return "backchannel_logout", {"logout_token": token}
+
+
+async def backchannel_logout_again(rig: Rig) -> Command:
+    """Somebody sends a logout token that the OP has sent before."""
+    command, params = await backchannel_logout(rig)
+    assert rig.rp is not None
+    await rig.rp.ok(command, **params)
+    return command, params
 
 
 async def new_keys() -> SigningKeys:

@@ -13,7 +13,7 @@ import structlog
 import trio
 
 from oxd_server.op.key_store import new_key_store
-from tests.conformance.cases import CASES, OK, Case, run_case
+from tests.conformance.cases import CASES, FRONT, OK, Case, run_case
 from tests.integration.oxd_process import ServerProcess, running_server
 
 NAME_WIDTH = max(len(case.name) for case in CASES)
@@ -24,7 +24,7 @@ async def report(cases: list[Case], folder: Path) -> int:
     keys = folder / "keys.json"
     await trio.to_thread.run_sync(new_key_store, keys)
     failed = 0
-    async with running_server(folder, {"crypt_provider_key_store_path": str(keys)}) as server:
+    async with running_server(folder, {"crypt_provider_key_store_path": str(keys), "https": FRONT}) as server:
         for case in cases:
             problem = await _problem(case, server, folder)
             failed += problem is not None

@@ -9,7 +9,7 @@ import pytest
 
 from oxd_server.op.key_store import new_key_store
 from oxd_server.sandbox.provider.faults import FAULTS
-from tests.conformance.cases import CASES, Case, run_case
+from tests.conformance.cases import CASES, FRONT, Case, run_case
 from tests.integration.background import Background, background
 
 
@@ -18,7 +18,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Background]:
     """One server for all rows; each has an OP of its own."""
     folder: Path = tmp_path_factory.mktemp("conformance")
     new_key_store(folder / "keys.json")
-    with background(folder, {"crypt_provider_key_store_path": str(folder / "keys.json")}) as both:
+    with background(folder, {"crypt_provider_key_store_path": str(folder / "keys.json"), "https": FRONT}) as both:
         yield both
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import tempfile
@@ -68,8 +69,10 @@ class RealProvider:
 
 
 @asynccontextmanager
-async def real_provider(**options: Any) -> AsyncIterator[RealProvider]:
+async def real_provider(*, trusted: Path | None = None, **options: Any) -> AsyncIterator[RealProvider]:
     """Start the provider with `options` (the keys of `DEFAULTS` in `node/provider.mjs`); stop it at the end.
+
+    `trusted` is a certificate (PEM) that it trusts beside the usual ones when it calls others.
 
     Plain http on 127.0.0.1. Without Node.js or its package this is an error, never a skipped test:
     `./scripts/test` installs both.
@@ -81,6 +84,7 @@ async def real_provider(**options: Any) -> AsyncIterator[RealProvider]:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,
+            env={**os.environ, **({} if trusted is None else {"NODE_EXTRA_CA_CERTS": str(trusted)})},
         )
         provider = RealProvider(process, errors)
         try:

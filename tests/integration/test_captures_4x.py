@@ -271,7 +271,7 @@ def descriptions() -> dict[str, jsonschema.Draft202012Validator]:
     schemas = {
         path: item["post"]["responses"]["200"]["content"]["application/json"]["schema"]
         for path, item in document["paths"].items()
-        if "post" in item
+        if "post" in item and path != "/backchannel-logout/{oxd_id}"  # OPs get an empty body there
     }
     components = {"components": document["components"]}
     return {path: jsonschema.Draft202012Validator({**schema, **components}) for path, schema in schemas.items()}

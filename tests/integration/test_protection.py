@@ -17,7 +17,7 @@ from oxd_server.entrances.reference import example_params
 from oxd_server.sandbox import RunningSandbox
 from oxd_server.sandbox.provider.model import Grant, Token
 from tests.integration.faulty_op import REGISTRATION, Exchange, faulty_op, silent
-from tests.integration.https_client import Front, running_front
+from tests.integration.https_client import Front, envelope_of, running_front
 from tests.integration.logins import data_of, error_of
 from tests.integration.sandbox_provider import running_sandbox
 from tests.integration.stored import stored_rows
@@ -61,7 +61,7 @@ async def set_up(front: Front, op: RunningSandbox, **params: Any) -> Setup:
 async def call(front: Front, entrance: str, command: str, token: str | None, params: dict[str, Any]) -> dict[str, Any]:
     """Run a command through one of the entrances."""
     if entrance == "https":
-        return await front.call(command, token=token, **params)
+        return envelope_of(await front.post(command, params, token=token))
     return await front.server.call(command, **params, **({} if token is None else {"protection_access_token": token}))
 
 

@@ -108,6 +108,7 @@ GENERATION_4: dict[str, tuple[Any, str, Any]] = {
     "software_version": ("1.0", "software_version", "1.0"),
     "software_statement": ("a.b.c", "software_statement", "a.b.c"),
     "front_channel_logout_session_required": (True, "frontchannel_logout_session_required", True),
+    "backchannel_logout_session_required": (True, "backchannel_logout_session_required", True),
     "subject_type": ("pairwise", "subject_type", "pairwise"),
     "id_token_encrypted_response_alg": ("RSA-OAEP", "id_token_encrypted_response_alg", "RSA-OAEP"),
     "id_token_encrypted_response_enc": ("A128GCM", "id_token_encrypted_response_enc", "A128GCM"),
@@ -135,12 +136,12 @@ GENERATION_4: dict[str, tuple[Any, str, Any]] = {
     ),
     "trusted_client": (True, "trusted_client", True),
 }
-"""Each parameter of oxd 4.x beyond those above: a value, the registered name, and what the OP must get there."""
+"""Each newer parameter: a value, the registered name, and what the OP must get there."""
 NOT_METADATA = {
     *("client_id", "client_secret", "client_registration_access_token", "client_registration_client_uri"),
     *("response_mode", "oxd_rp_programming_language", "sync_client_from_op", "sync_client_period_in_seconds"),
     *("protection_access_token", "authorization_oxd_id", "op_host", "op_discovery_path", "initial_access_token"),
-    *("dialect", "oxd_id"),
+    *("dialect", "oxd_id", "backchannel_logout", "logout_notification_uri"),
 }
 """They are for this server, not for the OP's registration."""
 

@@ -96,6 +96,7 @@ async def uma_house(*, timeout: float = 20.0, **state: Any) -> AsyncIterator[Hou
             default_site=DefaultSiteHolder(DefaultSite()),
             store=store,
             op=OpContext.over(transport, clock=clock),
+            to_applications=transport,
             logins=Logins(States(key, 300, os.urandom), store, clock, os.urandom, recorder),
             key_store=None,
             now=clock,

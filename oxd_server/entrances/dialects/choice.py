@@ -9,6 +9,7 @@ from oxd_server.entrances.dialects.base import Dialect, NeedsToken
 from oxd_server.entrances.dialects.beta import Beta
 from oxd_server.entrances.dialects.envelope import Envelope
 from oxd_server.entrances.dialects.flat import Flat
+from oxd_server.entrances.dialects.notices import Notices
 from oxd_server.entrances.http1 import HttpRequest
 
 __all__ = ["AUTO", "NEWER", "Dialects", "Marks"]
@@ -33,6 +34,7 @@ class Dialects:
     def __init__(self, setting: str, marks: Marks, needs_token: NeedsToken = lambda command: command.protected) -> None:
         self._envelope = Envelope(needs_token)
         self._flat = Flat(needs_token)
+        self._notices = Notices()
         dialects: tuple[Dialect, ...] = (self._envelope, self._flat, Beta(needs_token))
         self._by_name: Mapping[str, Dialect] = {dialect.name: dialect for dialect in dialects}
         self._fixed = self._by_name.get(setting)
@@ -45,6 +47,8 @@ class Dialects:
 
     async def choose(self, request: HttpRequest) -> Dialect:
         """Return the dialect of the request."""
+        if self._notices.find(request.path) is not None:
+            return self._notices
         if self._fixed is not None:
             return self._fixed
         old, new = self._envelope.find(request.path), self._flat.find(request.path)

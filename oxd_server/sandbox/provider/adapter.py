@@ -19,6 +19,7 @@ class FormRequest(OAuth2Request):
     Attributes:
         client_keys: the key set that was fetched from the client's `jwks_uri`; authlib itself waits for nothing.
         auth_time: when the user logged in, in seconds since the epoch.
+        sid: the session that the user logged in with, as applications know it.
     """
 
     def __init__(
@@ -28,6 +29,7 @@ class FormRequest(OAuth2Request):
         self.payload = BasicOAuth2Payload(params)
         self.client_keys = client_keys
         self.auth_time = 0
+        self.sid: str | None = None
 
     @property
     def form(self) -> dict[str, str]:

@@ -64,7 +64,7 @@ def current_session(state: ProviderState, request: HttpRequest) -> tuple[str, Se
 def new_session(state: ProviderState, user: User | None = None) -> tuple[str, Session]:
     """A new session, logged in now if there is a user."""
     session_id = state.new_token()
-    session = Session(state.new_token(), user, state.seconds() if user else 0)
+    session = Session(state.new_token(), state.new_token(), user, state.seconds() if user else 0)
     state.sessions.put(session_id, session, SESSION_SECONDS)
     return session_id, session
 
@@ -252,7 +252,7 @@ def _finish(
 ) -> HttpResponse:
     """Back to the client with a code, and with what else the response type asks for."""
     grant = interaction.request
-    grant.request.auth_time = session.auth_time
+    grant.request.auth_time, grant.request.sid = session.auth_time, session.sid
     answer: HttpResponse = grant.server.create_authorization_response(grant.request, session.user, grant)
     return _with_issuer(state, answer, cookies)
 

@@ -189,7 +189,9 @@ class OpenIdRequest:
 def _save_code(code: str, request: FormRequest, state: ProviderState) -> None:
     """Keep a code; `request.user` has just allowed it."""
     params = request.payload.data
-    grant = Grant(request.client.client_id, request.user, request.scope, request.auth_time, params.get("nonce"))
+    grant = Grant(
+        request.client.client_id, request.user, request.scope, request.auth_time, params.get("nonce"), request.sid
+    )
     request.authorization_code = Code(grant, params["redirect_uri"], params.get("code_challenge"))
     state.codes.put(code, request.authorization_code, CODE_SECONDS)
 

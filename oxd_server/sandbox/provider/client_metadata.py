@@ -71,6 +71,8 @@ class _Metadata(msgspec.Struct):
     software_id: _OptionalText = UNSET
     software_version: _OptionalText = UNSET
     frontchannel_logout_uri: _OptionalText = UNSET
+    backchannel_logout_uri: _OptionalText = UNSET
+    backchannel_logout_session_required: bool | UnsetType = UNSET
     contacts: _OptionalTexts = UNSET
     post_logout_redirect_uris: _OptionalTexts = UNSET
     claims_redirect_uris: _OptionalTexts = UNSET

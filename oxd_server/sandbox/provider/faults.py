@@ -14,7 +14,15 @@ import trio
 from oxd_server.sandbox.provider.model import ProviderState
 from oxd_server.sandbox.web import OAuthError
 
-__all__ = ["FAULTS", "UMA_FAULTS", "misbehave", "public_jwks", "sign_id_token", "with_broken_signature"]
+__all__ = [
+    "FAULTS",
+    "UMA_FAULTS",
+    "misbehave",
+    "public_jwks",
+    "sign_id_token",
+    "sign_logout_token",
+    "with_broken_signature",
+]
 
 Claims = dict[str, Any]
 
@@ -38,7 +46,22 @@ _ID_TOKEN_CLAIMS: dict[str, Callable[[Claims], Claims]] = {
     "id_token_many_groups": lambda claims: claims | {"groups": [f"/company/team-{n:04}" for n in range(400)]},
     "id_token_from_the_future": lambda claims: claims | {"iat": claims["iat"] + 1800},
 }
+_LOGOUT_CLAIMS: dict[str, Callable[[Claims], Claims]] = {
+    "logout_bad_iss": lambda claims: claims | {"iss": claims["iss"] + "/other"},
+    "logout_bad_aud": lambda claims: claims | {"aud": "another-client"},
+    "logout_missing_iat": lambda claims: _without(claims, "iat"),
+    "logout_missing_exp": lambda claims: _without(claims, "exp"),
+    "logout_expired": lambda claims: claims | {"exp": claims["iat"] - 3600, "iat": claims["iat"] - 7200},
+    "logout_long_ago": lambda claims: claims | {"iat": claims["iat"] - 86_400},
+    "logout_missing_jti": lambda claims: _without(claims, "jti"),
+    "logout_missing_event": lambda claims: claims | {"events": {"https://example.com/another-event": {}}},
+    "logout_without_user_and_session": lambda claims: _without(_without(claims, "sub"), "sid"),
+    "logout_with_nonce": lambda claims: claims | {"nonce": "n-0S6_WzA2Mj"},
+}
 _OTHERS = (
+    "logout_bad_signature",
+    "logout_alg_none",
+    "logout_bad_typ",
     "id_token_bad_signature",
     "id_token_alg_none",
     "id_token_hmac_with_public_key",
@@ -52,7 +75,7 @@ _OTHERS = (
     "authorization_bad_iss",
     "logout_other_state",
 )
-FAULTS = (*_ID_TOKEN_CLAIMS, *_OTHERS)
+FAULTS = (*_ID_TOKEN_CLAIMS, *_LOGOUT_CLAIMS, *_OTHERS)
 UMA_FAULTS = ("uma_pat_lost", "uma_server_error", "uma_hang")
 _HANG_SECONDS = 600
 
@@ -75,6 +98,18 @@ def sign_id_token(state: ProviderState, claims: Claims, alg: str, client_secret:
     with_kid = "id_token_without_kid" not in state.faults
     token = state.keys.sign(claims, alg, client_secret, with_kid=with_kid)
     return with_broken_signature(token) if "id_token_bad_signature" in state.faults else token
+
+
+def sign_logout_token(state: ProviderState, claims: Claims, alg: str, client_secret: str | None) -> str:
+    """The signed logout token, wrong in the way that the provider's faults say."""
+    for fault, change in _LOGOUT_CLAIMS.items():
+        if fault in state.faults:
+            claims = change(claims)
+    if "logout_alg_none" in state.faults:
+        return _unsigned(claims)
+    typ = "at+jwt" if "logout_bad_typ" in state.faults else "logout+jwt"
+    token = state.keys.sign(claims, alg, client_secret, typ=typ)
+    return with_broken_signature(token) if "logout_bad_signature" in state.faults else token
 
 
 def public_jwks(state: ProviderState) -> Claims:

@@ -36,6 +36,8 @@ def issue_id_token(
         "amr": ["pwd"],
         "jti": state.new_token(),
     }
+    if grant.sid is not None:
+        claims["sid"] = grant.sid
     if nonce is not None:
         claims["nonce"] = nonce
     if access_token is not None:

@@ -1,4 +1,4 @@
-"""The end of a session (OpenID Connect RP-Initiated Logout 1.0)."""
+"""The end of a session (OpenID Connect RP-Initiated Logout 1.0), of which other applications hear as well."""
 
 from collections.abc import Mapping
 
@@ -7,6 +7,7 @@ from oxd_server.sandbox.pages import page
 from oxd_server.sandbox.provider.authorization import current_session
 from oxd_server.sandbox.provider.client_authentication import jwt_payload
 from oxd_server.sandbox.provider.keys import claims_by_secret
+from oxd_server.sandbox.provider.logout_token import tell_clients
 from oxd_server.sandbox.provider.model import Client, ProviderState, Session
 from oxd_server.sandbox.web import PageError, form, query, redirect, same_secret, with_query
 
@@ -32,6 +33,7 @@ async def end_session(state: ProviderState, request: HttpRequest) -> HttpRespons
     if decision == "stay":
         return page("provider/message.html", title="Still logged in", text="Nothing was changed.")
     state.sessions.pop(session_id)
+    await tell_clients(state, session)
     return _goodbye(target)
 
 

@@ -1,5 +1,6 @@
 """What the provider remembers: users, clients, sessions, grants and tokens, all in bounded tables."""
 
+import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -103,9 +104,13 @@ class Client(ClientMixin):
 
 @dataclass
 class Session:
-    """One browser. Before the login it has no user and serves to tie forms to the browser."""
+    """One browser. Before the login it has no user and serves to tie forms to the browser.
+
+    `sid` is what applications know it by.
+    """
 
     csrf_token: str = field(repr=False)
+    sid: str
     user: User | None = None
     auth_time: int = 0
     consents: dict[str, set[str]] = field(default_factory=dict)  # client_id -> scopes
@@ -149,6 +154,7 @@ class Grant:
     scope: str
     auth_time: int = 0
     nonce: str | None = field(default=None, repr=False)
+    sid: str | None = None
     revoked: bool = False
 
 
@@ -211,6 +217,7 @@ class ProviderState:
         self.now = now
         self.new_token = new_token
         self.faults: set[str] = set()
+        self.trusted: ssl.SSLContext | None = None  # what is trusted of those that it calls itself; None: the system's
         self.jwt_tokens = False  # access tokens and RPTs as JWTs
         self.users = {user.username: user for user in USERS}
         self.clients: Table[Client] = Table(1000, now)

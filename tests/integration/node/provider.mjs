@@ -122,6 +122,7 @@ function configuration(options, keys) {
       introspection: { enabled: true },
       revocation: { enabled: true },
       rpInitiatedLogout: { enabled: true },
+      backchannelLogout: { enabled: true },
       userinfo: { enabled: true },
       jwtUserinfo: { enabled: true },
       ...(options.fapi && FAPI_FEATURES),

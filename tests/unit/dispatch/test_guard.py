@@ -13,7 +13,7 @@ from oxd_protocol.site import RegisterSiteParams
 from oxd_server.dispatch.guard import Entrance, Guard, is_protected, without_token
 
 UNPROTECTED = {"setup_client", "get_client_token", "get_jwks", "get_discovery", "get_issuer", "get_rp_jwks"}
-UNPROTECTED |= {"get_request_object"}
+UNPROTECTED |= {"get_request_object", "backchannel_logout"}
 RETURN_SECRETS = {"get_rp"}
 
 

@@ -51,6 +51,11 @@ EXPECTED: dict[str, tuple[tuple[str, ...], str]] = {
     "get_discovery": ((), "issuer"),
     "get_issuer": (("resource",), "subject links"),
     "get_rp_jwks": ((), "keys"),
+    "backchannel_logout": ((*OXD_ID, "logout_token"), ""),
+    "session_status": (OXD_ID, "active logged_out_at"),
+    "wait_for_logout": (OXD_ID, "active logged_out_at"),
+    "get_frontchannel_logout_page": (OXD_ID, "page headers"),
+    "revoke_token": ((*OXD_ID, "token"), ""),
     "id_token_status": ((*OXD_ID, "id_token"), "active expires_at issued_at claims"),
     "access_token_status": ((*OXD_ID, "id_token", "access_token"), "active expires_at issued_at"),
 }
@@ -102,7 +107,7 @@ def test_protected_commands() -> None:
     for command in COMMANDS:
         if command.unsupported is None:
             open_ones = {"setup_client", "get_client_token", "get_jwks", "get_discovery", "get_issuer", "get_rp_jwks"}
-            open_ones |= {"get_request_object"}
+            open_ones |= {"get_request_object", "backchannel_logout"}
             assert command.protected is (command.name not in open_ones)
             assert not command.protected or "protection_access_token" in command.fields.readers
 
