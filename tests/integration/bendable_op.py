@@ -131,6 +131,8 @@ class BendableOp:
                 return self._json({"keys": [self._jwk()]})
             case "/register":
                 return self._json(self._registered(body), 201)
+            case "/register/client-1" if headers.get("authorization") == "Bearer rat":
+                return self._json(self._registered(body))
             case "/token":
                 return self._token(headers, {name: values[0] for name, values in parse_qs(body.decode()).items()})
             case "/userinfo":
