@@ -45,6 +45,9 @@ class ClientMetadata(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     userinfo_signed_response_alg: str | None = None
     userinfo_encrypted_response_alg: str | None = None
     userinfo_encrypted_response_enc: str | None = None
+    authorization_signed_response_alg: str | None = None
+    authorization_encrypted_response_alg: str | None = None
+    authorization_encrypted_response_enc: str | None = None
     request_object_signing_alg: str | None = None
     request_object_encryption_alg: str | None = None
     request_object_encryption_enc: str | None = None

@@ -37,11 +37,13 @@ from oxd_server.entrances.sockets import address_of
 from oxd_server.entrances.tcp import FrameListener
 from oxd_server.log import Log
 from oxd_server.observe.sight import Sight
+from oxd_server.op.errors import KeyFileError
 from oxd_server.process.figures import raise_open_files, report_on_signal
 from oxd_server.process.listen_fds import Inherited, listeners_of
 from oxd_server.process.service_manager import ServiceManager
 from oxd_server.process.workers import stop_with_supervisor
 from oxd_server.rp.default_site import DefaultSiteHolder
+from oxd_server.rp.keys import KeyStoreHolder
 from oxd_server.rp.refreshes import Refreshes
 from oxd_server.rp.services import Services
 from oxd_server.rp.site_marks import SiteMarks
@@ -71,7 +73,7 @@ async def serve(
     now: Callable[[], float] = time.time,
     task_status: trio.TaskStatus[Running] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Run the server until SIGTERM or SIGINT; SIGHUP reloads the default site configuration, SIGUSR1 logs figures.
+    """Run the server until SIGTERM or SIGINT; SIGHUP reloads the default site and the keys, SIGUSR1 logs figures.
 
     ``output`` is the process's log; without it there are no lines of commands. ``inherited`` are sockets that systemd
     or a supervisor handed to this process; it opens those that it lacks. Its service manager is told when the server is
@@ -101,7 +103,7 @@ async def serve(
                 op=op,
                 to_applications=applications,
                 logins=await open_logins_of(config, store, now),
-                key_store=await load_keys(config),
+                keys=KeyStoreHolder(await load_keys(config)),
                 now=now,
                 random=os.urandom,
                 site_locks=locks if store.locks is None else store.locks,
@@ -158,7 +160,7 @@ async def _serve(
                 accepting.start_soon(stop_with_supervisor, inherited.lifeline)
             addresses = tuple(address_of(listener) for listener in listeners)
             task_status.started(Running(addresses, () if front is None else front.addresses))
-            await _until_stopped(signals, services.default_site, sight, config, log, inherited.manager)
+            await _until_stopped(signals, services, sight, log, inherited.manager)
             accepting.cancel_scope.cancel()
         services.logout_waits.stop()
         for server in servers:
@@ -175,7 +177,14 @@ async def _open_front(services: Services, dispatcher: Dispatcher, inherited: Inh
         return None
     listeners = listeners_of(inherited.https_sockets) or None
     handle, needs_token = partial(dispatcher.dispatch, Entrance.HTTPS), partial(dispatcher.needs_token, Entrance.HTTPS)
-    return await open_https_front(config, handle, SiteMarks(services.store), listeners, needs_token=needs_token)
+    return await open_https_front(
+        config,
+        handle,
+        SiteMarks(services.store),
+        listeners,
+        needs_token=needs_token,
+        public_keys=services.public_jwks,
+    )
 
 
 def _counts(services: Services, dispatcher: Dispatcher, servers: list[FrameListener]) -> dict[str, int]:
@@ -191,9 +200,8 @@ def _counts(services: Services, dispatcher: Dispatcher, servers: list[FrameListe
 
 async def _until_stopped(
     signals: AsyncIterator[int],
-    default_site: DefaultSiteHolder,
+    services: Services,
     sight: Sight,
-    config: Config,
     log: structlog.stdlib.BoundLogger,
     manager: ServiceManager,
 ) -> None:
@@ -204,10 +212,24 @@ async def _until_stopped(
             return
         await manager.reloading()
         sight.reopen_log()
-        try:
-            default_site.current = await trio.to_thread.run_sync(load_default_site, config.default_site_path)
-        except ConfigError as error:
-            log.error("default_site_not_reloaded", message="The one before stays.", reason=str(error))
-        else:
-            log.info("default_site_reloaded", warnings=default_site.current.warnings)
+        await _reload(services, log)
         await manager.ready()
+
+
+async def _reload(services: Services, log: structlog.stdlib.BoundLogger) -> None:
+    """Read the default site and the key store again; each stays as it was if it cannot be used."""
+    config, default_site = services.config, services.default_site
+    try:
+        default_site.current = await trio.to_thread.run_sync(load_default_site, config.default_site_path)
+    except ConfigError as error:
+        log.error("default_site_not_reloaded", message="The one before stays.", reason=str(error))
+    else:
+        log.info("default_site_reloaded", warnings=default_site.current.warnings)
+    if services.keys.current is None:
+        return
+    try:
+        services.keys.current = await load_keys(config)
+    except KeyFileError as error:
+        log.error("key_store_not_reloaded", message="The one before stays.", reason=str(error))
+    else:
+        log.info("key_store_reloaded")

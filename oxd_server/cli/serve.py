@@ -20,7 +20,8 @@ def add(commands: Commands) -> None:
     parser = commands.add_parser(
         "serve",
         help="run the server",
-        description="Run the server until SIGTERM or SIGINT. SIGHUP reloads the default site configuration.",
+        description="Run the server until SIGTERM or SIGINT. SIGHUP reloads the default site configuration and the key "
+        "store.",
     )
     add_config(parser)
     add_flags(parser)

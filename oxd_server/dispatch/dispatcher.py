@@ -26,6 +26,8 @@ from oxd_server.log.known import begin_command, end_command
 from oxd_server.observe.call import NOBODY, Call, Caller, Calls
 from oxd_server.op.discovery import normalize_op_host
 from oxd_server.op.errors import (
+    AuthorizationRefused,
+    AuthorizationResponseError,
     IdTokenError,
     InvalidOpHost,
     IssuerMismatch,
@@ -263,6 +265,10 @@ def _said_by_us(error: BaseException | None) -> str | None:
             return f"The logout token was refused: {error.check}."
         case IdTokenError():
             return f"The id_token was refused: {error.check}."
+        case AuthorizationResponseError():
+            return f"The authorization response was refused: {error.check}."
+        case AuthorizationRefused():
+            return "The OP refused the login."
         case IssuerMismatch():
             return f"The iss parameter of the OP's redirect is not {error.expected}."
     return None

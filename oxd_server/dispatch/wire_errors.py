@@ -4,6 +4,8 @@ from collections.abc import Mapping
 
 from oxd_protocol.errors import HTTP_STATUS_PREFIX, CommandError
 from oxd_server.op.errors import (
+    AuthorizationRefused,
+    AuthorizationResponseError,
     ClientAuthenticationError,
     ClientSecretExpired,
     IdTokenCheck,
@@ -96,6 +98,24 @@ def command_error(error: OpError) -> CommandError:
                 description = f"The OP's metadata cannot be used here: {error.field} {error.problem}."
                 return CommandError(code, description, {"unusable": error.field})
             return CommandError(code, f"The OP's metadata names no {error.field}.", {"missing": error.field})
+        case AuthorizationResponseError():
+            return CommandError(
+                "invalid_authorization_response",
+                f"The authorization response was refused: {error}.",
+                {"check": error.check.value, "expected": error.expected, "actual": error.actual},
+            )
+        case AuthorizationRefused():
+            return CommandError(
+                "authorization_refused",
+                f"The OP refused the login: {error}.",
+                {"error": error.error, "error_description": error.description},
+            )
+        case IssuerMismatch() if error.actual is None:
+            return CommandError(
+                "invalid_id_token_bad_issuer",
+                "The iss parameter of the OP's redirect is missing, and the site requires it. Pass it on as 'iss'.",
+                {"check": "missing_iss", "expected": error.expected, "actual": None},
+            )
         case IssuerMismatch():
             return CommandError(
                 "invalid_id_token_bad_issuer",

@@ -36,6 +36,7 @@ from oxd_server.observe.call import Caller
 __all__ = [
     "Document",
     "HttpsFront",
+    "PublicKeys",
     "documents",
     "make_certificate",
     "open_https_front",
@@ -47,6 +48,9 @@ _LOOPBACK: Final = ("127.0.0.1", "::1")
 _EVERYWHERE: Final = ("0.0.0.0", "::")  # noqa: S104 - where there is a certificate for it
 _IDLE_TIMEOUT: Final = 60.0
 
+_JWKS: Final = "/jwks"
+_JWKS_TYPE: Final = "application/jwk-set+json"
+"""RFC 7517, section 8.5.2."""
 _SHOWN_OF_PATH: Final = 100
 _EVERYBODY: Final = Callers(None, frozenset({"*"}))
 
@@ -90,6 +94,14 @@ def _health_check(version: str, dialect: str) -> Document:
     return {"4": flat, "4-beta": beta}.get(dialect, in_words)
 
 
+PublicKeys = Callable[[], Mapping[str, object]]
+"""Gives the JWK Set of this server's public keys, as it is now."""
+
+
+def _no_keys() -> Mapping[str, object]:
+    return {"keys": []}
+
+
 HttpsHandler = Callable[[str, dict[str, object], Caller], Awaitable[Response]]
 """Takes a command's name, its raw params and who sends it; answers whatever happens."""
 
@@ -101,12 +113,15 @@ async def respond(
     request: HttpRequest,
     *,
     callers: Callers = _EVERYBODY,
+    public_keys: PublicKeys = _no_keys,
 ) -> HttpResponse:
     """Answer one request; ``handle`` runs the command."""
     if (reason := callers.refuse_request(request)) is not None:
         return _refuse(request, 403, reason)
     if (document := readable.get(request.path)) is not None:
         return _read(document, request)
+    if request.path == _JWKS:
+        return _read(Document(_JWKS_TYPE, msgspec.json.encode(public_keys())), request)
     dialect = await dialects.choose(request)
     route = dialect.find(request.path)
     if route is None:
@@ -232,10 +247,12 @@ async def open_https_front(
     listeners: list[socket.socket] | None = None,
     *,
     needs_token: NeedsToken,
+    public_keys: PublicKeys,
 ) -> HttpsFront:
     """Serve on ``listeners``, else on the configured addresses, with the configured certificate or one for localhost.
 
-    ``marks`` knows the dialects of sites; ``needs_token`` says whether a command needs a protection token.
+    ``marks`` knows the dialects of sites; ``needs_token`` says whether a command needs a protection token;
+    ``public_keys`` gives what OPs read at ``/jwks``.
 
     Raises ``ConfigError`` for a certificate that cannot be used and ``OSError`` for an address that cannot be bound.
     """
@@ -253,7 +270,14 @@ async def open_https_front(
     )
     front = HttpsFront(
         [trio.SSLListener(listener, context, https_compatible=True) for listener in as_trio_listeners(listeners)],
-        partial(respond, handle, readable, Dialects(config.https.dialect, marks, needs_token), callers=callers),
+        partial(
+            respond,
+            handle,
+            readable,
+            Dialects(config.https.dialect, marks, needs_token),
+            callers=callers,
+            public_keys=public_keys,
+        ),
         _limits(config),
         callers,
     )

@@ -79,6 +79,9 @@ def openapi_document(version: str) -> dict[str, Any]:
     }
 
 
+_JWK_SET: Final = {"type": "object", "properties": {"keys": {"type": "array"}}, "required": ["keys"]}
+
+
 def _paths() -> dict[str, Any]:
     paths: dict[str, Any] = {
         http_path(command): {"post": _operation(command, title, command.name)}
@@ -95,6 +98,7 @@ def _paths() -> dict[str, Any]:
         paths
         | notice_paths()
         | {
+            "/jwks": {"get": _page("This server's public keys, for OPs.", "application/jwk-set+json", _JWK_SET)},
             "/health-check": {"get": _page("Tells that the server runs.", "text/plain", {"const": "running"})},
             "/openapi.json": {"get": _page("This description.", "application/json", {"type": "object"})},
             "/": {"get": _page("A page for people.", "text/html", {"type": "string"})},

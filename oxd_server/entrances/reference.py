@@ -123,7 +123,17 @@ def schemas() -> dict[str, dict[str, Any]]:
 
 def params_schemas() -> dict[str, dict[str, Any]]:
     """Return those of the params alone."""
-    return _schemas_of(*(command.params for command in COMMANDS))
+    found = _schemas_of(*(command.params for command in COMMANDS))
+    for command in (each for each in COMMANDS if each.instead):
+        found[command.params.__name__] |= _either_or(found[command.params.__name__]["required"], command.instead)
+    return found
+
+
+def _either_or(required: list[str], instead: Mapping[str, str]) -> dict[str, Any]:
+    """Return what is required where other parameters may stand in the place of some."""
+    usual = {"required": list(instead)}
+    others = [{"required": [name]} for name in dict.fromkeys(instead.values())]
+    return {"required": [name for name in required if name not in instead], "anyOf": [usual, *others]}
 
 
 def typed_schemas() -> dict[str, dict[str, Any]]:

@@ -28,6 +28,8 @@ from oxd_server.store.base import Site
 
 __all__ = ["get_authorization_url"]
 
+_JWT: Final = "jwt"
+"""What the names of the response modes of JARM end with."""
 _BESIDE_A_REQUEST_OBJECT: Final = ("client_id", "response_type", "scope")
 """Core 1.0 section 6.1: these "MUST be passed using the OAuth 2.0 request syntax" too, though the object counts."""
 
@@ -38,7 +40,8 @@ async def get_authorization_url(services: Services, params: GetAuthorizationUrlP
     metadata = await services.metadata_of(site)
     # RFC 9700, section 2.1.1: "public clients MUST use PKCE"; an OP that does not know it ignores the parameters.
     pkce = supports_s256(metadata) or as_registered(site).token_endpoint_auth_method == ClientAuthMethod.NONE
-    login = services.logins.issue(site.oxd_id, pkce=pkce)
+    signed_response = (_response_mode(site, params) or "").endswith(_JWT)
+    login = services.logins.issue(site.oxd_id, pkce=pkce, signed_response=signed_response)
     redirect_uri = _redirect_uri(site, params)
     if _is_pushed(site, metadata) or _is_signed(site, metadata):
         url = await _url_of_prepared_request(services, site, metadata, params, login)
@@ -97,7 +100,7 @@ async def _url_of_prepared_request(
         code_challenge=login.code_challenge,
     )
     parameters, client_id = authorization_parameters(request), request.client_id
-    signed = signed_request(services, site, metadata, parameters) if _is_signed(site, metadata) else None
+    signed = await signed_request(services, site, metadata, parameters) if _is_signed(site, metadata) else None
     if not _is_pushed(site, metadata):
         beside = {name: parameters[name] for name in _BESIDE_A_REQUEST_OBJECT}
         return add_query(endpoint, {**beside, **await _by_value_or_reference(services, site, metadata, signed or "")})
@@ -140,11 +143,17 @@ def _response_type(site: Site, params: GetAuthorizationUrlParams) -> str:
     return " ".join(word for word in registered if word in wanted)
 
 
+def _response_mode(site: Site, params: GetAuthorizationUrlParams) -> str | None:
+    return params.response_mode or params.custom_parameters.get("response_mode") or site.response_mode
+
+
 def _authorization_request(services: Services, site: Site, params: GetAuthorizationUrlParams) -> AuthorizationRequest:
     """Return what is the same in every login at the site with these params."""
     client = site.client
-    custom = dict(params.custom_parameters or {})
-    response_mode = params.response_mode or custom.pop("response_mode", None) or site.response_mode
+    custom = dict(params.custom_parameters)
+    if params.response_mode is None:
+        custom.pop("response_mode", None)
+    response_mode = _response_mode(site, params)
     check_response_mode(response_mode, _response_type(site, params))
     # The old server never sent a site's locales: with them, login pages would change their language.
     sends = services.config.send_locales

@@ -1,6 +1,8 @@
 """The OpenID Connect commands. The checks live in ``op``; here they are put together."""
 
 import dataclasses
+from collections.abc import Callable
+from functools import partial
 
 from oxd_protocol.connect import (
     GET_TOKENS_BY_CODE,
@@ -18,9 +20,10 @@ from oxd_protocol.messages import Response, check_fits
 from oxd_server.handlers.client_authentication import method_that_counts
 from oxd_server.handlers.states import refused_state, used_state
 from oxd_server.op.authorization import check_authorization_response_iss
+from oxd_server.op.authorization_response import AuthorizationResponse, check_authorization_response
 from oxd_server.op.client_auth import ClientCredentials
 from oxd_server.op.discovery import ProviderMetadata, required
-from oxd_server.op.errors import IdTokenCheck, IdTokenError, OpError, ParameterRefused
+from oxd_server.op.errors import AuthorizationResponseError, IdTokenCheck, IdTokenError, OpError, ParameterRefused
 from oxd_server.op.id_token import EarlierIdToken, Expectations, IdToken, Unchecked
 from oxd_server.op.id_token_check import check_id_token
 from oxd_server.op.jose import allowed_algorithms
@@ -28,6 +31,7 @@ from oxd_server.op.logout import end_session_url
 from oxd_server.op.settings import NO_NONCE, NO_TOKEN_TYPE
 from oxd_server.op.tokens import TokenAnswer, exchange_code, refresh_tokens, told_lifetime
 from oxd_server.op.userinfo import get_userinfo, userinfo_expectations
+from oxd_server.rp.decryption import decrypted
 from oxd_server.rp.issued import (
     MAX_HINT_CHARACTERS,
     after_login,
@@ -40,7 +44,7 @@ from oxd_server.rp.issued import (
 from oxd_server.rp.login_state import LoginState
 from oxd_server.rp.named_states import open_state
 from oxd_server.rp.services import Services
-from oxd_server.rp.site_as_client import as_registered
+from oxd_server.rp.site_as_client import as_registered, encryption_of
 from oxd_server.store.base import Login, Site, StoreError
 
 __all__ = [
@@ -52,6 +56,9 @@ __all__ = [
     "login_of",
 ]
 
+_NOT_SIGNED = (
+    "This login asked for a signed response (response_mode jwt). Pass its 'response' on, in place of code and state."
+)
 _GOOGLE = "https://accounts.google.com"
 _GOOGLE_LOGOUT = "https://www.google.com/accounts/Logout?continue=https://appengine.google.com/_ah/logout"
 
@@ -59,12 +66,22 @@ _GOOGLE_LOGOUT = "https://www.google.com/accounts/Logout?continue=https://appeng
 async def get_tokens_by_code(services: Services, params: GetTokensByCodeParams) -> IssuedTokens:
     """Turn code and state into tokens. The state is used up unless the OP never gave tokens for it."""
     site = await services.site(params.oxd_id)
-    login = await open_state(services, site, params.state)
+    metadata = None
+    if params.response is None:
+        response = AuthorizationResponse(code=params.code, state=params.state)
+    else:
+        metadata = await services.metadata_of(site)
+        response = await _signed_response(services, site, metadata, params.response)
+    login = await open_state(services, site, response.state)
     if login is None:
-        raise refused_state(services, params.state, site.oxd_id, "bad_request")
+        raise refused_state(services, response.state, site.oxd_id, "bad_request")
+    if login.signed_response and params.response is None:
+        raise CommandError("invalid_authorization_response", _NOT_SIGNED, {"check": "not_signed"})
     credentials = _credentials(services, site, params)
-    metadata = await services.metadata_of(site)
-    check_authorization_response_iss(params.iss, metadata)
+    metadata = metadata or await services.metadata_of(site)
+    # JARM, section 2.4: a signed response has an iss of its own, which has been checked.
+    iss_is_required = site.authorization_response_iss_required and params.response is None
+    check_authorization_response_iss(params.iss, metadata, is_required=iss_is_required)
     if not await services.logins.consume(login):
         raise used_state("bad_request")
     try:
@@ -72,14 +89,33 @@ async def get_tokens_by_code(services: Services, params: GetTokensByCodeParams) 
             services.op,
             metadata,
             credentials,
-            code=params.code,
+            code=response.code,
             redirect_uri=login.redirect_uri or site.client.redirect_uri or "",
             code_verifier=login.code_verifier,
         )
     except OpError:
         await services.logins.give_back(login)
         raise
-    return await _accept_tokens(services, site, metadata, login, params.code, tokens)
+    return await _accept_tokens(services, site, metadata, login, response.code, tokens)
+
+
+async def _signed_response(
+    services: Services, site: Site, metadata: ProviderMetadata, token: str
+) -> AuthorizationResponse:
+    """Return what is in a signed authorization response. Raises ``AuthorizationResponseError`` and its like."""
+    try:
+        signed = decrypted(services, site, "authorization", token)
+    except IdTokenError as error:
+        raise AuthorizationResponseError(error) from None
+    return await check_authorization_response(
+        services.op,
+        metadata,
+        signed,
+        client_id=site.client_id or "",
+        client_secret=site.client_secret,
+        signed_response_alg=as_registered(site).authorization_signed_response_alg,
+        leeway=services.config.op_clock_leeway_in_seconds,
+    )
 
 
 def _credentials(services: Services, site: Site, params: GetTokensByCodeParams) -> ClientCredentials:
@@ -99,19 +135,20 @@ async def _accept_tokens(
         raise CommandError("no_access_token")
     if tokens.id_token is None:
         raise CommandError("no_id_token")
+    text = decrypted(services, site, "id_token", tokens.id_token)
     expected = expectations(services, site, metadata, login.nonce, access_token=tokens.access_token, code=code)
-    id_token = await check_id_token(services.op, metadata, tokens.id_token, expected)
+    id_token = await check_id_token(services.op, metadata, text, expected)
     _warn_of_exceptions(services, site, tokens, id_token)
     result = IssuedTokens(
         access_token=tokens.access_token,
         expires_in=told_lifetime(tokens),
-        id_token=tokens.id_token,
+        id_token=text,
         refresh_token=tokens.refresh_token,
         id_token_claims=dict(id_token.claims),
     )
     if services.access.framed:  # a login whose answer cannot be delivered has not happened: nothing of it is kept
         check_fits(Response("ok", result, GET_TOKENS_BY_CODE.recomputable))
-    await _keep_login(services, site, tokens.id_token, id_token, tokens)
+    await _keep_login(services, site, text, id_token, tokens)
     return result
 
 
@@ -215,7 +252,8 @@ async def _check_refreshed(
     expected = expectations(
         services, site, metadata, Unchecked.NONCE, access_token=tokens.access_token, earlier=earlier
     )
-    id_token = await check_id_token(services.op, metadata, tokens.id_token, expected)
+    text = decrypted(services, site, "id_token", tokens.id_token)
+    id_token = await check_id_token(services.op, metadata, text, expected)
     return login or login_with(site.oxd_id, id_token)
 
 
@@ -243,9 +281,17 @@ async def get_user_info(services: Services, params: GetUserInfoParams) -> Claims
         signed_response_alg=as_registered(site).userinfo_signed_response_alg,
         subject=subject,
         leeway=services.config.op_clock_leeway_in_seconds,
+        decrypt=_opener_of_userinfo(services, site),
     )
     claims = await get_userinfo(services.op, metadata, params.access_token, expected)
     return ClaimsOfUser(claims=claims)
+
+
+def _opener_of_userinfo(services: Services, site: Site) -> Callable[[str], str] | None:
+    """Return what opens the site's userinfo; None if that is not encrypted."""
+    if encryption_of(as_registered(site), "userinfo") is None:
+        return None
+    return partial(decrypted, services, site, "userinfo")
 
 
 async def _subject_of(
@@ -259,6 +305,7 @@ async def _subject_of(
     if token is None:
         return known
     expected = expectations(services, site, metadata, Unchecked.NONCE, accept_expired=True)
+    token = decrypted(services, site, "id_token", token, from_op=False)
     subject = (await check_id_token(services.op, metadata, token, expected)).subject
     if known not in (None, subject):
         raise IdTokenError(IdTokenCheck.BAD_SUBJECT, "the sub of the access token's login", "another one")

@@ -66,8 +66,7 @@ async def get_issuer(services: Services, params: GetIssuerParams) -> IssuerResul
 async def get_rp_jwks(services: Services, params: NothingParams) -> JwksResult:
     """Show the public halves of the keys in the key store."""
     del params
-    keys: Any = services.key_store.public_jwks()["keys"] if services.key_store else []
-    return JwksResult(keys=keys)
+    return JwksResult(keys=services.public_jwks()["keys"])
 
 
 def provider_of(services: Services, params: ProviderParams) -> tuple[str, str | None]:

@@ -28,7 +28,7 @@ async def get_request_object_uri(services: Services, params: GetRequestObjectUri
     algorithm = _algorithm(site, params.request_object_signing_alg)
     metadata = await services.metadata_of(site)
     lifetime = lifetime_of_request_objects(services)
-    text = make_request_object(services, site, metadata, params.params, algorithm=algorithm, lifetime=lifetime)
+    text = await make_request_object(services, site, metadata, params.params, algorithm=algorithm, lifetime=lifetime)
     name = await keep_request_object(services, site, text)
     return GetRequestObjectUriResult(request_uri=request_uri_of(host_url, name))
 

@@ -36,7 +36,7 @@ _FIELDS: Final = {
 }
 """The field of ``ClientMetadata`` for each param that has one."""
 _IMPLICIT: Final = "implicit"
-_RESPONSE_MODES: Final = ("query", "form_post", "fragment")
+_RESPONSE_MODES: Final = ("query", "form_post", "fragment", "jwt", "query.jwt", "form_post.jwt", "fragment.jwt")
 
 
 def new_site(params: NewSiteParams, default: NewSiteParams, oxd_id: str) -> Site:
@@ -128,6 +128,7 @@ def changed_site(site: Site, named: SiteMetadata) -> Site:
         client = replace(client, grant_types=(*grant_types, _IMPLICIT))
     rest = {
         "response_mode": named.response_mode,
+        "authorization_response_iss_required": named.authorization_response_iss_required,
         "oxd_rp_programming_language": named.oxd_rp_programming_language,
         "sync_client_from_op": named.sync_client_from_op,
         "sync_client_period_in_seconds": named.sync_client_period_in_seconds,
@@ -172,11 +173,11 @@ def check_response_mode(response_mode: str | None, response_type: str) -> None:
         return
     if response_mode not in _RESPONSE_MODES:
         raise CommandError("invalid_request", f"response_mode must be one of {', '.join(_RESPONSE_MODES)}.")
-    if response_mode == "query" and response_type not in ("code", "none"):
+    if response_mode in ("query", "query.jwt") and response_type not in ("code", "none"):
         # Multiple Response Type Encoding Practices 1.0, section 5: for these response types "the Response Mode
-        # MUST NOT be query".
+        # MUST NOT be query"; JARM, section 2.3.1, says nearly the same of query.jwt.
         raise CommandError(
-            "invalid_request", f"response_mode query is not allowed with the response type {response_type}."
+            "invalid_request", f"response_mode {response_mode} is not allowed with the response type {response_type}."
         )
 
 
@@ -197,6 +198,7 @@ def _check_algorithms(client: ClientMetadata) -> None:
         (signing_alg, fitting),
         (client.id_token_signed_response_alg, ALGORITHMS),
         (client.userinfo_signed_response_alg, ALGORITHMS),
+        (client.authorization_signed_response_alg, ALGORITHMS),
     ):
         if name is not None and name not in choices:
             raise CommandError("invalid_algorithm", f"{name[:50]!r} is none of {', '.join(choices)}.")

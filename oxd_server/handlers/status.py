@@ -17,6 +17,7 @@ from oxd_server.handlers.states import refused_state
 from oxd_server.op.errors import IdTokenCheck, IdTokenError
 from oxd_server.op.id_token import Expectations, IdToken, Unchecked
 from oxd_server.op.id_token_check import check_id_token
+from oxd_server.rp.decryption import decrypted
 from oxd_server.rp.issued import login_with
 from oxd_server.rp.named_states import open_state
 from oxd_server.rp.services import Services
@@ -47,7 +48,8 @@ async def validate(services: Services, params: ValidateParams) -> EmptyResult:
         require_c_hash="id_token" in issued,
         require_at_hash="id_token" in issued and "token" in issued,
     )
-    await check_id_token(services.op, metadata, params.id_token, expected)
+    token = decrypted(services, site, "id_token", params.id_token)
+    await check_id_token(services.op, metadata, token, expected)
     return EmptyResult()
 
 
@@ -65,7 +67,8 @@ async def id_token_status(services: Services, params: IdTokenStatusParams) -> Id
         state=params.state,
         accept_expired=True,
     )
-    id_token = await check_id_token(services.op, metadata, params.id_token, expected)
+    token = decrypted(services, site, "id_token", params.id_token, from_op=False)
+    id_token = await check_id_token(services.op, metadata, token, expected)
     expires_at, issued_at = _times(id_token)
     return IdTokenStatusResult(
         active=services.now() < expires_at,
@@ -118,6 +121,7 @@ async def _check(services: Services, oxd_id: str, token: str, access_token: str 
         require_at_hash=access_token is not None,
         accept_expired=True,
     )
+    token = decrypted(services, site, "id_token", token, from_op=False)
     return await check_id_token(services.op, metadata, token, expected)
 
 

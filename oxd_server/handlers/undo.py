@@ -20,18 +20,13 @@ from oxd_server.op.errors import ClientAuthenticationError, OpError, OpMetadataM
 from oxd_server.op.registration import RegistrationAnswer, delete_client, register_client
 from oxd_server.op.uma import PAT_SCOPE
 from oxd_server.rp.services import Services
-from oxd_server.rp.site_as_client import as_answered, given_less, metadata_of
+from oxd_server.rp.site_as_client import ENCRYPTED, as_answered, encryption_of, given_less, metadata_of
 from oxd_server.store.base import Site, SiteNotFound
 
 __all__ = ["check_key", "keep", "new_oxd_id", "say_if_less", "say_what_we_cannot", "with_client"]
 
 _UNDO_SECONDS: Final = 15
-_NOT_OURS: Final = (
-    "id_token_encrypted_response_alg",
-    "userinfo_encrypted_response_alg",
-    "request_object_encryption_alg",
-    "tls_client_auth_subject_dn",
-)
+_NOT_OURS: Final = ("tls_client_auth_subject_dn",)
 
 
 def new_oxd_id(services: Services) -> str:
@@ -95,13 +90,25 @@ def say_if_less(services: Services, site: Site, asked: Mapping[str, Any], answer
 
 def say_what_we_cannot(services: Services, site: Site) -> None:
     """Log what the OP is asked to register, but this server can do nothing with."""
-    if named := [name for name in _NOT_OURS if getattr(site.client, name) is not None]:
+    named = [name for name in _NOT_OURS if getattr(site.client, name) is not None]
+    if named := [*named, *_what_cannot_be_decrypted(services, site)]:
         services.log.warning(
             "encryption_unsupported",
-            message="This server encrypts and decrypts nothing, and shows no client certificate: this is for the OP.",
+            message="This server has no key for it, or no client certificate: this is for the OP.",
             oxd_id=site.oxd_id,
             names=named,
         )
+
+
+def _what_cannot_be_decrypted(services: Services, site: Site) -> list[str]:
+    keys = () if services.key_store is None else services.key_store.decryption_keys
+    openable = {"oct", *(key.key_type for key in keys)}
+    wanted = {what: encryption_of(site.client, what) for what in ENCRYPTED}
+    return [
+        f"{what}_encrypted_response_alg"
+        for what, encryption in wanted.items()
+        if encryption is not None and encryption.key_type not in openable
+    ]
 
 
 async def _with_claims_gathering_endpoint(services: Services, site: Site) -> Site:

@@ -162,15 +162,15 @@ def pkce_challenge(code_verifier: str) -> str:
     return str(create_s256_code_challenge(code_verifier))
 
 
-def check_authorization_response_iss(iss: str | None, metadata: ProviderMetadata) -> None:
-    """Refuse an authorization response of another issuer; pass if the caller did not say whose it is.
+def check_authorization_response_iss(iss: str | None, metadata: ProviderMetadata, *, is_required: bool = False) -> None:
+    """Refuse an authorization response of another issuer; pass if the caller did not say whose it is, and need not.
 
     RFC 9207 section 2.4: "Clients MUST then compare the extracted and URL-decoded value to the issuer identifier of
     the authorization server where the authorization request was sent to. This comparison MUST use simple string
     comparison".
 
     Raises:
-        IssuerMismatch: it is another one.
+        IssuerMismatch: it is another one, or missing.
     """
-    if iss is not None and iss != metadata.issuer:
+    if iss != metadata.issuer and (iss is not None or is_required):
         raise IssuerMismatch(metadata.issuer, iss)

@@ -71,6 +71,7 @@ class ProviderMetadata(msgspec.Struct, frozen=True, kw_only=True):
     request_uri_parameter_supported: bool = True
     id_token_signing_alg_values_supported: tuple[str, ...] = ("RS256",)
     userinfo_signing_alg_values_supported: tuple[str, ...] = ()
+    authorization_signing_alg_values_supported: tuple[str, ...] = ()
     token_endpoint_auth_methods_supported: tuple[str, ...] = ("client_secret_basic",)
     introspection_endpoint_auth_methods_supported: tuple[str, ...] | None = None
     code_challenge_methods_supported: tuple[str, ...] = ()
@@ -159,7 +160,7 @@ def process_discovery(answer: Answer, url: str, settings: OpSettings = NOTHING_S
         **endpoints,
         **listed(document, "id_token_signing_alg_values_supported", "token_endpoint_auth_methods_supported"),
         **listed(document, "introspection_endpoint_auth_methods_supported", "code_challenge_methods_supported"),
-        **listed(document, "userinfo_signing_alg_values_supported"),
+        **listed(document, "userinfo_signing_alg_values_supported", "authorization_signing_alg_values_supported"),
         **_flags(document),
         unusable=unusable,
         settings=settings,

@@ -10,7 +10,9 @@
       OpErrorResponse            the OP's own error answer
       IdTokenError               a JWT of the OP failed exactly one named check
         LogoutTokenError         it is a logout token
-      IssuerMismatch             the authorization response came from another issuer
+      AuthorizationResponseError the authorization response is a JWT that failed exactly one named check
+      AuthorizationRefused       the authorization response tells of an error
+      IssuerMismatch             the authorization response came from another issuer, or does not say from whom
       ParameterRefused           a caller's parameter would override one of the protocol
       ClientAuthenticationError  the client cannot authenticate in the way it is registered
         ClientSecretExpired      its secret has expired
@@ -26,6 +28,8 @@ from enum import StrEnum
 from typing import Literal
 
 __all__ = [
+    "AuthorizationRefused",
+    "AuthorizationResponseError",
     "ClientAuthenticationError",
     "ClientSecretExpired",
     "Failure",
@@ -153,6 +157,9 @@ class IdTokenCheck(StrEnum):
     MALFORMED = "malformed"
     TOO_LARGE = "too_large"
     ENCRYPTED = "encrypted"
+    MISSING_CLAIM = "missing_claim"
+    NOT_ENCRYPTED = "not_encrypted"
+    DECRYPTION_FAILED = "decryption_failed"
     CRITICAL_HEADER = "critical_header"
     BAD_TYPE = "bad_type"
     ALGORITHM_NOT_ALLOWED = "algorithm_not_allowed"
@@ -205,13 +212,32 @@ class LogoutTokenError(IdTokenError):
     """A logout token failed a check."""
 
 
-class IssuerMismatch(OpError):
-    """The `iss` of an authorization response is not the issuer that the request went to (RFC 9207)."""
+class AuthorizationResponseError(OpError):
+    """An authorization response that is a JWT failed a check, which is told as for any JWT of the OP."""
 
-    def __init__(self, expected: str, actual: str) -> None:
+    def __init__(self, error: IdTokenError) -> None:
+        self.check = error.check
+        self.expected = error.expected
+        self.actual = error.actual
+        super().__init__(str(error))
+
+
+class AuthorizationRefused(OpError):
+    """The OP answered the authorization request with an error (RFC 6749 section 4.1.2.1), in its own words."""
+
+    def __init__(self, error: str, description: str | None) -> None:
+        self.error = shown(error) or ""
+        self.description = shown(description)
+        super().__init__(f"{self.error}: {self.description}" if description else self.error)
+
+
+class IssuerMismatch(OpError):
+    """The `iss` of an authorization response is not the issuer that the request went to, or is missing (RFC 9207)."""
+
+    def __init__(self, expected: str, actual: str | None) -> None:
         self.expected = expected
         self.actual = shown(actual)
-        super().__init__(f"expected iss {self.expected}, got {self.actual}")
+        super().__init__(f"expected iss {self.expected}, got {self.actual or 'none'}")
 
 
 class ParameterRefused(OpError):

@@ -24,6 +24,7 @@ from oxd_server.op.errors import IdTokenCheck, IdTokenError
 __all__ = [
     "ALGORITHMS",
     "MAX_KEYS",
+    "MAX_TOKEN_CHARACTERS",
     "PLAIN_TYPES",
     "Algorithm",
     "AnyKey",
@@ -116,6 +117,10 @@ class PublishedKey:
             and (self.key_ops is None or "verify" in self.key_ops)
         )
 
+    def encrypts(self, key_type: str, algorithm: str) -> bool:
+        """Whether it says that it is there to encrypt to with this algorithm."""
+        return self.key_type == key_type and self.use == "enc" and self.algorithm in (None, algorithm)
+
 
 @dataclass(frozen=True, slots=True)
 class KeySet:
@@ -123,6 +128,10 @@ class KeySet:
 
     keys: tuple[PublishedKey, ...] = ()
     unusable: tuple[str, ...] = ()
+
+    def select_for_encryption(self, key_type: str, algorithm: str) -> PublishedKey | None:
+        """The first key that something may be encrypted to with this algorithm (RFC 7517 sections 4.2 and 4.4)."""
+        return next((key for key in self.keys if key.encrypts(key_type, algorithm)), None)
 
     def select(self, algorithm: Algorithm, kid: str | None) -> PublishedKey:
         """The one key that can have made the signature.

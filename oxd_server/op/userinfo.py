@@ -1,8 +1,8 @@
 """The userinfo endpoint. Specification: OpenID Connect Core 1.0 section 5.3."""
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 
 from oxd_server.op.answer import Answer, type_name
 from oxd_server.op.client_auth import bearer_header
@@ -23,6 +23,7 @@ __all__ = [
 
 STEP = "userinfo"
 
+_OK = 200
 _JWT = re.compile(rb'"?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]*){2,4}"?')
 
 
@@ -38,6 +39,7 @@ class UserInfoExpectations:
         trusted_audiences: other audiences that may stand beside the client.
         subject: the `sub` of the id_token of the same login; None if it is not known.
         leeway: seconds by which clocks may differ, for a signed answer.
+        decrypt: opens an encrypted answer, for a client that registered `userinfo_encrypted_response_alg`.
     """
 
     issuer: str
@@ -48,6 +50,7 @@ class UserInfoExpectations:
     trusted_audiences: frozenset[str] = frozenset()
     subject: str | None = None
     leeway: float
+    decrypt: Callable[[str], str] | None = None
 
 
 def userinfo_expectations(
@@ -58,6 +61,7 @@ def userinfo_expectations(
     signed_response_alg: str | None = None,
     subject: str | None = None,
     leeway: float,
+    decrypt: Callable[[str], str] | None = None,
 ) -> UserInfoExpectations:
     """What to expect of the userinfo of a client that registered this `userinfo_signed_response_alg`, or none."""
     published = metadata.userinfo_signing_alg_values_supported or metadata.id_token_signing_alg_values_supported
@@ -70,6 +74,7 @@ def userinfo_expectations(
         trusted_audiences=frozenset(metadata.settings.trusted_audiences),
         subject=subject,
         leeway=leeway,
+        decrypt=decrypt,
     )
 
 
@@ -84,7 +89,7 @@ async def get_userinfo(
         OpInvalidResponse: the answer failed a check.
         OpHostRefused, OpUnreachable
     """
-    answer = await request_userinfo(op, metadata, access_token)
+    answer = _opened(await request_userinfo(op, metadata, access_token), expected)
     if not is_signed(answer) or not needs_key_set(expected.algorithms):
         return process_userinfo(answer, expected, KeySet(), op.clock())
     jwks_uri = required(metadata, "jwks_uri")
@@ -102,6 +107,18 @@ async def request_userinfo(op: OpContext, metadata: ProviderMetadata, access_tok
     url = required(metadata, "userinfo_endpoint")
     headers = {**bearer_header(access_token), "accept": "application/json, application/jwt"}
     return await op.transport.send("GET", url, step=STEP, within=metadata.reach, headers=headers)
+
+
+def _opened(answer: Answer, expected: UserInfoExpectations) -> Answer:
+    """The answer with what was encrypted in it: a signed JWT, or the claims (Core section 5.3.2)."""
+    if expected.decrypt is None or answer.status != _OK:
+        return answer
+    token = answer.body.strip().decode("ascii", "replace")
+    try:
+        opened = expected.decrypt(token).encode()
+    except IdTokenError as error:
+        raise _refused(answer, error) from error
+    return replace(answer, body=opened, headers={**answer.headers, "content-type": "application/jwt"})
 
 
 def is_signed(answer: Answer) -> bool:
@@ -160,4 +177,4 @@ def _check_subject(answer: Answer, claims: Mapping[str, object], expected: str |
 
 
 def _refused(answer: Answer, error: IdTokenError) -> OpInvalidResponse:
-    return answer.invalid(f"the signed userinfo is refused: {error}", error.check)
+    return answer.invalid(f"the userinfo is refused: {error}", error.check)

@@ -33,7 +33,8 @@ _SET_BACK_SECONDS: Final = 60.0
 
 _VERSION: Final = 1
 _WITH_PKCE: Final = 1
-_HEADS: Final = (_VERSION << 56, _VERSION << 56 | _WITH_PKCE << 48)
+_SIGNED_RESPONSE: Final = 2
+_HEADS: Final = tuple(_VERSION << 56 | flags << 48 for flags in range(4))
 _RANDOM_BYTES: Final = 16
 _MAC_BYTES: Final = 16
 _NONCE_BYTES: Final = 16
@@ -74,6 +75,7 @@ class LoginState(_Discreet, frozen=True):
     used_token: bytes
     expires_at: float  # seconds since 1970
     redirect_uri: str | None = None  # the one that was used, where that is not the site's first
+    signed_response: bool = False  # the OP was asked to answer with a signed JWT
 
 
 class _Prepared(_Discreet, frozen=True):
@@ -101,12 +103,20 @@ class States:
         """Return whether this is the key in force."""
         return hmac.compare_digest(key, self._key)
 
-    def issue(self, oxd_id: str, now: float, *, pkce: bool, purpose: Purpose = Purpose.LOGIN) -> IssuedState:
+    def issue(
+        self,
+        oxd_id: str,
+        now: float,
+        *,
+        pkce: bool,
+        signed_response: bool = False,
+        purpose: Purpose = Purpose.LOGIN,
+    ) -> IssuedState:
         """Return a new state for this site. ``now`` is in seconds since 1970."""
         if not self._prepared:
             self._prepared = self._prepare()
         prepared = self._prepared.pop()
-        head = _HEADS[pkce] + int((now + self._lifetime) * 1000)
+        head = _HEADS[pkce | signed_response << 1] + int((now + self._lifetime) * 1000)
         sealed = head.to_bytes(8, "big") + prepared.random
         state = encode_base64url(sealed + self._mac(sealed, oxd_id, purpose))
         return IssuedState(state, prepared.nonce, prepared.code_challenge if pkce else None)
@@ -122,7 +132,13 @@ class States:
             return None
         random = sealed[-_RANDOM_BYTES:]
         nonce, verifier = self._derive(random)
-        return LoginState(nonce, verifier if sealed[1] & _WITH_PKCE else None, random, expires_at)
+        return LoginState(
+            nonce,
+            verifier if sealed[1] & _WITH_PKCE else None,
+            random,
+            expires_at,
+            signed_response=bool(sealed[1] & _SIGNED_RESPONSE),
+        )
 
     def issued(self, state: str, oxd_id: str, purpose: Purpose = Purpose.LOGIN) -> bool:
         """Return whether ``state`` was issued here for this site, however long ago."""

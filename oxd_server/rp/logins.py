@@ -38,9 +38,11 @@ class Logins:
         self._log = log or structlog.get_logger("oxd_server.handlers")
         self.urls = TextMemo()
 
-    def issue(self, oxd_id: str, *, pkce: bool, purpose: Purpose = Purpose.LOGIN) -> IssuedState:
+    def issue(
+        self, oxd_id: str, *, pkce: bool, signed_response: bool = False, purpose: Purpose = Purpose.LOGIN
+    ) -> IssuedState:
         """Return a new state for this site."""
-        return self._states.issue(oxd_id, self._now(), pkce=pkce, purpose=purpose)
+        return self._states.issue(oxd_id, self._now(), pkce=pkce, signed_response=signed_response, purpose=purpose)
 
     async def open(self, state: str, oxd_id: str, purpose: Purpose = Purpose.LOGIN) -> LoginState | None:
         """Return what was issued with ``state``, None if it was not issued for this site or has expired."""

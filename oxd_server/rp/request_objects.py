@@ -10,7 +10,9 @@ from typing import Final
 from oxd_protocol.errors import CommandError
 from oxd_server.op.base64url import encode_base64url
 from oxd_server.op.discovery import ProviderMetadata
-from oxd_server.op.errors import ClientAuthenticationError
+from oxd_server.op.errors import ClientAuthenticationError, IdTokenError
+from oxd_server.op.jose import KeySet
+from oxd_server.op.jwe import DEFAULT_ENCRYPTION, Encryption, encrypt_token
 from oxd_server.op.request_object import UNSIGNED, request_object, request_object_claims, typed
 from oxd_server.rp.issued import token_hash
 from oxd_server.rp.services import Services
@@ -38,7 +40,7 @@ _EARLIER: Final = 10
 """By so many seconds the OP's clock may be behind."""
 
 
-def make_request_object(
+async def make_request_object(
     services: Services,
     site: Site,
     metadata: ProviderMetadata,
@@ -49,7 +51,10 @@ def make_request_object(
 ) -> str:
     """Return a request object of the site, signed with this algorithm; it expires in ``lifetime`` seconds.
 
-    Raises ``ParameterRefused``, and ``CommandError`` where there is no key, or the object is too long.
+    It is encrypted where the site has registered that, and the OP publishes a key.
+
+    Raises ``ParameterRefused``, ``CommandError`` where there is no key or the object is too long, and ``OpError`` where
+    the OP's keys cannot be had.
     """
     now = int(services.now())
     own: dict[str, object] = {
@@ -63,15 +68,44 @@ def make_request_object(
     }
     claims = request_object_claims(own, params)
     try:
-        text = request_object(claims, algorithm, services.key_store, site.client_secret)
-    except ClientAuthenticationError as error:
-        raise CommandError("invalid_algorithm", f"The request object cannot be signed: {error}.") from None
+        text = request_object(claims, algorithm, services.credentials_of(site).key_store, site.client_secret)
+        text = await _encrypted(services, site, metadata, text)
+    except (ClientAuthenticationError, IdTokenError) as error:
+        raise CommandError("invalid_algorithm", f"The request object cannot be made: {error}.") from None
     if len(text) > _LONGEST:
         raise CommandError("invalid_request", f"The request object would be longer than {_LONGEST} characters.")
     return text
 
 
-def signed_request(services: Services, site: Site, metadata: ProviderMetadata, parameters: Mapping[str, str]) -> str:
+async def _encrypted(services: Services, site: Site, metadata: ProviderMetadata, signed: str) -> str:
+    """Return the signed object in an encrypted one.
+
+    Registration 1.0, section 2: with request_object_encryption_alg, the client "declares that it may" encrypt. Where
+    the OP publishes no key for it, the OP gets the signed object, and the log says so.
+    """
+    client = site.client
+    if client.request_object_encryption_alg is None:
+        return signed
+    encryption = Encryption(
+        client.request_object_encryption_alg, client.request_object_encryption_enc or DEFAULT_ENCRYPTION
+    )
+    keys = KeySet()
+    if not encryption.symmetric and metadata.jwks_uri is not None:
+        keys = await services.op.key_sets.get(metadata.jwks_uri, metadata.reach)
+    encrypted = encrypt_token(signed, encryption, keys, site.client_secret)
+    if encrypted is None:
+        services.log.warning(
+            "request_object_not_encrypted",
+            message="The OP publishes no key to encrypt request objects to: they are signed only.",
+            oxd_id=site.oxd_id,
+            algorithm=encryption.alg,
+        )
+    return encrypted or signed
+
+
+async def signed_request(
+    services: Services, site: Site, metadata: ProviderMetadata, parameters: Mapping[str, str]
+) -> str:
     """Return the parameters of an authorization request as a request object, signed as the site has registered.
 
     Raises what ``make_request_object`` does.
@@ -82,7 +116,7 @@ def signed_request(services: Services, site: Site, metadata: ProviderMetadata, p
         raise CommandError("invalid_algorithm", "Its OP or the site requires signed requests, and none signs nothing.")
     lifetime = min(lifetime_of_request_objects(services), _LONGEST_SECONDS - _EARLIER)
     claims = {**typed(parameters), "nbf": int(services.now()) - _EARLIER}
-    return make_request_object(services, site, metadata, claims, algorithm=algorithm, lifetime=lifetime)
+    return await make_request_object(services, site, metadata, claims, algorithm=algorithm, lifetime=lifetime)
 
 
 def request_uri_of(host_url: str, name: str) -> str:

@@ -16,6 +16,7 @@ from oxd_server.op.transport import Transport
 from oxd_server.op.uma_discovery import UmaMetadata
 from oxd_server.rp.access import Access
 from oxd_server.rp.default_site import DefaultSiteHolder
+from oxd_server.rp.keys import KeyStoreHolder
 from oxd_server.rp.logins import Logins
 from oxd_server.rp.refreshes import Refreshes
 from oxd_server.rp.site_as_client import credentials_of
@@ -50,7 +51,7 @@ class Services:
     op: OpContext
     to_applications: Transport
     logins: Logins
-    key_store: KeyStore | None
+    keys: KeyStoreHolder
     now: Callable[[], float]
     random: Callable[[int], bytes]
     access: Access = field(default_factory=Access)
@@ -60,6 +61,15 @@ class Services:
     request_objects: Room = field(default_factory=lambda: Room(_REQUEST_OBJECT_BYTES, _ALL_REQUEST_OBJECTS_BYTES))
     logout_waits: Waits = field(default_factory=lambda: Waits(_MAX_WAITING_FOR_LOGOUT))
     log: Any = field(default_factory=lambda: structlog.get_logger("oxd_server.handlers"))
+
+    @property
+    def key_store(self) -> KeyStore | None:
+        """The private keys as they are now: they come and go in rotations."""
+        return None if self.keys.current is None else self.keys.current.at(self.now())
+
+    def public_jwks(self) -> dict[str, Any]:
+        """Return the JWK Set of the public keys, for OPs; it is empty without a key store."""
+        return {"keys": []} if self.key_store is None else self.key_store.public_jwks()
 
     async def site(self, oxd_id: str) -> Site:
         """Return the site. Raises ``SiteNotFound``."""

@@ -1,7 +1,7 @@
 """Between a site as it is stored and the client that it is at the OP. Pure."""
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 from msgspec.structs import replace
@@ -9,26 +9,44 @@ from msgspec.structs import replace
 from oxd_server.client_metadata import ClientMetadata
 from oxd_server.op.client_auth import ClientAuthMethod, ClientCredentials
 from oxd_server.op.jose import ALGORITHMS
+from oxd_server.op.jwe import CONTENT_ENCRYPTION, DEFAULT_ENCRYPTION, KEY_MANAGEMENT, Encryption
 from oxd_server.op.key_store import KeyStore
 from oxd_server.op.registration import RegistrationAnswer
 from oxd_server.store.base import Site
 
-__all__ = ["as_answered", "as_registered", "credentials_of", "given_less", "known_metadata", "metadata_of"]
+__all__ = [
+    "ENCRYPTED",
+    "Encrypted",
+    "as_answered",
+    "as_registered",
+    "credentials_of",
+    "encryption_of",
+    "given_less",
+    "known_metadata",
+    "metadata_of",
+]
+
+Encrypted = Literal["id_token", "userinfo", "authorization"]
+ENCRYPTED: Final[tuple[Encrypted, ...]] = ("id_token", "userinfo", "authorization")
+"""What an OP may encrypt to a client: `<this>_encrypted_response_alg` among its metadata says how."""
 
 _MILLISECONDS: Final = 1000
 _SETS_OF_WORDS: Final = frozenset({"scope", "response_types"})
 
 
-class _Registered(msgspec.Struct, frozen=True, kw_only=True):
-    """The members of the OP's view that decide how the OP treats the client; of any type, for others wrote them."""
-
-    token_endpoint_auth_method: object = None
-    token_endpoint_auth_signing_alg: object = None
-    id_token_signed_response_alg: object = None
-    userinfo_signed_response_alg: object = None
-
-
-_registered_decoder = msgspec.json.Decoder(_Registered)
+_DECIDING: Final[Mapping[str, tuple[str, ...]]] = {
+    "token_endpoint_auth_method": tuple(ClientAuthMethod),
+    "token_endpoint_auth_signing_alg": tuple(ALGORITHMS),
+    "id_token_signed_response_alg": tuple(ALGORITHMS),
+    "userinfo_signed_response_alg": tuple(ALGORITHMS),
+    "authorization_signed_response_alg": tuple(ALGORITHMS),
+    **{f"{what}_encrypted_response_alg": tuple(KEY_MANAGEMENT) for what in ENCRYPTED},
+    **{f"{what}_encrypted_response_enc": tuple(CONTENT_ENCRYPTION) for what in ENCRYPTED},
+}
+"""The members of the OP's view that decide how it treats the client, and what counts in each."""
+_Members: Final = msgspec.defstruct("_Members", [(name, object, None) for name in _DECIDING])
+_registered_decoder: Final = msgspec.json.Decoder(_Members)
+"""It reads those members alone; they are of any type, for others wrote them."""
 
 
 def metadata_of(site: Site, key_store: KeyStore | None = None, *, requests_are_signed: bool = False) -> dict[str, Any]:
@@ -54,7 +72,8 @@ def _uses_keys(client: ClientMetadata) -> bool:
     """Return whether the client uses keys of its own, beside its secret."""
     signing = ALGORITHMS.get(client.request_object_signing_alg or "")
     signs = client.require_signed_request_object and (signing is None or not signing.symmetric)
-    return bool(signs or client.token_endpoint_auth_method == ClientAuthMethod.PRIVATE_KEY_JWT)
+    decrypts = any(how is not None and not how.symmetric for how in (encryption_of(client, what) for what in ENCRYPTED))
+    return bool(signs or decrypts or client.token_endpoint_auth_method == ClientAuthMethod.PRIVATE_KEY_JWT)
 
 
 def known_metadata(site: Site) -> Mapping[str, Any]:
@@ -87,13 +106,15 @@ def as_registered(site: Site) -> ClientMetadata:
     if site.registered_metadata is None:
         return site.client
     registered = _registered_decoder.decode(site.registered_metadata)
-    told = {
-        "token_endpoint_auth_method": (registered.token_endpoint_auth_method, tuple(ClientAuthMethod)),
-        "token_endpoint_auth_signing_alg": (registered.token_endpoint_auth_signing_alg, tuple(ALGORITHMS)),
-        "id_token_signed_response_alg": (registered.id_token_signed_response_alg, tuple(ALGORITHMS)),
-        "userinfo_signed_response_alg": (registered.userinfo_signed_response_alg, tuple(ALGORITHMS)),
-    }
-    return replace(site.client, **{name: text for name, (text, known) in told.items() if text in known})
+    told = {name: getattr(registered, name) for name in _DECIDING}
+    return replace(site.client, **{name: text for name, text in told.items() if text in _DECIDING[name]})
+
+
+def encryption_of(client: ClientMetadata, what: Encrypted) -> Encryption | None:
+    """Return how the OP encrypts this to the client; None if it does not."""
+    alg = getattr(client, f"{what}_encrypted_response_alg")
+    enc = getattr(client, f"{what}_encrypted_response_enc")
+    return None if alg is None else Encryption(alg, enc or DEFAULT_ENCRYPTION)
 
 
 def given_less(asked: Mapping[str, Any], answered: Mapping[str, Any]) -> dict[str, Any]:
@@ -123,6 +144,8 @@ def _items(name: str, value: Any) -> set[str]:
 def credentials_of(site: Site, key_store: KeyStore | None) -> ClientCredentials:
     """Return what the site's client authenticates with, in the way it is registered for."""
     client = as_registered(site)
+    if key_store is not None and (kids := _kids_at_the_op(site)):
+        key_store = key_store.known_as(kids)
     return ClientCredentials(
         client_id=site.client_id or "",
         client_secret=site.client_secret,
@@ -131,6 +154,14 @@ def credentials_of(site: Site, key_store: KeyStore | None) -> ClientCredentials:
         key_store=key_store,
         client_secret_expires_at=site.client_secret_expires_at // _MILLISECONDS,
     )
+
+
+def _kids_at_the_op(site: Site) -> frozenset[str]:
+    """Return the ids of the keys that the OP was told by value; it knows of no others until it is told again."""
+    jwks = known_metadata(site).get("jwks")
+    keys = jwks.get("keys") if isinstance(jwks, dict) else None
+    kids = (key.get("kid") for key in (keys if isinstance(keys, list) else ()) if isinstance(key, dict))
+    return frozenset(kid for kid in kids if isinstance(kid, str))
 
 
 def _milliseconds(seconds: int | None, before: int) -> int:

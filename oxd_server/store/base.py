@@ -102,7 +102,8 @@ class Site(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fal
 
     `client` is what the application asked for, and what every request goes by. `registered_metadata` is what the OP
     made of it: the JSON text of its last answer about the client, all of which an update has to send back.
-    `response_mode` is how logins come back. `setup_oxd_id` and `setup_client_id` name the setup client that the site
+    `response_mode` is how logins come back; with `authorization_response_iss_required`, they have to say from whom.
+    `setup_oxd_id` and `setup_client_id` name the setup client that the site
     belongs to.
     `sync_client_from_op` says whether the client is read again at the OP when `last_synced` is longer ago than the
     period.
@@ -117,6 +118,7 @@ class Site(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fal
 
     client: ClientMetadata = ClientMetadata()
     response_mode: str | None = None
+    authorization_response_iss_required: bool = False
 
     client_id: str | None = None
     client_secret: str | None = None

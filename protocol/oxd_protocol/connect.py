@@ -56,7 +56,7 @@ class GetAuthorizationUrlParams(OxdIdParams, frozen=True, kw_only=True):
     scope: Annotated[WordList, Meta(description="Default: the site's registered scopes.")] = ()
     acr_values: Annotated[WordList, Meta(description="Default: the site's acr_values.")] = ()
     prompt: Annotated[str, Meta(description="For example login, to have the user log in again.")] | None = None
-    response_mode: Annotated[str, Meta(description="query, form_post or fragment; default: the site's.")] | None = None
+    response_mode: Annotated[str, Meta(description="How the login comes back; default: the site's.")] | None = None
     ui_locales: Annotated[
         WordList, Meta(description="Languages of the OP's pages; not sent if absent, unless the server is set to.")
     ] = ()
@@ -85,8 +85,11 @@ class GetAuthorizationUrlResult(Result, frozen=True, kw_only=True):
 class GetTokensByCodeParams(OxdIdParams, frozen=True, kw_only=True):
     """What the OP sent back with the user."""
 
-    code: Annotated[str, Meta(description="The code that came with the OP's redirect.")]
-    state: Annotated[str, Meta(description="The state that came with the OP's redirect.")]
+    code: Annotated[str, Meta(description="The code that came with the OP's redirect; not needed with response.")]
+    state: Annotated[str, Meta(description="The state that came with it; not needed with response.")]
+    response: (
+        Annotated[Token, Meta(description="The signed response of the OP (JARM), which holds code and state.")] | None
+    ) = None
     iss: (
         Annotated[str, Meta(description="The iss parameter of the OP's redirect (RFC 9207), to have it checked.")]
         | None
@@ -295,6 +298,7 @@ GET_TOKENS_BY_CODE = Command(
     GetTokensByCodeParams,
     GetTokensByCodeResult,
     "Turns the code and state of the OP's redirect into tokens, after checking the id_token.",
+    instead={"code": "response", "state": "response"},
     recomputable="id_token_claims",
     typed_result=IssuedTokens,
     changes=True,

@@ -97,6 +97,7 @@ class Command(Generic[P, R]):
     ``returns_secrets``, that over HTTPS it needs one even where they are not. ``changes`` says that running the command
     once more by mistake would change something, here or at the OP.
     ``missing`` maps a required parameter to the error code for its absence (default ``bad_request``);
+    ``instead`` maps one that is a text to the parameter that may stand in its place: it is blank then.
     ``aliases`` maps other spellings of a parameter to its name. ``unsupported`` is the sentence that says what to
     use instead of a command that is no more. ``recomputable`` names a key of the answer that may be left out when
     the answer is too long for a frame.
@@ -110,6 +111,7 @@ class Command(Generic[P, R]):
     returns_secrets: bool = False
     changes: bool = False
     missing: Mapping[str, str] = field(default_factory=dict)
+    instead: Mapping[str, str] = field(default_factory=dict)
     aliases: Mapping[str, str] = field(default_factory=dict)
     unsupported: str | None = None
     recomputable: str | None = None
@@ -133,6 +135,8 @@ def decode_params(command: Command[P, R], raw: Mapping[str, Any]) -> P:
     """
     values = command.fields.read(raw, "")
     for name in command.fields.required:
+        if name not in values and command.instead.get(name) in values:
+            values[name] = ""
         if name not in values:
             details = {"check": "missing_parameter", "parameter": name}
             raise CommandError(command.missing.get(name, "bad_request"), f"'{name}' is missing or blank.", details)

@@ -55,7 +55,7 @@ class ProtectedParams(Params, frozen=True, kw_only=True):
 
 
 _REGISTERED = "Registered at the OP as it is."
-_ENCRYPTED = "Registered at the OP as it is; this server reads nothing that is encrypted."
+_ENCRYPTION = "The encryption method; A128CBC-HS256 if absent."
 _GLUU = "Registered at the OP as it is; Gluu's server knows it."
 
 
@@ -133,8 +133,16 @@ class SiteMetadata(ProtectedParams, frozen=True, kw_only=True):
     ) = None
     response_mode: (
         Annotated[
-            str, Meta(description="How logins come back: query, form_post or fragment; the OP's default if absent.")
+            str,
+            Meta(
+                description="How logins come back: query, form_post or fragment, or as a signed JWT (JARM): jwt, "
+                "query.jwt, form_post.jwt or fragment.jwt; the OP's default if absent."
+            ),
         ]
+        | None
+    ) = None
+    authorization_response_iss_required: (
+        Annotated[bool, Meta(description="true: get_tokens_by_code needs the iss of the OP's redirect (RFC 9207).")]
         | None
     ) = None
     trusted_client: Annotated[bool, Meta(description="Registered; true: Gluu's server asks for no consent.")] | None = (
@@ -153,13 +161,27 @@ class SiteMetadata(ProtectedParams, frozen=True, kw_only=True):
     software_version: Annotated[str, Meta(description="Its version.")] | None = None
     software_statement: Annotated[str, Meta(description="A signed JWT about it.")] | None = None
     subject_type: Annotated[str, Meta(description="pairwise or public.")] | None = None
-    id_token_encrypted_response_alg: Annotated[str, Meta(description=_ENCRYPTED)] | None = None
-    id_token_encrypted_response_enc: Annotated[str, Meta(description=_ENCRYPTED)] | None = None
-    userinfo_encrypted_response_alg: Annotated[str, Meta(description=_ENCRYPTED)] | None = None
-    userinfo_encrypted_response_enc: Annotated[str, Meta(description=_ENCRYPTED)] | None = None
+    id_token_encrypted_response_alg: (
+        Annotated[str, Meta(description="The OP encrypts id_tokens with it, for example RSA-OAEP-256.")] | None
+    ) = None
+    id_token_encrypted_response_enc: Annotated[str, Meta(description=_ENCRYPTION)] | None = None
+    userinfo_encrypted_response_alg: (
+        Annotated[str, Meta(description="The OP encrypts userinfo with it, for example ECDH-ES.")] | None
+    ) = None
+    userinfo_encrypted_response_enc: Annotated[str, Meta(description=_ENCRYPTION)] | None = None
+    authorization_signed_response_alg: (
+        Annotated[str, Meta(description="The algorithm of signed authorization responses (JARM).")] | None
+    ) = None
+    authorization_encrypted_response_alg: (
+        Annotated[str, Meta(description="The OP encrypts these with it, for example RSA-OAEP-256.")] | None
+    ) = None
+    authorization_encrypted_response_enc: Annotated[str, Meta(description=_ENCRYPTION)] | None = None
     request_object_signing_alg: Annotated[str, Meta(description="The algorithm of request objects.")] | None = None
-    request_object_encryption_alg: Annotated[str, Meta(description=_REGISTERED)] | None = None
-    request_object_encryption_enc: Annotated[str, Meta(description=_REGISTERED)] | None = None
+    request_object_encryption_alg: (
+        Annotated[str, Meta(description="Request objects are encrypted with it, if the OP publishes a key for that.")]
+        | None
+    ) = None
+    request_object_encryption_enc: Annotated[str, Meta(description=_ENCRYPTION)] | None = None
     require_signed_request_object: (
         Annotated[bool, Meta(description="true: logins are asked for by signed requests. An OP may require it itself.")]
         | None

@@ -23,6 +23,7 @@ pytestmark = pytest.mark.node
 OXD_URL = "https://oxd.example"
 PUSHED = {"pushedAuthorizationRequests": {"enabled": True, "requirePushedAuthorizationRequests": True}}
 OBJECTS = {"requestObjects": {"enabled": True}}
+SIGNED_RESPONSES = {"jwtResponseModes": {"enabled": True}}
 SIGNED = {"requestObjects": {"enabled": True, "requireSignedRequestObject": True}}
 
 
@@ -130,6 +131,122 @@ async def test_a_refusal_keeps_the_ops_words(server: ServerProcess, providers: S
     assert refused["details"]["error"] == "invalid_request"
     assert refused["details"]["error_description"] in refused["error_description"]
     await use(rp)
+
+
+# --- what an application has to pass on ------------------------------------------------------
+
+
+async def test_a_site_that_requires_iss(server: ServerProcess, providers: SharedProviders) -> None:
+    """Without the redirect's iss, or with another one, no code is sent; the same state then works with it."""
+    issuer = providers.open()
+    rp = await register(server, issuer, authorization_response_iss_required=True)
+    callback = await rp.authorize()
+    providers.requests(issuer)
+    both = {name: callback[name] for name in ("code", "state")}
+    assert (await rp.error("get_tokens_by_code", **both))["details"]["check"] == "missing_iss"
+    assert (await rp.error("get_tokens_by_code", **both, iss="https://evil.example"))["details"]["check"] == "iss"
+    assert providers.requests(issuer) == []
+    await rp.ok("get_tokens_by_code", **both, iss=callback["iss"])
+
+
+@pytest.mark.parametrize("mode", ["jwt", "query.jwt"])
+@pytest.mark.parametrize("alg", [None, "ES256", "HS256"])
+async def test_signed_responses(server: ServerProcess, providers: SharedProviders, mode: str, alg: str | None) -> None:
+    """The response holds code and state: it stands in their place, and they alone do not count."""
+    named = {} if alg is None else {"authorization_signed_response_alg": alg}
+    rp = await register(server, providers.open(features=SIGNED_RESPONSES), response_mode=mode, **named)
+    callback = await rp.authorize()
+    assert callback.keys() == {"response"}
+    assert part_of(callback["response"], 0)["alg"] == (alg or "RS256")
+    claims = part_of(callback["response"], 1)
+    assert {"code", "state", "iss", "aud", "exp"} <= claims.keys()
+    refused = await rp.error("get_tokens_by_code", code=claims["code"], state=claims["state"])
+    assert (refused["error"], refused["details"]["check"]) == ("invalid_authorization_response", "not_signed")
+    await rp.ok("get_tokens_by_code", response=callback["response"])
+    again = await rp.error("get_tokens_by_code", response=callback["response"])
+    assert again["details"]["check"] == "state_used"
+
+
+async def test_a_signed_response_is_asked_for_at_one_login(server: ServerProcess, providers: SharedProviders) -> None:
+    """A mode may be named for one login alone; it does for the iss that the site requires as well."""
+    rp = await register(server, providers.open(features=SIGNED_RESPONSES), authorization_response_iss_required=True)
+    callback = await rp.authorize(response_mode="jwt")
+    await rp.ok("get_tokens_by_code", response=callback["response"])
+
+
+async def test_a_signed_refusal(server: ServerProcess, providers: SharedProviders) -> None:
+    """What the OP says in a signed response that brings no code is told in its words."""
+    rp = await register(server, providers.open(features=SIGNED_RESPONSES), response_mode="jwt")
+    callback = await rp.authorize(prompt="none")
+    refused = await rp.error("get_tokens_by_code", response=callback["response"])
+    assert (refused["error"], refused["details"]["error"]) == ("authorization_refused", "login_required")
+
+
+async def test_a_response_of_another_client(server: ServerProcess, providers: SharedProviders) -> None:
+    """A response that is for another site at the same OP is refused before its code is sent."""
+    issuer = providers.open(features=SIGNED_RESPONSES)
+    rp, other = [await register(server, issuer, response_mode="jwt") for _ in range(2)]
+    callback = await other.authorize()
+    refused = await rp.error("get_tokens_by_code", response=callback["response"])
+    assert (refused["error"], refused["details"]["check"]) == ("invalid_authorization_response", "bad_audience")
+
+
+# --- what the OP encrypts --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("alg", "enc"),
+    [("RSA-OAEP-256", "A256GCM"), ("RSA-OAEP", None), ("ECDH-ES", "A128GCM"), ("ECDH-ES+A256KW", None),
+     ("A128KW", "A256CBC-HS512"), ("dir", "A256CBC-HS512")],
+)  # fmt: skip
+async def test_encrypted_answers(server: ServerProcess, providers: SharedProviders, alg: str, enc: str | None) -> None:
+    """id_token, userinfo and the authorization response are encrypted to a key of ours, or to the client secret."""
+    kinds = ("id_token", "userinfo", "authorization")
+    named = {f"{what}_encrypted_response_alg": alg for what in kinds}
+    if enc is not None:
+        named |= {f"{what}_encrypted_response_enc": enc for what in kinds}
+    # The OP sends encrypted responses for clients with keys only; what is registered for it counts here all the same.
+    issuer = providers.open(features=SIGNED_RESPONSES, encrypts=True)
+    rp = await register(server, issuer, **named, response_mode="jwt", userinfo_signed_response_alg="RS256")
+    callback = await rp.authorize()
+    assert part_of(callback["response"], 0)["alg"] == alg
+    tokens = await rp.ok("get_tokens_by_code", response=callback["response"])
+    assert part_of(tokens["id_token"], 0)["alg"] == "RS256"  # the application is handed what was inside
+    user = await rp.ok("get_user_info", access_token=tokens["access_token"], id_token=tokens["id_token"])
+    assert user["claims"]["sub"] == tokens["id_token_claims"]["sub"]
+    together = {name: tokens[name] for name in ("id_token", "access_token")}
+    assert (await rp.ok("access_token_status", **together))["active"] is True
+    assert tokens["id_token"] in (await rp.ok("get_logout_uri"))["uri"]
+    await rp.ok("get_access_token_by_refresh_token", refresh_token=tokens["refresh_token"])
+
+
+@pytest.mark.parametrize("alg", ["RSA-OAEP-256", "dir"])
+async def test_encrypted_requests(server: ServerProcess, providers: SharedProviders, alg: str) -> None:
+    """A signed request is encrypted to the key that the OP publishes, or to the client secret."""
+    rp = await register(
+        server,
+        providers.open(features=SIGNED, encrypts=True),
+        request_object_signing_alg="ES256",
+        request_object_encryption_alg=alg,
+        request_object_encryption_enc="A256GCM",
+    )
+    query = query_of((await rp.ok("get_authorization_url"))["authorization_url"])
+    assert query["request"].count(".") == 4
+    assert part_of(query["request"], 0)["alg"] == alg
+    await use(rp)
+
+
+async def test_an_op_without_a_key_to_encrypt_to(server: ServerProcess, providers: SharedProviders) -> None:
+    """The request is signed only, and the log says so."""
+    client = {"client_id": "by-hand", "client_secret": "s" * 40, "request_object_encryption_alg": "RSA-OAEP"}
+    rp = await register(server, providers.open(features=SIGNED), **client)
+    query = query_of((await rp.ok("get_authorization_url"))["authorization_url"])
+    assert query["request"].count(".") == 2
+    assert [
+        line
+        for line in server.log_lines()
+        if line.get("oxd_id") == rp.oxd_id and line["event"] == "request_object_not_encrypted"
+    ]
 
 
 # --- signed requests -------------------------------------------------------------------------

@@ -115,6 +115,9 @@ GENERATION_4: dict[str, tuple[Any, str, Any]] = {
     "user_info_signed_response_alg": ("RS256", "userinfo_signed_response_alg", "RS256"),
     "user_info_encrypted_response_alg": ("RSA-OAEP", "userinfo_encrypted_response_alg", "RSA-OAEP"),
     "user_info_encrypted_response_enc": ("A128GCM", "userinfo_encrypted_response_enc", "A128GCM"),
+    "authorization_signed_response_alg": ("ES256", "authorization_signed_response_alg", "ES256"),
+    "authorization_encrypted_response_alg": ("RSA-OAEP", "authorization_encrypted_response_alg", "RSA-OAEP"),
+    "authorization_encrypted_response_enc": ("A128GCM", "authorization_encrypted_response_enc", "A128GCM"),
     "request_object_signing_alg": ("RS256", "request_object_signing_alg", "RS256"),
     "request_object_encryption_alg": ("RSA-OAEP", "request_object_encryption_alg", "RSA-OAEP"),
     "request_object_encryption_enc": ("A128GCM", "request_object_encryption_enc", "A128GCM"),
@@ -139,7 +142,13 @@ GENERATION_4: dict[str, tuple[Any, str, Any]] = {
 """Each newer parameter: a value, the registered name, and what the OP must get there."""
 NOT_METADATA = {
     *("client_id", "client_secret", "client_registration_access_token", "client_registration_client_uri"),
-    *("response_mode", "oxd_rp_programming_language", "sync_client_from_op", "sync_client_period_in_seconds"),
+    *(
+        "response_mode",
+        "authorization_response_iss_required",
+        "oxd_rp_programming_language",
+        "sync_client_from_op",
+        "sync_client_period_in_seconds",
+    ),
     *("protection_access_token", "authorization_oxd_id", "op_host", "op_discovery_path", "initial_access_token"),
     *("dialect", "oxd_id", "backchannel_logout", "logout_notification_uri"),
 }
@@ -217,7 +226,7 @@ async def test_every_field_of_generation_4_reaches_the_op(server: ServerProcess,
     assert {name: updated.get(name) for name in due} == {**due, "logo_uri": "https://b"}
     lines = [json.dumps(line) for line in server.log_lines() if rp.oxd_id in json.dumps(line)]
     assert sum(uris[1] in line and uris[0] not in line for line in lines) == 2
-    unable = [line for line in lines if "request_object_encryption_alg" in line]
+    unable = [line for line in lines if "id_token_encrypted_response_alg" in line]
     assert len(unable) == 2
     assert "tls_client_auth_subject_dn" in unable[0]
 

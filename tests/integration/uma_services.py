@@ -22,6 +22,7 @@ from oxd_server.op.errors import OpError
 from oxd_server.op.tls import make_ssl_context
 from oxd_server.op.transport import Transport, TransportSettings
 from oxd_server.rp.default_site import DefaultSiteHolder
+from oxd_server.rp.keys import KeyStoreHolder
 from oxd_server.rp.login_state import KEY_BYTES, KEY_NAME, States
 from oxd_server.rp.logins import Logins
 from oxd_server.rp.services import Services
@@ -98,7 +99,7 @@ async def uma_house(*, timeout: float = 20.0, **state: Any) -> AsyncIterator[Hou
             op=OpContext.over(transport, clock=clock),
             to_applications=transport,
             logins=Logins(States(key, 300, os.urandom), store, clock, os.urandom, recorder),
-            key_store=None,
+            keys=KeyStoreHolder(),
             now=clock,
             random=os.urandom,
             log=recorder,

@@ -16,7 +16,7 @@ _BAD_REQUEST: Final = (
     "invalid_claims_redirect_uri_parameter", "invalid_rpt_parameter", "invalid_claim_token_or_claim_token_form",
     "http_method_not_unique", "invalid_scope_expression", "uma_protection_exists", "parameter_out_of_bound",
     "id_token_without_signature_not_allowed", "invalid_authorization_oxd_id", "authorization_oxd_id_not_found",
-    "invalid_ticket",
+    "invalid_ticket", "invalid_authorization_response", "authorization_refused",
 )  # fmt: skip
 _FORBIDDEN: Final = (
     "blank_access_token", "inactive_access_token", "invalid_access_token", "access_token_insufficient_scope",

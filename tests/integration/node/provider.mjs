@@ -39,6 +39,7 @@ const DEFAULTS = {
   ttl: {},
   features: {},
   fapi: false,
+  encrypts: false,
 };
 
 const KEY_PAIRS = {
@@ -47,6 +48,19 @@ const KEY_PAIRS = {
   ES256: ['ec', { namedCurve: 'P-256' }],
   EdDSA: ['ed25519', {}],
 };
+
+// A provider that encrypts, and that clients may encrypt to.
+const ENCRYPTION = {
+  enabledJWA: Object.fromEntries(['idToken', 'userinfo', 'authorization', 'requestObject'].flatMap((what) => [
+    [`${what}EncryptionAlgValues`, ['RSA-OAEP', 'RSA-OAEP-256', 'ECDH-ES', 'ECDH-ES+A256KW', 'A128KW', 'dir']],
+    [`${what}EncryptionEncValues`, ['A128CBC-HS256', 'A256CBC-HS512', 'A128GCM', 'A256GCM']],
+  ])),
+};
+
+async function encryptionKey() {
+  const { privateKey } = await promisify(generateKeyPair)('rsa', { modulusLength: 2048 });
+  return { ...privateKey.export({ format: 'jwk' }), kid: randomUUID(), use: 'enc' };
+}
 
 // What the FAPI 2.0 Security Profile asks of a provider.
 const FAPI_FEATURES = {
@@ -86,7 +100,12 @@ function configuration(options, keys) {
     cookies: { keys: [options.cookieKey] },
     clients: options.clients,
     clientDefaults: { id_token_signed_response_alg: algs[0] },
-    enabledJWA: { idTokenSigningAlgValues: algs, userinfoSigningAlgValues: algs },
+    enabledJWA: {
+      idTokenSigningAlgValues: algs,
+      userinfoSigningAlgValues: algs,
+      authorizationSigningAlgValues: [...algs, 'HS256'],
+      ...(options.encrypts && ENCRYPTION.enabledJWA),
+    },
     claims: {
       profile: ['name', 'given_name', 'family_name', 'preferred_username', 'updated_at'],
       email: ['email', 'email_verified'],
@@ -126,6 +145,7 @@ function configuration(options, keys) {
       userinfo: { enabled: true },
       jwtUserinfo: { enabled: true },
       ...(options.fapi && FAPI_FEATURES),
+      encryption: { enabled: options.encrypts },
       ...options.features,
     },
   };
@@ -158,6 +178,7 @@ class Host {
   // A provider's keys are fixed for its life, so a new one takes over on the same server.
   async rotateKeys({ keepOld }) {
     const fresh = await generateKeys(this.#options.idTokenSigningAlgs);
+    if (this.#options.encrypts) fresh.push(await encryptionKey());
     this.#keys = keepOld ? [...fresh, ...this.#keys] : fresh;
     this.#serve = new Provider(this.issuer, configuration(this.#options, this.#keys)).callback();
     return { kids: fresh.map(({ kid }) => kid) };

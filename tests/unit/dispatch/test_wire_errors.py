@@ -8,6 +8,8 @@ from oxd_protocol.errors import ERROR_CODES
 from oxd_server.dispatch.wire_errors import command_error
 from oxd_server.op import errors
 from oxd_server.op.errors import (
+    AuthorizationRefused,
+    AuthorizationResponseError,
     ClientAuthenticationError,
     ClientSecretExpired,
     IdTokenCheck,
@@ -43,6 +45,12 @@ EXAMPLES: list[tuple[OpError, str]] = [
     (IdTokenError(IdTokenCheck.EXPIRED, "exp after 5", "4"), "invalid_id_token_expired"),
     (LogoutTokenError(IdTokenCheck.MISSING_EVENT, "an event"), "invalid_logout_token"),
     (IssuerMismatch("https://a", "https://b"), "invalid_id_token_bad_issuer"),
+    (IssuerMismatch("https://a", None), "invalid_id_token_bad_issuer"),
+    (
+        AuthorizationResponseError(IdTokenError(IdTokenCheck.EXPIRED, "exp after 5", "4")),
+        "invalid_authorization_response",
+    ),
+    (AuthorizationRefused("access_denied", "the user said no"), "authorization_refused"),
     (ParameterRefused("state"), "invalid_request"),
     (ClientAuthenticationError("it has no secret"), "invalid_request"),
     (ClientSecretExpired("client-1", 5), "invalid_request"),

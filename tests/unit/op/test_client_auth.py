@@ -19,7 +19,7 @@ from oxd_server.op.client_auth import (
 )
 from oxd_server.op.discovery import ProviderMetadata
 from oxd_server.op.errors import ClientAuthenticationError, ClientSecretExpired, MalformedToken
-from oxd_server.op.key_store import KeyStore, SigningKey
+from oxd_server.op.key_store import KeyStore, StoredKey
 from oxd_server.op.settings import OpSettings
 
 NOW = 1_800_000_000.0
@@ -35,7 +35,7 @@ def proof(**changes):
 @pytest.fixture(scope="module")
 def key_store():
     rsa, ec = RSAKey.generate_key(2048), ECKey.generate_key("P-256")
-    return KeyStore((SigningKey("r", "RSA", None, None, rsa), SigningKey("e", "EC", "P-256", None, ec)))
+    return KeyStore((StoredKey("r", "RSA", None, None, rsa), StoredKey("e", "EC", "P-256", None, ec)))
 
 
 def test_basic_encodes_both_parts():

@@ -79,8 +79,8 @@ def test_public_jwks_holds_nothing_private(tmp_path):
     """What is given to OPs has the key ids and no private member."""
     store = new_key_store(tmp_path / "keys.json")
     keys = published(store)
-    assert [key["kid"] for key in keys] == [key.kid for key in store.keys]
-    assert {key["use"] for key in keys} == {"sig"}
+    assert [key["kid"] for key in keys] == [key.kid for key in (*store.keys, *store.decryption_keys)]
+    assert [key["use"] for key in keys] == ["sig", "sig", "enc", "enc"]
     assert not [key for key in keys if {"d", "p", "q", "dp", "dq", "qi"} & key.keys()]
 
 

@@ -10,12 +10,12 @@ from joserfc.jwk import ECKey
 
 from oxd_server.op.errors import ClientAuthenticationError, ParameterRefused
 from oxd_server.op.jose import KeySet, parse_key_set, verify_token
-from oxd_server.op.key_store import KeyStore, SigningKey
+from oxd_server.op.key_store import KeyStore, StoredKey
 from oxd_server.op.request_object import UNSIGNED, request_object, request_object_claims
 
 OWN = {"iss": "client", "aud": "https://op.example", "client_id": "client", "response_type": "code"}
 SECRET = "a-secret-of-thirty-two-characters-or-more"
-KEYS = KeyStore((SigningKey("k", "EC", "P-256", None, ECKey.generate_key("P-256")),))
+KEYS = KeyStore((StoredKey("k", "EC", "P-256", None, ECKey.generate_key("P-256")),))
 
 
 def test_the_callers_parameters_stand_beside_ours() -> None:

@@ -1,5 +1,7 @@
 """The userinfo endpoint, with JSON and with signed answers."""
 
+from dataclasses import replace
+
 import msgspec
 import pytest
 
@@ -7,6 +9,7 @@ from oxd_server.op.answer import Answer
 from oxd_server.op.discovery import ProviderMetadata
 from oxd_server.op.errors import MalformedToken, OpErrorResponse, OpInvalidResponse, OpMetadataMissing
 from oxd_server.op.jose import KeySet
+from oxd_server.op.jwe import Encryption, decrypt_token, encrypt_token
 from oxd_server.op.userinfo import get_userinfo, process_userinfo, userinfo_expectations
 
 CLAIMS = {"sub": "user", "name": "A User", "address": {"locality": "Z"}}
@@ -112,6 +115,28 @@ async def test_encrypted_userinfo_is_told_as_such(op, client):
     op.on("GET", "/jwks", {"keys": []})
     with pytest.raises(OpInvalidResponse, match="encrypted"):
         await get_userinfo(client, metadata(op), "at", expected(op))
+
+
+async def test_encrypted_userinfo(op, client):
+    """What is encrypted may be the claims alone; where encryption was registered, nothing else is taken."""
+    how = Encryption("dir", "A128GCM")
+    encrypted = encrypt_token(msgspec.json.encode(CLAIMS).decode(), how, KeySet(), "secret")
+    op.on("GET", "/me", body=encrypted.encode(), headers=JWT)
+    op.on("GET", "/me", {"error": "invalid_token"}, status=401)
+    op.on("GET", "/jwks", {"keys": []})
+    wanted = expected(op, subject="user", decrypt=lambda token: decrypt_token(token, how, (), "secret"))
+    assert await get_userinfo(client, metadata(op), "at", wanted) == CLAIMS
+    with pytest.raises(OpErrorResponse):
+        await get_userinfo(client, metadata(op), "at", wanted)
+    signed_too = replace(wanted, must_be_signed=True)
+    op.forget()
+    op.on("GET", "/me", body=encrypted.encode(), headers=JWT)
+    with pytest.raises(OpInvalidResponse, match="not signed"):
+        await get_userinfo(client, metadata(op), "at", signed_too)
+    op.forget()
+    op.on("GET", "/me", CLAIMS)
+    with pytest.raises(OpInvalidResponse, match="malformed"):
+        await get_userinfo(client, metadata(op), "at", wanted)
 
 
 async def test_signed_userinfo_with_the_client_secret(op, client, signers):

@@ -34,6 +34,17 @@ def belongs(opened: LoginState | None, issued: IssuedState) -> bool:
     return (opened.nonce, challenge) == (issued.nonce, issued.code_challenge)
 
 
+@pytest.mark.parametrize("pkce", [True, False])
+@pytest.mark.parametrize("signed_response", [True, False])
+def test_a_state_tells_what_answer_was_asked_for(states: States, pkce: bool, signed_response: bool) -> None:
+    """Whether a signed response has to come is sealed in the state, beside PKCE."""
+    issued = states.issue("site-1", NOW, pkce=pkce, signed_response=signed_response)
+    opened = states.open(issued.state, "site-1", NOW)
+    assert belongs(opened, issued)
+    assert opened is not None
+    assert opened.signed_response is signed_response
+
+
 def test_what_was_issued_is_opened(states: States, issued: IssuedState) -> None:
     """The same site gets back nonce, verifier and expiry, to the last moment of the lifetime."""
     assert belongs(states.open(issued.state, "site-1", NOW), issued)
