@@ -106,7 +106,7 @@ def test_again_and_again(path: Path) -> None:
 
 def test_keys_of_other_kinds(path: Path) -> None:
     """There is a successor of the same kind for each, and decryption keys where there were none."""
-    keys = [ECKey.generate_key("P-384"), OKPKey.generate_key("Ed25519")]
+    keys: list[ECKey | OKPKey] = [ECKey.generate_key("P-384"), OKPKey.generate_key("Ed25519")]
     path.write_text(json.dumps({"keys": [key.as_dict(private=True) for key in keys]}))
     store = rotate_keys(path, 0, NOW)
     assert [(key.key_type, key.curve) for key in store.keys] == [("EC", "P-384"), ("OKP", "Ed25519")]

@@ -121,6 +121,7 @@ async def test_encrypted_userinfo(op, client):
     """What is encrypted may be the claims alone; where encryption was registered, nothing else is taken."""
     how = Encryption("dir", "A128GCM")
     encrypted = encrypt_token(msgspec.json.encode(CLAIMS).decode(), how, KeySet(), "secret")
+    assert encrypted is not None
     op.on("GET", "/me", body=encrypted.encode(), headers=JWT)
     op.on("GET", "/me", {"error": "invalid_token"}, status=401)
     op.on("GET", "/jwks", {"keys": []})
