@@ -1,24 +1,47 @@
 """The TCP entrance: sockets in, frames through ``oxd_protocol.connection``, commands to the dispatcher.
 
-One task per connection; a connection's commands run one after the other. Every read and write is bounded in size and
-time. When the server drains, connections that wait for their peer close at once and the others after their answer.
+Theory of operation. Most commands are answered from memory, in less time than the event loop needs to wake a task. So
+connections have no tasks of their own. One task leads: it waits for all peers at once, and serves whoever has sent
+something.
+
+- The leader looks around: it asks the selector which sockets can be read, and reads once from each. The selector holds
+  those of the peers that are at rest, and the one where new peers connect.
+- A peer that has sent a whole frame stands in line. Each turn runs one command of one peer and sends its answer.
+  A peer that has sent more stands in line again, behind the others. When everybody has had a turn, the leader looks
+  around again.
+- When nobody stands in line, the leader waits until a socket can be read. After ``_ROUND`` turns it lets other tasks
+  run in any case.
+- A turn that need not wait (for an OP, the disk, a peer that does not read) is as good as a function call. One that
+  has to wait is finished in the task where it began, for trio knows it by that task. But before it waits, it takes its
+  peer out of the selector and hands the lead to a new task. When it is done, it puts the peer back, and its task ends.
+
+This is the pattern of leader and followers. There is one path for every command, and a command may do what it likes: it
+does not matter who runs it, and nothing is handed from task to task but the lead.
+
+Every read and write is bounded in size and time. When the server drains, connections that wait for their peer close at
+once, and the others after their answer.
 """
 
+import contextvars
+import math
+import selectors
 import socket
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
 import structlog
 import trio
 
-from oxd_protocol.connection import CLOSED, Connection
+from oxd_protocol.connection import CLOSED, Connection, Wait
 from oxd_protocol.errors import CommandError, FramingError
 from oxd_protocol.messages import Response, decode_request, encode_response, error_response
+from oxd_server.entrances.deadlines import Deadlines
 from oxd_server.entrances.sockets import accept_waiting, peer_name
 from oxd_server.observe.call import Caller
+from oxd_server.sync.first_wait import finish, run_to_first_wait
 
 __all__ = ["CommandHandler", "FrameListener", "ListenerLimits"]
 
@@ -26,6 +49,7 @@ CommandHandler = Callable[[str, dict[str, object], Caller], Awaitable[Response]]
 """Takes a command's name, its raw params and who sends it; answers whatever happens (only cancellation is raised)."""
 
 _RECEIVE_BYTES: Final = 16_384
+_ROUND: Final = 64
 _LINGER_SECONDS: Final = 1.0
 _LINGER_BYTES: Final = 1_000_000
 _FULL_SECONDS: Final = 0.1
@@ -49,8 +73,11 @@ class FrameListener:
         self._handle = handle
         self._limits = limits
         self._connections = 0
+        self._selector = selectors.DefaultSelector()
+        self._deadlines = Deadlines()
+        self._line: deque[tuple[_Peer, bytes | Exception]] = deque()
+        self._full = trio.Event()
         self._draining = False
-        self._waiting: set[_Wire] = set()
         self._log = structlog.get_logger("oxd_server.entrances.tcp")
 
     @property
@@ -59,161 +86,255 @@ class FrameListener:
         return self._connections
 
     async def accept(self, listener: socket.socket, nursery: trio.Nursery) -> None:
-        """Serve everybody who connects, each in a task of the nursery, until cancelled; then close the listener."""
+        """Serve everybody who connects, in tasks of the nursery; when cancelled, take no more and close the listener.
+
+        Those who have connected are served until ``drain``, or until the nursery is cancelled.
+        """
+        self._nursery, self._context = nursery, contextvars.copy_context()
+        self._start_leader()
         with listener:
             while True:
-                await trio.lowlevel.wait_readable(listener)
+                self._selector.register(listener, selectors.EVENT_READ)
                 try:
-                    for connection in accept_waiting(listener):
-                        nursery.start_soon(self.serve, connection)
-                except OSError as error:
-                    self._log.error("no_connection_accepted", reason=str(error))
-                    await trio.sleep(_FULL_SECONDS)
+                    await self._full.wait()
+                finally:
+                    self._selector.unregister(listener)
+                self._full = trio.Event()
+                await trio.sleep(_FULL_SECONDS)
 
     def drain(self) -> None:
         """Take no more frames: close every connection that waits for its peer, the others after their answer."""
         self._draining = True
-        for wire in self._waiting:
-            wire.stop_reading()
+        waiting = {key.data for key in self._selector.get_map().values()} | {peer for peer, _ in self._line}
+        for peer in waiting - {None}:
+            self._close(peer)
+        self._line.clear()
+        self._wake_leader()
 
-    async def serve(self, connection: socket.socket) -> None:
-        """Serve one connection until the peer leaves, breaks the framing or the listener drains; then close it."""
-        admitted = self._connections < self._limits.max_connections
-        self._connections += admitted
-        caller = Caller(peer_name(connection))
+    def _start_leader(self) -> None:
+        # In a context of its own: a command that hands the lead on has noted its secrets in that of its task.
+        self._context.run(self._nursery.start_soon, self._serve)
+
+    def _wake_leader(self) -> None:
+        """End its wait, if it waits: somebody stands in line, or the listener drains."""
+        trio.lowlevel.notify_closing(self._selector.fileno())
+
+    async def _serve(self) -> None:
+        """Lead, until a turn has to wait; then finish that turn."""
         try:
-            with connection:
-                wire = _Wire(connection, self._limits.write_timeout)
-                try:
-                    if not admitted:
-                        self._log.info("connection_refused", limit="max_connections", peer=caller.peer)
-                        raise CommandError("server_busy")
-                    await self._serve(wire, caller)
-                except (CommandError, FramingError) as error:
-                    if admitted:
-                        self._say_refused(caller, error)
-                    await wire.send(encode_response(error_response(error)))
-                    await wire.linger()
+            await self._lead()
+        except trio.Cancelled:
+            self.drain()  # nobody serves the others any more
+            raise
+        if self._line:  # what this task put there at the end of its turn
+            self._wake_leader()
+
+    async def _lead(self) -> None:
+        turns = 0
+        while not self._draining:
+            self._look_around()
+            if turns >= _ROUND or not self._line:
+                turns = 0
+                await self._let_others_run()
+            for _ in range(min(len(self._line), _ROUND)):
+                turns += 1
+                peer, event = self._line.popleft()
+                peer.in_line = False
+                turn = self._take_turn(peer, event)
+                trap = run_to_first_wait(turn)
+                if trap is not None:
+                    self._hand_over(peer)
+                    await finish(turn, trap)
+                    return
+
+    def _hand_over(self, peer: "_Peer") -> None:
+        """Give the lead to a new task, and keep the peer that this one goes on with out of its sight."""
+        if peer.watched:
+            peer.watched = False
+            self._selector.unregister(peer.socket)
+        self._start_leader()
+
+    def _look_around(self) -> None:
+        """Read from those who have sent something, accept those who connect, and see whose time is over."""
+        now = time.monotonic()
+        for key, _ in self._selector.select(0):
+            if key.data is None:
+                self._accept(key.fileobj, now)  # type: ignore[arg-type]
+            elif not key.data.in_line:
+                self._read(key.data, now)
+        peers = self._selector.get_map()
+        for number in self._deadlines.pop_passed(now):
+            if number in peers and not peers[number].data.in_line:
+                self._go_on(peers[number].data, now)
+
+    async def _let_others_run(self) -> None:
+        """Let other tasks run; if nobody stands in line, until somebody sends something or a deadline passes."""
+        until = self._deadlines.earliest()
+        try:
+            if self._line:
+                await trio.lowlevel.checkpoint()
+            elif until == math.inf:
+                await trio.lowlevel.wait_readable(self._selector.fileno())
+            else:
+                with trio.move_on_after(until - time.monotonic()):
+                    await trio.lowlevel.wait_readable(self._selector.fileno())
+        except trio.ClosedResourceError:
+            pass  # see ``_wake_leader``
+
+    def _accept(self, listener: socket.socket, now: float) -> None:
+        try:
+            for connection in accept_waiting(listener):
+                peer = _Peer(connection, self._limits)
+                if self._connections < self._limits.max_connections:
+                    peer.admitted = True
+                    self._connections += 1
+                    self._read(peer, now)  # mostly its first frame is here
+                else:
+                    self._log.info("connection_refused", limit="max_connections", peer=peer.caller.peer)
+                    self._put_in_line(peer, CommandError("server_busy"))
+        except OSError as error:
+            if not self._full.is_set():
+                self._log.error("no_connection_accepted", reason=str(error))
+                self._full.set()
+
+    def _read(self, peer: "_Peer", now: float) -> None:
+        try:
+            data = peer.read()
+        except OSError:  # the peer has gone
+            self._close(peer)
+            return
+        if data is not None:
+            peer.connection.receive_data(data)
+        self._go_on(peer, now)
+
+    def _go_on(self, peer: "_Peer", now: float) -> None:
+        """Find out what is next for this peer: its turn, a wait, or the end."""
+        try:
+            event = CLOSED if self._draining else peer.connection.next_event(now)
+        except FramingError as error:
+            self._put_in_line(peer, error)
+            return
+        if isinstance(event, bytes):
+            self._put_in_line(peer, event)
+        elif isinstance(event, Wait):
+            self._deadlines.set(peer.number, event.until)
+            if not peer.watched:
+                peer.watched = True
+                self._selector.register(peer.socket, selectors.EVENT_READ, peer)
+        else:
+            self._close(peer)
+
+    def _put_in_line(self, peer: "_Peer", event: bytes | Exception) -> None:
+        peer.in_line = True
+        self._line.append((peer, event))
+
+    async def _take_turn(self, peer: "_Peer", event: bytes | Exception) -> None:
+        """Run the command of this frame and answer it, or tell the peer what was wrong, and what is over."""
+        goes_on = False
+        try:
+            try:
+                if isinstance(event, Exception):
+                    raise event
+                await self._answer(peer, event)
+                goes_on = True
+            except (CommandError, FramingError) as error:
+                if peer.admitted:
+                    self._say_refused(peer, error)
+                await peer.send(encode_response(error_response(error)))
+                await peer.linger()
         except (OSError, trio.TooSlowError):
             pass  # one-shot libraries leave as soon as they have their answer, and some without reading it
         except Exception as error:
             self._log.error("connection_failed", exc_info=error)
         finally:
-            self._connections -= admitted
-
-    async def _serve(self, wire: "_Wire", caller: Caller) -> None:
-        connection = Connection(
-            self._limits.max_request_bytes,
-            frame_timeout=self._limits.frame_timeout,
-            idle_timeout=self._limits.idle_timeout,
-        )
-        others_had_their_turn = True
-        while not self._draining:
-            event = connection.next_event(time.monotonic())
-            if isinstance(event, bytes):
-                answer = await self._answer(event, caller)
-                if connection.expects_copies:
-                    _receive_waiting(wire, connection, 2 * len(event))
-                sent = wire.write(answer)
-                if sent < len(answer):
-                    await wire.send(answer[sent:])
-                # Nothing is cancelled here: if the listener drains, the loop ends.
-                await trio.lowlevel.cancel_shielded_checkpoint()
-                others_had_their_turn = True
-            elif event is CLOSED:
-                return
+            if goes_on:
+                self._go_on(peer, time.monotonic())
             else:
-                # After that turn the peer's next frame mostly is here: waiting for it would cost more than a look.
-                data = wire.read() if others_had_their_turn else None
-                others_had_their_turn = False
-                if data is None:
-                    data = await self._wait(wire, event.until)
-                if data is not None:
-                    connection.receive_data(data)
+                self._close(peer)
 
-    async def _wait(self, wire: "_Wire", until: float | None) -> bytes | None:
-        self._waiting.add(wire)
+    async def _answer(self, peer: "_Peer", frame: bytes) -> None:
+        """Send what the frame's command came to. Raises ``FramingError`` for a frame that holds no JSON object."""
         try:
-            return await wire.receive(until)
-        finally:
-            self._waiting.discard(wire)
-
-    async def _answer(self, body: bytes, caller: Caller) -> bytes:
-        """Return the frame that answers this one. Raises ``FramingError`` for one that holds no JSON object."""
-        try:
-            request = decode_request(body)
+            request = decode_request(frame)
         except CommandError as error:
-            self._say_refused(caller, error)
-            return encode_response(error_response(error))
-        return encode_response(await self._handle(request.command, request.params, caller))
+            self._say_refused(peer, error)
+            response = error_response(error)
+        else:
+            response = await self._handle(request.command, request.params, peer.caller)
+        answer = encode_response(response)
+        if peer.connection.expects_copies:
+            _receive_waiting(peer, 2 * len(frame))
+        sent = peer.write(answer)
+        if sent < len(answer):
+            await peer.send(answer[sent:])
 
-    def _say_refused(self, caller: Caller, error: CommandError | FramingError) -> None:
-        self._log.info("frame_refused", error=error.code, reason=str(error), peer=caller.peer)
+    def _say_refused(self, peer: "_Peer", error: CommandError | FramingError) -> None:
+        self._log.info("frame_refused", error=error.code, reason=str(error), peer=peer.caller.peer)
+
+    def _close(self, peer: "_Peer") -> None:
+        if peer.watched:
+            self._selector.unregister(peer.socket)
+        self._deadlines.set(peer.number, None)
+        self._connections -= peer.admitted
+        peer.socket.close()
 
 
-def _receive_waiting(wire: "_Wire", connection: Connection, most: int) -> None:
+def _receive_waiting(peer: "_Peer", most: int) -> None:
     """Pass on what the peer has sent by now, about ``most`` bytes: what was here before an answer counts as a copy."""
     received = 0
-    while received <= most and (data := wire.read()) is not None:
-        connection.receive_data(data)
+    while received <= most and (data := peer.read()) is not None:
+        peer.connection.receive_data(data)
         received += len(data)
         if not data:
             return
 
 
-class _Wire:
-    """The bytes of one connection, straight from and to its socket."""
+class _Peer:
+    """One connection: its socket, who is at the other end, and what was read. ``number`` is the socket's."""
 
-    def __init__(self, sock: socket.socket, write_timeout: float) -> None:
-        self._socket = sock
-        self._fd = sock.fileno()
-        self._write_timeout = write_timeout
+    __slots__ = ("_write_timeout", "admitted", "caller", "connection", "in_line", "number", "socket", "watched")
+
+    def __init__(self, sock: socket.socket, limits: ListenerLimits) -> None:
+        self.socket = sock
+        self.number = sock.fileno()
+        self.caller = Caller(peer_name(sock))
+        self.connection = Connection(
+            limits.max_request_bytes, frame_timeout=limits.frame_timeout, idle_timeout=limits.idle_timeout
+        )
+        self.admitted = False  # does it count as one of the connections?
+        self.watched = False  # is it in the selector?
+        self.in_line = False
+        self._write_timeout = limits.write_timeout
 
     def read(self) -> bytes | None:
         """Return what the peer has sent, ``b""`` at its end, None if nothing is here. Raises ``OSError``."""
         try:
-            return self._socket.recv(_RECEIVE_BYTES)
+            return self.socket.recv(_RECEIVE_BYTES)
         except BlockingIOError:
             return None
 
-    async def receive(self, until: float | None) -> bytes | None:
-        """Wait for what the peer sends; None after ``until`` (``time.monotonic``). Raises ``OSError``."""
-        if until is None:
-            return await self._receive()
-        with trio.move_on_after(until - time.monotonic()):
-            return await self._receive()
-        return None
-
-    async def _receive(self) -> bytes:
-        while True:
-            await trio.lowlevel.wait_readable(self._fd)
-            data = self.read()
-            if data is not None:
-                return data
+    def write(self, data: bytes) -> int:
+        """Return how many bytes the kernel took: all of them, unless the peer does not read. Raises ``OSError``."""
+        try:
+            return self.socket.send(data)
+        except BlockingIOError:
+            return 0
 
     async def send(self, data: bytes) -> None:
         """Send everything. Raises ``OSError`` when the peer has gone, ``trio.TooSlowError`` when it does not read."""
         with trio.fail_after(self._write_timeout):
             while data:
-                await trio.lowlevel.wait_writable(self._fd)
+                await trio.lowlevel.wait_writable(self.number)
                 data = data[self.write(data) :]
-
-    def write(self, data: bytes) -> int:
-        """Return how many bytes the kernel took: all of them, unless the peer does not read. Raises ``OSError``."""
-        try:
-            return self._socket.send(data)
-        except BlockingIOError:
-            return 0
-
-    def stop_reading(self) -> None:
-        """Read no more from the peer: whoever waits for it finds the end of the stream."""
-        with suppress(OSError):  # the peer has gone already
-            self._socket.shutdown(socket.SHUT_RD)
 
     async def linger(self) -> None:
         """Let the peer read the last answer: closing with unread bytes would reset the connection and lose it."""
-        self._socket.shutdown(socket.SHUT_WR)
-        until = time.monotonic() + _LINGER_SECONDS
+        self.socket.shutdown(socket.SHUT_WR)
         discarded = 0
-        while discarded < _LINGER_BYTES and (data := await self.receive(until)):
-            discarded += len(data)
+        with trio.move_on_after(_LINGER_SECONDS):
+            while discarded < _LINGER_BYTES:
+                await trio.lowlevel.wait_readable(self.number)
+                data = self.read()
+                if data == b"":
+                    return
+                discarded += len(data or b"")
