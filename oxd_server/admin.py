@@ -42,7 +42,7 @@ __all__ = [
 ]
 
 WATCH_INTERVAL: Final = 0.005
-"""Seconds until a server that runs alone notices what is changed here; among workers a change counts at once."""
+"""Seconds until a server notices what a foreign program has changed in the store's file; our own say so themselves."""
 
 _OLD_KEYS: Final = "imported the old keys"
 _SECRETS = frozenset(
@@ -66,7 +66,6 @@ async def remove_site(config: Config, oxd_id: str) -> None:
     """Forget one site. Raises ``StoreError``."""
     async with _open(config) as store:
         await store.remove(oxd_id)
-    await trio.sleep(WATCH_INTERVAL)  # now a server has seen it
 
 
 async def export_sites(config: Config, oxd_id: str | None) -> list[dict[str, Any]]:
@@ -107,7 +106,6 @@ async def import_sites(config: Config, source: str, *, dry_run: bool = False, pa
         return Import(found, len(found.sites) - len(known), known)
     async with open_store(store_place(config)) as store:
         known = tuple(await store.add_all(_pairs(found)) or ())
-    await trio.sleep(WATCH_INTERVAL)  # now a server has seen them
     return Import(found, len(found.sites) - len(known), known)
 
 

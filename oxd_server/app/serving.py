@@ -90,9 +90,7 @@ async def serve(
         log.warning("configuration_warning", message=warning)
     receiver = trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
     with receiver as signals, open_site_locks(config) as locks:
-        # Other workers' changes count from the next command on; those from the command line may take a moment.
-        interval = WATCH_INTERVAL if config.workers == 1 else 0.0
-        opened_store = open_store(store_place(config), watch_interval=interval)
+        opened_store = open_store(store_place(config), watch_interval=WATCH_INTERVAL)
         opened_op = open_op_context(config, now, sight.see_op_request)
         async with opened_store as store, opened_op as op, to_applications() as applications:
             await migrate(config, store, log)

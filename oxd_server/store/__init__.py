@@ -50,8 +50,8 @@ __all__ = [
 async def open_store(place: Path | RedisSettings | None, *, watch_interval: float = 0.0) -> AsyncIterator[Store]:
     """The store in the file at `place`, made if it is not there yet, or in Redis; without a place, one in memory.
 
-    What other processes commit to a file is seen at once, or after `watch_interval` seconds at the latest. Raises
-    `StoreError` if the store cannot be used.
+    What our own processes commit to a file is seen at once, and what foreign programs commit after `watch_interval`
+    seconds at the latest. Raises `StoreError` if the store cannot be used.
     """
     if place is None:
         yield MemoryStore()

@@ -250,6 +250,9 @@ class Store(Protocol):
     def locks(self) -> KeyedLocks | None:
         """Locks that hold for all nodes on this store; None if it is for one machine."""
 
+    def cached(self, oxd_id: str) -> Site | None:
+        """The site, if it is at hand and no older than any acknowledged write; None: ask `get`."""
+
     async def get(self, oxd_id: str) -> Site | None:
         """The site, or None."""
 

@@ -21,11 +21,22 @@ Four rules keep this correct:
   Reading goes on, and the next leader tries afresh.
 
 The event loop never waits for the disk: every statement runs in a worker thread, but for one that reads a number from
-shared memory. That number says whether another process has committed; then the cache is emptied. The very next read
-sees what the other process wrote, or the first one after `watch_interval` (see `_Watch`).
+shared memory.
 
-A file that was deleted or replaced under the store is noticed (see `place`): before a commit, so that the new file is
-left alone, and after it, so that nothing is acknowledged that will be lost.
+No read is older than an acknowledged write, whichever process wrote it:
+
+- Whoever commits replaces the commit mark (see `commit_mark`) after the commit and before anybody hears of it.
+- Before a cached value is believed, the mark is compared with the one that was seen last. Is it another one, then it is
+  taken for seen first, the cache is emptied second, and the value is read from the disk third.
+- So a value in the cache was read after the mark that was seen last. If a write was acknowledged before we look, its
+  mark is there, or a later one. It is the one that was seen last only if that was seen after the commit: then the value
+  was read after the commit as well. A value that was on its way meanwhile is not kept (see `ValueCache`).
+
+What was committed without a mark, by a process that died before it could acknowledge it or by a foreign program, is
+noticed after `watch_interval` at the latest: SQLite is asked as well (see `_Watch`).
+
+A file that was deleted or replaced under the store, the mark included, is noticed (see `place`): before a commit, so
+that the new file is left alone, and after it, so that nothing is acknowledged that will be lost.
 """
 
 import sqlite3
@@ -52,6 +63,7 @@ from oxd_server.store.base import (
     StoreUnavailable,
 )
 from oxd_server.store.cache import ValueCache
+from oxd_server.store.commit_mark import CommitMark
 from oxd_server.store.place import Place
 from oxd_server.sync.locks import KeyedLocks
 
@@ -76,12 +88,13 @@ async def open_file_store(
 
     `cache_size` bounds the cached sites, and likewise the sessions; `max_waiting` bounds the writes that share a
     commit (more wait for their turn); `busy_timeout` (seconds) is how long other processes' locks are waited for;
-    `watch_interval` (seconds), how long what other processes commit may go unnoticed.
+    `watch_interval` (seconds), how long what foreign programs commit may go unnoticed.
     Raises `StoreError` if the file cannot be used; then it is left as it is. On the way out, waiting writes finish.
     """
     writer = await trio.to_thread.run_sync(database.open_database, path, busy_timeout)
+    mark = await trio.to_thread.run_sync(_open_mark, path)
     place = await trio.to_thread.run_sync(Place, path)
-    watch = await trio.to_thread.run_sync(_Watch, partial(database.connect, path, 0), watch_interval)
+    watch = await trio.to_thread.run_sync(_Watch, mark, partial(database.connect, path, 0), watch_interval)
     store = FileStore(writer, place, watch, partial(database.connect, path, busy_timeout), cache_size, max_waiting)
     try:
         yield store
@@ -89,37 +102,46 @@ async def open_file_store(
         await store.aclose()
 
 
-class _Watch:
-    """Tells whether anybody has committed to the file.
+def _open_mark(path: Path) -> CommitMark:
+    try:
+        return CommitMark(path)
+    except OSError as error:
+        raise StoreError(f"the store {path} cannot be used: its commit mark: {error.strerror}") from None
 
-    It looks at shared memory. That costs many times as much as the rest of a look-up, so it looks once in an `interval`
-    of seconds.
+
+class _Watch:
+    """Tells whether anybody has committed to the file: by the mark, and once in an `interval` of seconds by SQLite.
+
+    SQLite looks at shared memory under locks. That costs many times as much as the rest of a look-up.
 
     Its connection has no busy timeout and writes nothing, so that it may be asked on the event loop. It cannot tell
     our own commits from those of others: `PRAGMA data_version` counts what other connections did, and our writer
     is one to it. That of the writer can, but only a worker thread may ask the writer.
     """
 
-    def __init__(self, connect: Callable[[], sqlite3.Connection], interval: float) -> None:
+    def __init__(self, mark: CommitMark, connect: Callable[[], sqlite3.Connection], interval: float) -> None:
+        self.mark = mark
         self.connection = connect()
         self._interval = interval
         self._believed_until = 0.0
-        self._seen = _data_version(self.connection)
+        self.accept()
 
-    def changed(self) -> bool:
+    def changed(self, now: float) -> bool:
         """Whether there were commits since the last `accept`; True as well when that cannot be found out."""
-        now = time.monotonic()
+        if self.mark.number != self._seen_mark:
+            return True
         if now < self._believed_until:
             return False
         version = _data_version(self.connection)
-        if version is None or version != self._seen:
+        if version is None or version != self._seen_version:
             return True
         self._believed_until = now + self._interval
         return False
 
     def accept(self) -> None:
         """Take the file as it is now for known."""
-        self._seen = _data_version(self.connection)
+        self._seen_mark = self.mark.number
+        self._seen_version = _data_version(self.connection)
 
 
 def _data_version(connection: sqlite3.Connection) -> int | None:
@@ -200,6 +222,9 @@ class FileStore:
         self._idle_readers: list[sqlite3.Connection] = []
         self._read_threads = trio.CapacityLimiter(_READERS)
         self._closed = False
+
+    def cached(self, oxd_id: str) -> Site | None:
+        return self._sites.get(oxd_id) if self._may_believe() else None
 
     async def get(self, oxd_id: str) -> Site | None:
         return await self._cached(self._sites, database.read_site, oxd_id)
@@ -298,17 +323,16 @@ class FileStore:
             self._idle_readers.clear()
             for connection in connections:  # the last one folds the write-ahead log back into the file
                 await trio.to_thread.run_sync(connection.close)
+            await trio.to_thread.run_sync(self._watch.mark.close)
 
     async def _cached(
         self, cache: ValueCache[T], read: Callable[[sqlite3.Connection, str], T | None], oxd_id: str
     ) -> T | None:
-        """The one place that decides whether a cached value may be believed.
+        """From the cache, if it may be believed, else from the disk.
 
         A value that is there is returned without a checkpoint: a command has plenty around it.
         """
-        self._check_open()
-        self._place.look()
-        if self._checking or self._watch.changed():
+        if not self._may_believe():
             if self._commit_under_way:  # was it ours? `_commit_waiting` finds out; until then only the disk knows
                 return await self._read(read, oxd_id)
             self._watch.accept()
@@ -321,6 +345,13 @@ class FileStore:
         if value is not None:
             cache.fill(oxd_id, value, stamp)
         return value
+
+    def _may_believe(self) -> bool:
+        """The one place that decides whether cached values may be believed."""
+        self._check_open()
+        now = time.monotonic()
+        self._place.look(now)
+        return not (self._checking or self._watch.changed(now))
 
     def _clear(self) -> None:
         self._sites.clear()
@@ -407,6 +438,8 @@ class FileStore:
                     self._writer.execute("ROLLBACK")
             for write in batch:
                 write.fail(error if isinstance(error, StoreUnavailable) else _cannot_be_written(error))
+        finally:
+            self._watch.mark.renew()  # whatever became of it
 
     def _others_committed(self) -> bool:
         """Whether other processes have committed since this was last asked."""

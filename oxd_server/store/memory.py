@@ -44,6 +44,9 @@ class MemoryStore:
         self._expiries: list[tuple[float, bytes]] = []
         self._forgotten_until = 0.0
 
+    def cached(self, oxd_id: str) -> Site | None:
+        return self._sites.get(oxd_id)
+
     async def get(self, oxd_id: str) -> Site | None:
         await trio.lowlevel.checkpoint()
         return self._sites.get(oxd_id)

@@ -5,11 +5,11 @@ server stops.
 """
 
 import os
-import time
 from pathlib import Path
 from typing import Final
 
 from oxd_server.store.base import StoreUnavailable
+from oxd_server.store.commit_mark import mark_path
 
 __all__ = ["Place"]
 
@@ -19,7 +19,7 @@ _Identity = tuple[int, int] | None
 
 
 class Place:
-    """The files of a store that was opened just now: the database, and the write-ahead log beside it."""
+    """The files of a store that was opened just now: the database, and beside it the write-ahead log and the mark."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -31,15 +31,17 @@ class Place:
         if self._files() != self._opened:
             raise StoreUnavailable(f"{self._path} was deleted or replaced under the server; restart the server")
 
-    def look(self) -> None:
-        """As ``check``, which is called once in a tenth of a second: for what is read from memory."""
-        now = time.monotonic()
+    def look(self, now: float) -> None:
+        """As ``check``, which is called once in a tenth of a second: for what is read from memory.
+
+        ``now`` is in seconds of any clock.
+        """
         if now >= self._believed_until:
             self.check()
             self._believed_until = now + _LOOK_INTERVAL
 
-    def _files(self) -> tuple[_Identity, _Identity]:
-        return _identity(self._path), _identity(f"{self._path}-wal")
+    def _files(self) -> tuple[_Identity, ...]:
+        return _identity(self._path), _identity(f"{self._path}-wal"), _identity(mark_path(self._path))
 
 
 def _identity(path: Path | str) -> _Identity:

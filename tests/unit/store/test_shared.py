@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import trio
 from msgspec.structs import replace
 
 from oxd_server.client_metadata import ClientMetadata
-from oxd_server.store import Site, SiteSession, open_file_store
+from oxd_server.store import Site, SiteSession, database, open_file_store
 from oxd_server.store.file import FileStore
 
 Pair = tuple[FileStore, FileStore]
@@ -45,29 +46,48 @@ async def test_a_removal_is_seen(pair: Pair) -> None:
     assert await server.session("a") == SiteSession()
 
 
-async def test_a_change_may_be_noticed_later(tmp_path: Path) -> None:
-    """A store that looks at intervals sees its own changes at once, and those of others after the interval."""
+async def _name_in(store: FileStore) -> str | None:
+    site = await store.get("a")
+    assert site is not None
+    return site.client.client_name
+
+
+async def test_a_change_is_seen_at_once_however_rarely_sqlite_is_asked(tmp_path: Path) -> None:
+    """The mark says that the other has committed; what is at hand is not believed either."""
     path = tmp_path / "oxd.sqlite"
+    async with open_file_store(path, watch_interval=3600) as server, open_file_store(path) as beside:
+        await server.add(Site(oxd_id="a", op_host="https://op.example.org"))
+        assert await _name_in(server) is None
+        assert server.cached("a") is not None
+        for number in range(20):
+            name = str(number)
+            change = ClientMetadata(client_name=name)
+            await beside.change("a", lambda site, change=change: replace(site, client=change))  # type: ignore[misc]
+            assert server.cached("a") is None
+            assert await _name_in(server) == name
+            assert server.cached("a") == await beside.get("a")
 
-    async def name_in(store: FileStore) -> str | None:
-        site = await store.get("a")
-        assert site is not None
-        return site.client.client_name
 
+async def test_a_foreign_change_may_be_noticed_later(tmp_path: Path) -> None:
+    """A store that asks SQLite at intervals sees what a foreign program writes after the interval."""
+    path = tmp_path / "oxd.sqlite"
     async with (
         open_file_store(path, watch_interval=3600) as rarely,
         open_file_store(path, watch_interval=0.01) as often,
-        open_file_store(path) as beside,
     ):
         await rarely.add(Site(oxd_id="a", op_host="https://op.example.org"))
-        assert await name_in(rarely) is await name_in(often) is None
-        await beside.change("a", lambda site: replace(site, client=ClientMetadata(client_name="New")))
-        assert await name_in(rarely) is None
+        assert await _name_in(rarely) is await _name_in(often) is None
+        with closing(database.connect(path, 5.0)) as foreign:
+            foreign.execute("BEGIN IMMEDIATE")
+            new = ClientMetadata(client_name="New")
+            database.change_site(foreign, "a", lambda site: replace(site, client=new))
+            foreign.execute("COMMIT")
+        assert await _name_in(rarely) is None
         with trio.fail_after(5):
-            while await name_in(often) != "New":
+            while await _name_in(often) != "New":
                 await trio.sleep(0.001)
         await rarely.change("a", lambda site: replace(site, client=replace(site.client, contacts=("c",))))
-        assert await name_in(rarely) == "New"
+        assert await _name_in(rarely) == "New"
 
 
 async def test_our_own_writes_keep_the_cache(pair: Pair) -> None:
