@@ -30,7 +30,8 @@ def add(commands: Commands) -> None:
 
 
 def _call(options: argparse.Namespace) -> int:
-    from oxd_server.oxd_client import OxdClient, OxdUnreachable
+    from oxd_protocol.client import OxdUnreachable
+    from oxd_protocol.client.with_trio import OxdClient
 
     try:
         params = json.loads(options.params)

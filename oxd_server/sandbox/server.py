@@ -11,9 +11,9 @@ from pathlib import Path
 import structlog
 import trio
 
+from oxd_protocol.client.with_trio import OxdClient
 from oxd_server.entrances import http1
 from oxd_server.entrances.http1 import Handler, HttpRequest, HttpResponse, Limits
-from oxd_server.oxd_client import OxdClient
 from oxd_server.sandbox.demo import application
 from oxd_server.sandbox.pages import error_page
 from oxd_server.sandbox.provider import routes

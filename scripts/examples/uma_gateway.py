@@ -17,9 +17,10 @@ from urllib.parse import unquote_to_bytes
 import httpx2
 import trio
 
+from oxd_protocol.client import OxdUnreachable
+from oxd_protocol.client.with_trio import OxdClient
 from oxd_server.entrances import http1
 from oxd_server.entrances.http1 import HttpRequest, HttpResponse
-from oxd_server.oxd_client import OxdClient, OxdUnreachable
 
 MAX_PATH = 1000
 MAX_ANSWER_BYTES = 1_000_000

@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import trio
 
-from oxd_server.oxd_client import OxdClient
+from oxd_protocol.client.with_trio import OxdClient
 from scripts.demo_kit import browse
 from scripts.hardening.fault_proxy import Fault
 

@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 import structlog
 import trio
 
-from oxd_server.oxd_client import OxdClient
+from oxd_protocol.client.with_trio import OxdClient
 from oxd_server.sandbox.server import RunningSandbox, SandboxSettings, run_sandbox
 from scripts.demo_kit import Programs, StepFailed, free_port, say
 from scripts.hardening.bad_day_commands import (

@@ -11,8 +11,9 @@ from urllib.parse import parse_qs, urlsplit
 
 import trio
 
+from oxd_protocol.client import Exchange, OxdUnreachable
+from oxd_protocol.client.with_trio import OxdClient
 from oxd_server.entrances.http1 import HttpRequest, HttpResponse
-from oxd_server.oxd_client import Exchange, OxdClient, OxdUnreachable
 from oxd_server.sandbox.demo.frames import first_value, readable_frames, readable_value
 from oxd_server.sandbox.pages import page
 from oxd_server.sandbox.provider.model import SESSION_SECONDS

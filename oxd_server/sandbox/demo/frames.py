@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from oxd_server.oxd_client import Exchange
+from oxd_protocol.client import Exchange
 
 __all__ = ["first_value", "pretty_frame", "readable_frames", "readable_value"]
 

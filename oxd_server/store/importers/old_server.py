@@ -5,7 +5,8 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from oxd_server.oxd_client import OxdClient, OxdUnreachable
+from oxd_protocol.client import OxdUnreachable
+from oxd_protocol.client.with_trio import OxdClient
 from oxd_server.store.importers.errors import SourceError
 from oxd_server.store.importers.sources import Source, sites_in
 

@@ -12,7 +12,7 @@ import httpx2
 import pytest
 import trio
 
-from oxd_server.oxd_client import OxdClient
+from oxd_protocol.client.with_trio import OxdClient
 from oxd_server.sandbox import RunningSandbox, SandboxSettings, run_sandbox
 from oxd_server.sandbox.browser import log_in
 from oxd_server.sandbox.demo.frames import pretty_frame
