@@ -110,7 +110,7 @@ ALLOWED: dict[str, set[str]] = {
     },
     "oxd_server.admin": {"oxd_server.config", "oxd_server.store"},
     "oxd_server.app": {
-        "oxd_protocol.site",
+        "oxd_protocol.messages", "oxd_protocol.params", "oxd_protocol.site",
         "oxd_server.admin", "oxd_server.config", "oxd_server.dispatch", "oxd_server.entrances", "oxd_server.log",
         "oxd_server.observe", "oxd_server.op", "oxd_server.process", "oxd_server.rp", "oxd_server.store",
         "oxd_server.sync",

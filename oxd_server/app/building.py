@@ -3,22 +3,23 @@
 import os
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, closing, contextmanager
-from dataclasses import replace
+from contextlib import AsyncExitStack, asynccontextmanager, closing, contextmanager
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
+import structlog
 import trio
 
 from oxd_protocol.site import DIALECTS
-from oxd_server.config import Config, ConfigError
+from oxd_server.config import Config, ConfigError, DefaultSite
 from oxd_server.dispatch.disk_shares import DiskShares
 from oxd_server.dispatch.dispatcher import Dispatcher
 from oxd_server.dispatch.guard import Entrance, Guard
 from oxd_server.dispatch.routes import ROUTES
 from oxd_server.dispatch.shares import Registrations
 from oxd_server.entrances.tcp import ListenerLimits
-from oxd_server.observe.call import Calls
+from oxd_server.observe.sight import Sight
 from oxd_server.op.context import OpContext
 from oxd_server.op.discovery import WELL_KNOWN, discovery_url
 from oxd_server.op.errors import InvalidOpHost
@@ -27,16 +28,20 @@ from oxd_server.op.observed import Observe, nobody_looks
 from oxd_server.op.settings import SettingsOf, settings_of
 from oxd_server.op.tls import make_ssl_context
 from oxd_server.op.transport import Transport, TransportSettings
+from oxd_server.process.figures import raise_open_files
 from oxd_server.rp.logins import Logins, open_logins
+from oxd_server.rp.refreshes import Refreshes
 from oxd_server.rp.services import Services
 from oxd_server.store import Store
 from oxd_server.sync.locks import KeyedLocks, ProcessLocks
 
 __all__ = [
+    "Edition",
+    "Lasting",
     "listener_limits",
     "load_keys",
-    "make_dispatcher",
-    "open_logins_of",
+    "make_edition",
+    "make_room",
     "open_op_context",
     "open_site_locks",
     "to_applications",
@@ -45,6 +50,26 @@ __all__ = [
 _SECONDS_PER_MINUTE: Final = 60
 _WRITE_TIMEOUT: Final = 30.0
 _REQUESTS_IN_TIME: Final = 4
+_LOOK_SECONDS: Final = 0.1
+_THREADS: Final = 40
+_OTHER_FILES: Final = 64  # the store, the log, the listeners, name resolution
+
+
+def make_room(config: Config) -> None:
+    """Allow for threads and open files as the configuration needs them; say so where the system does not."""
+    # A host name that does not resolve occupies a thread until the resolver gives up, longer than anybody waits for it:
+    # those of one OP must not use up the threads that look up the others.
+    trio.to_thread.current_default_thread_limiter().total_tokens = max(_THREADS, config.max_commands_in_flight)
+    allowed = raise_open_files()
+    connections = config.max_connections + (config.https.max_connections if config.https.enabled else 0)
+    wanted = connections + config.max_commands_in_flight + _OTHER_FILES
+    if allowed < wanted:
+        structlog.get_logger("oxd_server").warning(
+            "too_few_open_files",
+            message="max_connections cannot be reached: raise the limit of open files (ulimit -n, LimitNOFILE).",
+            allowed=allowed,
+            wanted=wanted,
+        )
 
 
 @contextmanager
@@ -125,15 +150,85 @@ async def load_keys(config: Config) -> KeyStore | None:
     return None if path is None else await trio.to_thread.run_sync(load_key_store, path, password)
 
 
-async def open_logins_of(config: Config, store: Store, now: Callable[[], float]) -> Logins:
-    """Open the logins under way, under the key of states that the store keeps. Raises ``StoreError``."""
+async def _open_logins(config: Config, store: Store, now: Callable[[], float]) -> Logins:
     # A nonce lives as long as the state that it is derived from, so the shorter of the two settings counts.
     minutes = min(config.state_expiration_in_minutes, config.nonce_expiration_in_minutes)
     return await open_logins(store, minutes * _SECONDS_PER_MINUTE, now, os.urandom)
 
 
-def make_dispatcher(services: Services, calls: Calls) -> Dispatcher:
-    """Return the dispatcher of every entrance; ``calls`` follows every command."""
+@dataclass(frozen=True, slots=True)
+class Lasting:
+    """What is there before the first edition, and outlives every one."""
+
+    store: Store
+    site_locks: KeyedLocks
+    registrations: Registrations
+    sight: Sight
+    to_applications: Transport
+    now: Callable[[], float]
+
+
+@dataclass(frozen=True, slots=True)
+class Edition:
+    """Everything that is made from one reading of the configuration. A command ends in the one that it began in."""
+
+    services: Services
+    dispatcher: Dispatcher
+    opened: AsyncExitStack
+
+    @property
+    def config(self) -> Config:
+        """The configuration that it was made from."""
+        return self.services.config
+
+    async def retire(self) -> None:
+        """Close what it talks to OPs with, when the last of its commands has ended."""
+        try:
+            while self.dispatcher.in_flight:  # noqa: ASYNC110 - an event would cost every command
+                await trio.sleep(_LOOK_SECONDS)
+        finally:
+            with trio.CancelScope(shield=True):
+                await self.opened.aclose()
+
+
+async def make_edition(
+    config: Config, default_site: DefaultSite, lasting: Lasting, before: Edition | None = None
+) -> Edition:
+    """Make all that commands need of this configuration; what commands share in memory is that of the edition before.
+
+    Raises ``ConfigError``, ``KeyFileError`` or ``StoreError`` for what cannot be made; then nothing is left open.
+    """
+    store = lasting.store
+    async with AsyncExitStack() as opened:
+        op = await opened.enter_async_context(open_op_context(config, lasting.now, lasting.sight.see_op_request))
+        logins, keys = await _open_logins(config, store, lasting.now), await load_keys(config)
+        if before is None:
+            services = Services(
+                config=config,
+                default_site=default_site,
+                store=store,
+                op=op,
+                to_applications=lasting.to_applications,
+                logins=logins,
+                keys=keys,
+                now=lasting.now,
+                random=os.urandom,
+                site_locks=lasting.site_locks,
+                refreshes=Refreshes(store.locks),
+            )
+        else:
+            services = replace(
+                before.services,
+                config=config,
+                default_site=default_site,
+                op=op,
+                logins=logins,
+                keys=keys,
+            )
+        return Edition(services, _make_dispatcher(services, lasting), opened.pop_all())
+
+
+def _make_dispatcher(services: Services, lasting: Lasting) -> Dispatcher:
     config = services.config
     guard = Guard(
         services,
@@ -149,9 +244,9 @@ def make_dispatcher(services: Services, calls: Calls) -> Dispatcher:
         max_in_flight=config.max_commands_in_flight,
         time_out=config.time_out_in_seconds or None,
         longest=_REQUESTS_IN_TIME * config.op_total_timeout_in_seconds,
-        registrations=Registrations(config.open_registrations_per_hour),
+        registrations=lasting.registrations,
         disk_shares=DiskShares(config.max_sites_without_token),
-        calls=calls,
+        calls=lasting.sight.calls,
     )
 
 

@@ -1,7 +1,6 @@
 """The sockets that commands come in by: opening them, telling who can reach them, and saying so."""
 
 import socket
-from functools import partial
 from ipaddress import ip_address
 from typing import Final
 
@@ -9,10 +8,8 @@ import structlog
 
 from oxd_server import __version__
 from oxd_server.config import Config
-from oxd_server.dispatch.dispatcher import Dispatcher
 from oxd_server.dispatch.guard import Entrance
 from oxd_server.entrances.sockets import address_of, open_listeners
-from oxd_server.entrances.tcp import CommandHandler
 from oxd_server.log.events import LISTENING
 from oxd_server.process.listen_fds import Inherited, listeners_of
 
@@ -33,10 +30,9 @@ def _addresses_to_bind(config: Config) -> tuple[str, ...]:
     return _LOOPBACK if config.localhost_only else _EVERYWHERE
 
 
-def entrance_of(dispatcher: Dispatcher, listener: socket.socket) -> CommandHandler:
-    """Return what runs the commands that come in by this socket: whoever can reach it decides what they may do."""
-    entrance = Entrance.LOOPBACK_SOCKET if _is_loopback(listener) else Entrance.EXPOSED_SOCKET
-    return partial(dispatcher.dispatch, entrance)
+def entrance_of(listener: socket.socket) -> Entrance:
+    """Return where commands come in by this socket: whoever can reach it decides what they may do."""
+    return Entrance.LOOPBACK_SOCKET if _is_loopback(listener) else Entrance.EXPOSED_SOCKET
 
 
 def _is_loopback(listener: socket.socket) -> bool:

@@ -3,13 +3,14 @@
 import signal
 import socket
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from functools import partial
 
 import structlog
 import trio
 
 from oxd_server.app.listening import announce, command_listeners
-from oxd_server.config import Config, Sources
+from oxd_server.config import Config, ConfigError, Sources, load_settings
 from oxd_server.config.store_place import store_place
 from oxd_server.entrances.https import make_certificate, open_https_listeners
 from oxd_server.log import Log
@@ -44,13 +45,16 @@ async def supervise(config: Config, sources: Sources, inherited: Inherited, outp
             shutdown_timeout=config.shutdown_timeout_in_seconds,
             manager=inherited.manager,
         )
-        await supervisor.run(_watched(signals, Sight(output)), partial(announce, listeners, log))
+        await supervisor.run(_watched(signals, Sight(output), sources), partial(announce, listeners, log))
     log.info("stopped")
 
 
-async def _watched(signals: AsyncIterator[int], sight: Sight) -> AsyncIterator[int]:
-    """Pass the signals on; SIGHUP is meant for the supervisor's own log file as well."""
+async def _watched(signals: AsyncIterator[int], sight: Sight, sources: Sources) -> AsyncIterator[int]:
+    """Pass the signals on; SIGHUP is meant for the supervisor's own log as well."""
     async for number in signals:
         if number == signal.SIGHUP:
             sight.reopen_log()
+            with suppress(ConfigError):  # the workers say what is wrong
+                read = await trio.to_thread.run_sync(load_settings, sources)
+                sight.set_log_level(read.config.log_level)
         yield number

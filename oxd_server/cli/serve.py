@@ -20,8 +20,7 @@ def add(commands: Commands) -> None:
     parser = commands.add_parser(
         "serve",
         help="run the server",
-        description="Run the server until SIGTERM or SIGINT. SIGHUP reloads the default site configuration and the key "
-        "store.",
+        description="Run the server until SIGTERM or SIGINT. SIGHUP reloads the configuration.",
     )
     add_config(parser)
     add_flags(parser)
@@ -43,5 +42,5 @@ def _serve(options: argparse.Namespace) -> int:
     if config.workers > 1 and inherited.lifeline is None:
         trio.run(supervise, config, sources, inherited, log)
     else:
-        trio.run(partial(serve, config, output=log, inherited=inherited))
+        trio.run(partial(serve, config, sources, inherited=inherited))
     return 0

@@ -13,6 +13,7 @@ from oxd_server.config.https_keys import HttpsConfig
 from oxd_server.config.keys import Config
 from oxd_server.config.loading import Loaded, default_site_path, load_config, load_settings
 from oxd_server.config.oxd4 import Converted, convert, is_yaml
+from oxd_server.config.restart import as_reloaded
 from oxd_server.config.storage_keys import StorageConfig
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "Loaded",
     "Sources",
     "StorageConfig",
+    "as_reloaded",
     "convert",
     "default_site_path",
     "is_yaml",

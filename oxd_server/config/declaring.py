@@ -23,7 +23,8 @@ class Key(NamedTuple):
 
     ``kind`` is a struct for an object that has keys of its own. ``name`` is the key's spelling in the file where that
     is not the attribute's. ``heading`` begins a group of keys. A ``legacy`` key is read, but not recommended to
-    anybody: it stands in no sample. ``flag`` sets the key on the command line, where that is common.
+    anybody: it stands in no sample. ``flag`` sets the key on the command line, where that is common. A key, or an
+    object, of ``restart`` is not taken by a reload.
     """
 
     kind: Kind | type["Settings"]
@@ -32,6 +33,7 @@ class Key(NamedTuple):
     heading: str = ""
     legacy: bool = False
     flag: str = ""
+    restart: bool = False
 
 
 class Declared(NamedTuple):

@@ -12,8 +12,8 @@ __all__ = ["HttpsConfig"]
 class HttpsConfig(Settings, frozen=True, kw_only=True):
     """The HTTPS front."""
 
-    enabled: Annotated[bool, Key(FLAG, "true: it runs.", flag="--https")] = False
-    port: Annotated[int, Key(PORT, "Its TCP port.", flag="--https-port")] = 8443
+    enabled: Annotated[bool, Key(FLAG, "true: it runs.", flag="--https", restart=True)] = False
+    port: Annotated[int, Key(PORT, "Its TCP port.", flag="--https-port", restart=True)] = 8443
     bind_addresses: Annotated[
         tuple[str, ...],
         Key(
@@ -21,6 +21,7 @@ class HttpsConfig(Settings, frozen=True, kw_only=True):
             "The IP addresses to listen on; empty: 127.0.0.1 and ::1, or all of them if there is a certificate "
             "(cert_path).",
             flag="--https-bind",
+            restart=True,
         ),
     ] = ()
     allowed_hosts: Annotated[

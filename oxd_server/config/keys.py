@@ -44,15 +44,17 @@ class Config(Settings, frozen=True, kw_only=True):
     this one for ``load_default_site``, and ``store_path`` is where the store's file lies when ``storage`` is "file".
     """
 
-    port: Annotated[int, Key(PORT, "The TCP port of the oxd protocol.", heading="Where it listens.", flag="--port")] = (
-        8099
-    )
+    port: Annotated[
+        int,
+        Key(PORT, "The TCP port of the oxd protocol.", heading="Where it listens.", flag="--port", restart=True),
+    ] = 8099
     localhost_only: Annotated[
         bool,
         Key(
             FLAG,
             "true: only programs on this machine can connect. false: every machine that can reach this one, and then "
             "a firewall and protect_commands_with_access_token decide who may use it.",
+            restart=True,
         ),
     ] = True
     bind_addresses: Annotated[
@@ -61,6 +63,7 @@ class Config(Settings, frozen=True, kw_only=True):
             ADDRESSES,
             "The IP addresses to listen on; empty: 127.0.0.1 and ::1, or all of them if localhost_only is false.",
             flag="--bind",
+            restart=True,
         ),
     ] = ()
     https: Annotated[HttpsConfig, Key(HttpsConfig, "The HTTPS front: the same commands as POST requests.")] = (
@@ -109,13 +112,14 @@ class Config(Settings, frozen=True, kw_only=True):
             'start begins empty. "h2" of old configurations means file.',
             heading="Where sites are kept.",
             flag="--storage",
+            restart=True,
         ),
     ] = "file"
-    storage_configuration: Annotated[StorageConfig, Key(StorageConfig, "What the storage needs to know.")] = (
-        StorageConfig()
-    )
+    storage_configuration: Annotated[
+        StorageConfig, Key(StorageConfig, "What the storage needs to know.", restart=True)
+    ] = StorageConfig()
     migration_source_folder_path: Annotated[
-        Path | None, Key(PATH, "A folder with site files of old versions, to be imported.")
+        Path | None, Key(PATH, "A folder with site files of old versions, to be imported.", restart=True)
     ] = None
 
     allowed_op_hosts: Annotated[
@@ -283,6 +287,7 @@ class Config(Settings, frozen=True, kw_only=True):
             "https max_connections, hold for each of them.",
             heading="Limits.",
             flag="--workers",
+            restart=True,
         ),
     ] = 1
     max_connections: Annotated[int, Key(CONNECTIONS, "How many connections may be open; more are refused.")] = 2000
@@ -348,6 +353,7 @@ class Config(Settings, frozen=True, kw_only=True):
             one_of("auto", "json", "console"),
             "json: one JSON object a line. console: for people. auto: console on a terminal, else json.",
             flag="--log-format",
+            restart=True,
         ),
     ] = "auto"
 
@@ -356,6 +362,7 @@ class Config(Settings, frozen=True, kw_only=True):
         Key(
             PATH,
             "A file that the log is appended to, instead of stderr. SIGHUP opens it anew, for those who rotate logs.",
+            restart=True,
         ),
     ] = None
 

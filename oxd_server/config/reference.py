@@ -51,8 +51,12 @@ secrets are {secrets}.
 If Kubernetes has a service named `oxd`, it sets variables such as `OXD_PORT=tcp://10.0.0.1:8099` in every pod. Such
 addresses set nothing. `enableServiceLinks: false` keeps them away.
 
+SIGHUP reloads the configuration: every key but those that need a restart, as the tables say. What is wrong changes
+nothing: the log names it, and the server goes on as it was.
+
 This page is made from the declarations in `oxd_server/config/keys.py` by `python -m oxd_server.config.reference`.
 """
+_RESTART: Final = "*Needs a restart.*"
 _TABLE_HEAD: Final = ("| key | value | default | variable | meaning |", "| --- | --- | --- | --- | --- |")
 
 
@@ -126,10 +130,14 @@ def _rows(struct: type[Settings], prefix: str, variables: Mapping[str, str]) -> 
         name = f"{prefix}{key.name}"
         if isinstance(key.key.kind, Kind):
             cells = f"{key.key.kind.expected} | `{_default(key)}` | `{variables[name]}`"
-            yield f"| `{name}` | {cells} | {key.key.sentence} |"
+            yield f"| `{name}` | {cells} | {_sentence(key)} |"
         else:
-            yield f"| `{name}` | an object | | | {key.key.sentence} |"
+            yield f"| `{name}` | an object | | | {_sentence(key)} |"
             yield from _rows(key.key.kind, f"{name}.", variables)
+
+
+def _sentence(key: Declared) -> str:
+    return f"{key.key.sentence} {_RESTART}" if key.key.restart else key.key.sentence
 
 
 def main() -> None:

@@ -179,7 +179,7 @@ class Dispatcher:
         if site is not None:
             op_host = site.op_host
             return site.oxd_id, self._op_origins.get(site.oxd_id, op_host, lambda: origin_of(op_host))
-        op_host = getattr(params, "op_host", None) or services.default_site.current.op_host or ""
+        op_host = getattr(params, "op_host", None) or services.default_site.op_host or ""
         try:
             return _STRANGERS, origin_of(normalize_op_host(op_host))
         except InvalidOpHost:

@@ -174,7 +174,7 @@ class Guard:
 
     async def _of_list(self, token: str) -> SetupClient:
         """Without an oxd_id only the default OP is asked: a token is not shown to OPs that may not have issued it."""
-        default = self._services.default_site.current
+        default = self._services.default_site
         if default.op_host is None:
             text = "Send the oxd_id of one of your sites as well: it says which OP to ask about the token."
             raise CommandError("no_setup_client_for_oxd_id", text)

@@ -17,10 +17,13 @@ _IPV6_NETWORK: Final = 64
 
 
 class Registrations:
-    """Counts registrations without a token: each address has ``per_hour`` of them, all together ten times as many."""
+    """Counts registrations without a token: each address has ``per_hour`` of them, all together ten times as many.
+
+    ``per_hour`` may be changed; what was counted stays.
+    """
 
     def __init__(self, per_hour: int) -> None:
-        self._per_hour = per_hour
+        self.per_hour = per_hour
         self._until = 0.0
         self._counts: dict[str, int] = {}
         self._in_all = 0
@@ -32,10 +35,10 @@ class Registrations:
             self._counts.clear()
             self._in_all = 0
         share = share_of(address)
-        if self._counts.get(share, 0) >= self._per_hour or self._in_all >= _ALL * self._per_hour:
+        if self._counts.get(share, 0) >= self.per_hour or self._in_all >= _ALL * self.per_hour:
             raise ServerBusy(
                 "open_registrations_per_hour",
-                f"Without a token no more clients are registered in this hour ({self._per_hour} of one address, "
+                f"Without a token no more clients are registered in this hour ({self.per_hour} of one address, "
                 f"{_ALL} times as many in all; open_registrations_per_hour). Nothing was done.",
             )
         self._counts[share] = self._counts.get(share, 0) + 1

@@ -51,9 +51,12 @@ _USABLE_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 Headers = Sequence[tuple[str, str]]
 
 
-@dataclass(frozen=True)
+@dataclass
 class Limits:
-    """What one peer may use: sizes in bytes, times in seconds."""
+    """What one peer may use: sizes in bytes, times in seconds.
+
+    They may be changed while they are in use.
+    """
 
     max_header_bytes: int = 16_384
     max_body_bytes: int = 1_048_576
@@ -477,7 +480,7 @@ async def serve(
     `on_refused` is told of every refusal.
     """
     service = _Service(handler, limits, error_response, on_exception, on_refused, now, Idle())
-    places = Places(service.idle, limits.max_connections, limits.max_connections_per_address)
+    places = Places(service.idle, limits)
     turned_away = 0
 
     async def serve_one(stream: trio.abc.Stream) -> None:

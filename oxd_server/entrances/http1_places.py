@@ -4,11 +4,11 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from ipaddress import ip_network
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import trio
 
-__all__ = ["Idle", "Peer", "Places", "peer_of"]
+__all__ = ["Idle", "Most", "Peer", "Places", "peer_of"]
 
 
 class Idle:
@@ -72,22 +72,28 @@ def peer_of(stream: object) -> Peer:
     return Peer(f"{name[0]}:{name[1]}", address, str(own[0]).partition("%")[0])
 
 
+class Most(Protocol):
+    """How many connections may be open, in all and of each share; it may change."""
+
+    max_connections: int
+    max_connections_per_address: int | None
+
+
 class Places:
     """The connections that are open, in all and of each share, within the limits."""
 
-    def __init__(self, idle: Idle, most: int, most_of_share: int | None) -> None:
+    def __init__(self, idle: Idle, limits: Most) -> None:
         self._idle = idle
-        self._most = most
-        self._most_of_share = most_of_share
+        self._limits = limits
         self._open = 0
         self._of_share: Counter[str] = Counter()
 
     def refusal(self, share: str) -> str | None:
         """Return why no further connection is taken; an idle one makes room if there is one."""
-        most = self._most_of_share
+        most = self._limits.max_connections_per_address
         if most is not None and share and self._of_share[share] >= most and not self._idle.drop_oldest(share):
             return "server_busy: too many connections from this address"
-        if self._open >= self._most and not self._idle.drop_oldest():
+        if self._open >= self._limits.max_connections and not self._idle.drop_oldest():
             return "server_busy: too many connections"
         return None
 

@@ -5,7 +5,8 @@ are a health check, the OpenAPI descriptions and a page for people.
 """
 
 import socket
-from collections.abc import Awaitable, Callable, Mapping
+import ssl
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -30,16 +31,18 @@ from oxd_server.entrances.http1 import HttpRequest, HttpResponse, Limits
 from oxd_server.entrances.openapi import openapi_document
 from oxd_server.entrances.openapi_flat import flat_document
 from oxd_server.entrances.pages import POLICY, front_page, style_sheet
-from oxd_server.entrances.sockets import address_of, as_trio_listeners, open_listeners
+from oxd_server.entrances.sockets import as_trio_listeners, open_listeners
 from oxd_server.observe.call import Caller
 
 __all__ = [
     "Document",
+    "FrontSettings",
     "HttpsFront",
     "PublicKeys",
+    "TlsListener",
     "documents",
+    "front_settings",
     "make_certificate",
-    "open_https_front",
     "open_https_listeners",
     "respond",
 ]
@@ -179,38 +182,70 @@ def _refused(status: int, reason: str) -> HttpResponse:
     return error(status, f"The request was not taken: {reason}.")
 
 
+class TlsListener(trio.abc.Listener[trio.SSLStream[trio.SocketStream]]):
+    """Takes connections with the certificate in force: another ``context`` is for those who connect from then on."""
+
+    def __init__(self, listener: trio.SocketListener, context: ssl.SSLContext) -> None:
+        self.context = context
+        self._listener = listener
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Address and port."""
+        name = self._listener.socket.getsockname()
+        return str(name[0]), int(name[1])
+
+    async def accept(self) -> trio.SSLStream[trio.SocketStream]:
+        """Take a connection; the handshake comes with the first use of it."""
+        stream = await self._listener.accept()
+        return trio.SSLStream(stream, self.context, server_side=True, https_compatible=True)
+
+    async def aclose(self) -> None:
+        """Take no more connections."""
+        await self._listener.aclose()
+
+
+@dataclass(frozen=True, slots=True)
+class FrontSettings:
+    """What a front takes from the configuration; a reload gives it another one of these."""
+
+    context: ssl.SSLContext
+    respond: http1.Handler
+    limits: Limits
+    callers: Callers
+
+
 class HttpsFront:
     """A front whose ports are open; ``addresses`` are those that were bound."""
 
-    def __init__(
-        self,
-        listeners: list[trio.SSLListener[trio.SocketStream]],
-        handler: http1.Handler,
-        limits: Limits,
-        callers: Callers,
-    ) -> None:
-        self._listeners = listeners
-        self._handler = handler
-        self._limits = limits
-        self._callers = callers
+    def __init__(self, listeners: list[socket.socket], settings: FrontSettings) -> None:
+        self._listeners = [TlsListener(listener, settings.context) for listener in as_trio_listeners(listeners)]
+        self._limits = settings.limits
+        self._settings = settings
         self._log = structlog.get_logger("oxd_server.https")
 
     @property
     def addresses(self) -> tuple[tuple[str, int], ...]:
         """Address and port of every listener."""
-        names = [_socket_of(listener).getsockname() for listener in self._listeners]
-        return tuple((str(name[0]), int(name[1])) for name in names)
+        return tuple(listener.address for listener in self._listeners)
+
+    def use(self, settings: FrontSettings) -> None:
+        """Go on with other settings. Connections that are open live on, with the certificate that they began with."""
+        self._settings = settings
+        vars(self._limits).update(vars(settings.limits))
+        for listener in self._listeners:
+            listener.context = settings.context
 
     async def serve(self, stop: trio.Event, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve until ``stop`` is set and the requests that are being handled are answered."""
         await http1.serve(
             self._listeners,
-            self._handler,
+            lambda request: self._settings.respond(request),
             self._limits,
             error_response=_refused,
             on_exception=self._log_exception,
             on_refused=_log_refusal,
-            refuse_address=self._callers.refuse_address,
+            refuse_address=lambda address: self._settings.callers.refuse_address(address),
             stop=stop,
             task_status=task_status,
         )
@@ -225,12 +260,6 @@ class HttpsFront:
         )
 
 
-def _socket_of(listener: trio.SSLListener[trio.SocketStream]) -> trio.socket.SocketType:
-    inner = listener.transport_listener
-    assert isinstance(inner, trio.SocketListener)
-    return inner.socket
-
-
 def open_https_listeners(config: Config) -> list[socket.socket]:
     """Bind the configured addresses. Raises ``OSError`` for one that cannot be bound.
 
@@ -240,49 +269,38 @@ def open_https_listeners(config: Config) -> list[socket.socket]:
     return open_listeners(config.https.bind_addresses or default, config.https.port)
 
 
-async def open_https_front(
+async def front_settings(
     config: Config,
+    addresses: Sequence[tuple[str, int]],
     handle: HttpsHandler,
     marks: Marks,
-    listeners: list[socket.socket] | None = None,
     *,
     needs_token: NeedsToken,
     public_keys: PublicKeys,
-) -> HttpsFront:
-    """Serve on ``listeners``, else on the configured addresses, with the configured certificate or one for localhost.
+) -> FrontSettings:
+    """Read what a front on these addresses needs: the configured certificate, or the one for localhost.
 
     ``marks`` knows the dialects of sites; ``needs_token`` says whether a command needs a protection token;
     ``public_keys`` gives what OPs read at ``/jwks``.
 
-    Raises ``ConfigError`` for a certificate that cannot be used and ``OSError`` for an address that cannot be bound.
+    Raises ``ConfigError`` for a certificate that cannot be used.
     """
-    log = structlog.get_logger("oxd_server.https")
     cert_path, key_path = await make_certificate(config)
     context = await trio.to_thread.run_sync(make_server_context, cert_path, key_path)
-    listeners = open_https_listeners(config) if listeners is None else listeners
-    port = address_of(listeners[0])[1]
-    readable = await trio.to_thread.run_sync(documents, __version__, port, config.https.dialect)
+    readable = await trio.to_thread.run_sync(documents, __version__, addresses[0][1], config.https.dialect)
     callers = make_callers(
         config.bind_ip_addresses,
-        bound=[address_of(listener)[0] for listener in listeners],
+        bound=[address for address, _ in addresses],
         names=await trio.to_thread.run_sync(names_of, cert_path),
         allowed=config.https.allowed_hosts,
     )
-    front = HttpsFront(
-        [trio.SSLListener(listener, context, https_compatible=True) for listener in as_trio_listeners(listeners)],
-        partial(
-            respond,
-            handle,
-            readable,
-            Dialects(config.https.dialect, marks, needs_token),
-            callers=callers,
-            public_keys=public_keys,
-        ),
+    dialects = Dialects(config.https.dialect, marks, needs_token)
+    return FrontSettings(
+        context,
+        partial(respond, handle, readable, dialects, callers=callers, public_keys=public_keys),
         _limits(config),
         callers,
     )
-    log.info("https_listening", port=port, addresses=[address for address, _ in front.addresses])
-    return front
 
 
 async def make_certificate(config: Config) -> tuple[Path, Path]:

@@ -102,6 +102,10 @@ class FrameListener:
                 self._full = trio.Event()
                 await trio.sleep(_FULL_SECONDS)
 
+    def use(self, limits: ListenerLimits) -> None:
+        """Hold those who connect from now on to other limits."""
+        self._limits = limits
+
     def drain(self) -> None:
         """Take no more frames: close every connection that waits for its peer, the others after their answer."""
         self._draining = True

@@ -74,7 +74,7 @@ def provider_of(services: Services, params: ProviderParams) -> tuple[str, str | 
 
     Raises ``CommandError`` where none is named.
     """
-    endpoint, default = params.op_configuration_endpoint, services.default_site.current
+    endpoint, default = params.op_configuration_endpoint, services.default_site
     if endpoint is not None:
         if not endpoint.endswith(WELL_KNOWN):
             raise CommandError("invalid_op_configuration_endpoint")

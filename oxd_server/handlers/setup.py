@@ -75,7 +75,7 @@ def _setup_site(services: Services, params: SetupClientParams) -> Site:
 
 
 def _plain_site(services: Services, params: SetupClientParams) -> Site:
-    site = with_logout(services, _new_site(services, params), params, services.default_site.current)
+    site = with_logout(services, _new_site(services, params), params, services.default_site)
     if _PAT_SCOPE not in site.client.scopes:
         return site
     grant_types = _with(site.client.grant_types, _CLIENT_CREDENTIALS)  # the PAT is had with this grant
@@ -85,7 +85,7 @@ def _plain_site(services: Services, params: SetupClientParams) -> Site:
 def _new_site(services: Services, params: SetupClientParams) -> Site:
     # The client of the default site configuration is not used: the answer would tell its secret to a caller who need
     # not have shown a token.
-    default = replace(services.default_site.current, client_id=None, client_secret=None)
+    default = replace(services.default_site, client_id=None, client_secret=None)
     return new_site(params, default, new_oxd_id(services))
 
 
@@ -113,7 +113,7 @@ async def get_client_token(services: Services, params: GetClientTokenParams) -> 
 
     For a setup client of this server the scope that protection needs is always asked for as well.
     """
-    path = params.op_discovery_path or services.default_site.current.op_discovery_path
+    path = params.op_discovery_path or services.default_site.op_discovery_path
     known = await sites_of(services, normalize_op_host(params.op_host), path, params.client_id)
     setup = _setup_client(known, params)
     scope = params.scope or ("openid",)

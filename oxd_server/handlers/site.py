@@ -39,7 +39,7 @@ _ALREADY_GONE = (401, 404)  # RFC 7592, section 2: what a client that no longer 
 
 async def register_site(services: Services, params: RegisterSiteParams, caller: SetupClient | None) -> RegisteredSite:
     """Register a client at the OP and keep it as a new site; a client that is brought along is only kept."""
-    default = services.default_site.current
+    default = services.default_site
     if params.protects_itself:  # the answer tells the client's secret, to a caller who need not have shown a token
         default = replace(default, client_id=None, client_secret=None)
     site = with_logout(services, new_site(params, default, new_oxd_id(services)), params, default)

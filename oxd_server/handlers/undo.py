@@ -70,7 +70,7 @@ async def with_client(
 def _initial_access_token(services: Services, site: Site) -> str | None:
     configured = services.config.op_initial_access_tokens
     fitting = (token for host, token in configured.items() if normalize_op_host(host) == site.op_host)
-    return next(fitting, for_op_of(site, services.default_site.current).initial_access_token)
+    return next(fitting, for_op_of(site, services.default_site).initial_access_token)
 
 
 def say_if_less(services: Services, site: Site, asked: Mapping[str, Any], answer: RegistrationAnswer) -> None:

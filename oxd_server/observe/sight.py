@@ -31,6 +31,11 @@ class Sight:
             call.op_seconds += request.seconds
         self._outages.see(request)
 
+    def set_log_level(self, level: str) -> None:
+        """Log events of this level and above from now on."""
+        if self._output is not None:
+            self._output.set_level(level)
+
     def reopen_log(self) -> None:
         """Go on in a new log file, if the log is a file: the old one has been moved away."""
         if self._output is not None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import structlog
 
-from oxd_server.config import Config
+from oxd_server.config import Config, DefaultSite
 from oxd_server.log.known import note_secrets
 from oxd_server.op.client_auth import ClientCredentials, secret_expires_within
 from oxd_server.op.context import OpContext
@@ -15,8 +15,6 @@ from oxd_server.op.key_store import KeyStore
 from oxd_server.op.transport import Transport
 from oxd_server.op.uma_discovery import UmaMetadata
 from oxd_server.rp.access import Access
-from oxd_server.rp.default_site import DefaultSiteHolder
-from oxd_server.rp.keys import KeyStoreHolder
 from oxd_server.rp.logins import Logins
 from oxd_server.rp.refreshes import Refreshes
 from oxd_server.rp.site_as_client import credentials_of
@@ -46,12 +44,12 @@ class Services:
     """
 
     config: Config
-    default_site: DefaultSiteHolder
+    default_site: DefaultSite
     store: Store
     op: OpContext
     to_applications: Transport
     logins: Logins
-    keys: KeyStoreHolder
+    keys: KeyStore | None
     now: Callable[[], float]
     random: Callable[[int], bytes]
     access: Access = field(default_factory=Access)
@@ -65,7 +63,7 @@ class Services:
     @property
     def key_store(self) -> KeyStore | None:
         """The private keys as they are now: they come and go in rotations."""
-        return None if self.keys.current is None else self.keys.current.at(self.now())
+        return None if self.keys is None else self.keys.at(self.now())
 
     def public_jwks(self) -> dict[str, Any]:
         """Return the JWK Set of the public keys, for OPs; it is empty without a key store."""

@@ -39,7 +39,7 @@ def op_named(services: Services, op_host: str | None, op_discovery_path: str | N
 
     Raises ``CommandError`` invalid_op_host where no op_host is known, and ``OpError`` for one that is none.
     """
-    default = services.default_site.current
+    default = services.default_site
     host, path = op_host or default.op_host, op_discovery_path or default.op_discovery_path
     if host is None:
         raise CommandError(

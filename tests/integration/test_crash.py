@@ -15,7 +15,7 @@ import structlog
 import trio
 
 from oxd_server.app import serve
-from oxd_server.config import Config
+from oxd_server.config import Config, Sources
 from scripts.hardening.crash import crash_run
 from scripts.hardening.disasters import run_disasters
 from scripts.hardening.kit import Client, Provider, register_params, running_provider
@@ -73,7 +73,9 @@ class House:
         """Run the server on the folder's store; it stops at the end of the block."""
         config = Config(port=0, store_path=self.folder / "oxd.sqlite")
         async with trio.open_nursery() as nursery:
-            running = await nursery.start(lambda task_status: serve(config, now=self.clock, task_status=task_status))
+            running = await nursery.start(
+                lambda task_status: serve(config, Sources(), now=self.clock, task_status=task_status)
+            )
             async with Client.connected(running.addresses[0][1]) as client:
                 yield client
             nursery.cancel_scope.cancel()

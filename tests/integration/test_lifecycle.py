@@ -179,11 +179,11 @@ async def test_sighup_reloads_the_default_site(start_server: StartServer, tmp_pa
     params = {name: value for name, value in SITE.items() if name != "op_host"}
     async with start_server(default_site={"op_host": "https://first.example.org"}) as server:
         assert data_of(await server.call("register_site", **params))["op_host"] == "https://first.example.org"
-        await _reload(server, path, '{"op_host": "https://second.example.org"}', "default_site_reloaded")
+        await _reload(server, path, '{"op_host": "https://second.example.org"}', "configuration_reloaded")
         assert data_of(await server.call("register_site", **params))["op_host"] == "https://second.example.org"
-        line = await _reload(server, path, '{"op_host": ', "default_site_not_reloaded")
+        line = await _reload(server, path, '{"op_host": ', "configuration_not_reloaded")
         assert line["level"] == "error"
-        assert path.name in line["reason"]
+        assert path.name in line["reasons"][0]
         assert data_of(await server.call("register_site", **params))["op_host"] == "https://second.example.org"
 
 

@@ -27,7 +27,7 @@ from cryptography.hazmat.primitives.serialization import BestAvailableEncryption
 from cryptography.x509.oid import NameOID
 
 from oxd_server.app import Running, serve
-from oxd_server.config import load_config
+from oxd_server.config import Sources, load_config
 from oxd_server.log import configure_logging
 from oxd_server.sandbox import RunningSandbox
 from scripts.hardening.fault_proxy import Fault, FaultProxy, fault_proxy
@@ -203,7 +203,7 @@ async def test_objects_in_memory(sandbox: RunningSandbox, tmp_path: Path) -> Non
     path = write_config(tmp_path, {"https": section, **make_key_stores(tmp_path, witness)})
     async with proxied(sandbox) as proxy, trio.open_nursery() as nursery:
         with logging_to(log):
-            running: Running = await nursery.start(serve, load_config(path))
+            running: Running = await nursery.start(serve, load_config(path), Sources(path))
             port = running.https_addresses[0][1]
             async with httpx2.AsyncClient(
                 verify=False, trust_env=False, base_url=f"https://localhost:{port}"

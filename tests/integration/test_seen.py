@@ -131,7 +131,7 @@ async def test_workers_name_themselves_and_open_the_log_anew(start_server: Start
         log.rename(old)
         server.signal(signal.SIGHUP)
         with trio.fail_after(START_SECONDS):
-            while not log.exists() or log.read_text().count("default_site_reloaded") < workers:
+            while not log.exists() or log.read_text().count("configuration_reloaded") < workers:
                 await trio.sleep(LOG_POLL_SECONDS)
         assert log.stat().st_mode & 0o777 == 0o600
     assert "Start listening" in old.read_text()

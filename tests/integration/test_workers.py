@@ -159,11 +159,21 @@ async def test_reload_reaches_all_workers(start_server: StartServer, sandbox: Ru
         (tmp_path / "oxd-default-site-config.json").write_text(json.dumps(defaults))
         server.signal(signal.SIGHUP)
         with trio.fail_after(SECONDS):
-            while server.log_text().count("default_site_reloaded") < WORKERS:
+            while server.log_text().count("configuration_reloaded") < WORKERS:
                 await trio.sleep(0.01)
         for worker in range(WORKERS):
             with only(worker, server):
                 data_of(await server.call("register_site", authorization_redirect_uri=REDIRECT_URI))
+        # What is wrong changes no worker.
+        (tmp_path / "oxd-default-site-config.json").write_text("{}")
+        (tmp_path / "oxd-conf.json").write_text('{"trust_store_path": "none.pem"}')
+        server.signal(signal.SIGHUP)
+        line = await server.wait_for_log("configuration_not_reloaded")
+        assert "none.pem" in line["reasons"][0]
+        with trio.fail_after(SECONDS):
+            while server.log_text().count("configuration_not_reloaded") < WORKERS:
+                await trio.sleep(0.01)
+        data_of(await server.call("register_site", authorization_redirect_uri=REDIRECT_URI))
 
 
 async def test_workers_end_with_their_supervisor(tmp_path: Path) -> None:

@@ -21,8 +21,6 @@ from oxd_server.op.context import OpContext
 from oxd_server.op.errors import OpError
 from oxd_server.op.tls import make_ssl_context
 from oxd_server.op.transport import Transport, TransportSettings
-from oxd_server.rp.default_site import DefaultSiteHolder
-from oxd_server.rp.keys import KeyStoreHolder
 from oxd_server.rp.login_state import KEY_BYTES, KEY_NAME, States
 from oxd_server.rp.logins import Logins
 from oxd_server.rp.services import Services
@@ -94,12 +92,12 @@ async def uma_house(*, timeout: float = 20.0, **state: Any) -> AsyncIterator[Hou
         key = await store.secret(KEY_NAME, lambda: os.urandom(KEY_BYTES))
         services = Services(
             config=Config(op_total_timeout_in_seconds=timeout),
-            default_site=DefaultSiteHolder(DefaultSite()),
+            default_site=DefaultSite(),
             store=store,
             op=OpContext.over(transport, clock=clock),
             to_applications=transport,
             logins=Logins(States(key, 300, os.urandom), store, clock, os.urandom, recorder),
-            keys=KeyStoreHolder(),
+            keys=None,
             now=clock,
             random=os.urandom,
             log=recorder,

@@ -32,7 +32,7 @@ class _Services:
 
     def __init__(self) -> None:
         self.store = self
-        self.default_site = SimpleNamespace(current=SimpleNamespace(op_host=None))
+        self.default_site = SimpleNamespace(op_host=None)
 
     async def get(self, oxd_id: str) -> Any:
         hosts = {"a": "https://one.example/x", "b": "https://one.example/y", "c": "https://two.example"}
