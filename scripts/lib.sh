@@ -136,6 +136,22 @@ ensure_oxdpython() {
     cp "$pin" "$folder/pin.txt"
 }
 
+# ensure_debian_tools: what builds a Debian package, and what checks the units in it.
+ensure_debian_tools() {
+    debian_tools_fit || (apt_install dpkg-dev debhelper python3 python3-venv systemd) || true
+    debian_tools_fit || die "The Debian package is built by debhelper, with Debian's Python 3.11 or newer." \
+        "On Debian: apt-get install dpkg-dev debhelper python3-venv systemd" \
+        "To leave its tests out: OXD_TEST_SKIP_DEBIAN=1 ./scripts/test"
+}
+
+debian_tools_fit() {
+    local tool
+    for tool in dh dpkg-buildpackage systemd-analyze; do
+        command -v $tool >/dev/null || return 1
+    done
+    fits /usr/bin/python3
+}
+
 KEYCLOAK=26.0.7 # runs on Java 17
 KEYCLOAK_CHECKSUM=25353b74613bcf72db67f8addbd88d832c705a69333091a16573d249d665fe21
 

@@ -17,7 +17,7 @@ from oxd_server.log.plain import plain_text
 from oxd_server.op.errors import KeyFileError
 from oxd_server.store.base import StoreError
 
-__all__ = ["main"]
+__all__ = ["main", "make_parser"]
 
 _EXPECTED_ERRORS: Final = (
     CliError,
@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal that cannot show a character stops nothing
-    options = _parser().parse_args(arguments)
+    options = make_parser().parse_args(arguments)
     run: Callable[[argparse.Namespace], int] = options.run
     try:
         return run(options)
@@ -46,7 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of the whole command line; the manual and the completions are made from it too."""
     parser = argparse.ArgumentParser(
         prog="oxd-server", description="OpenID Connect and UMA 2.0 for the application beside it."
     )

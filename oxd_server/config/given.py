@@ -19,6 +19,8 @@ __all__ = ["CREDENTIALS", "Given", "Sources", "given_in_file", "given_outside", 
 CREDENTIALS: Final = "CREDENTIALS_DIRECTORY"
 """The environment variable with which systemd says where the credentials of a service are (systemd.exec(5))."""
 
+# What systemd puts before the names where it loads a whole folder, with LoadCredential=oxd:FOLDER.
+_OF_A_FOLDER: Final = "oxd_"
 _FILE: Final = "_file"
 _MAX_BYTES: Final = 1_000_000
 # Kubernetes sets OXD_PORT to such a text, and more such variables, if there is a service named oxd.
@@ -133,10 +135,14 @@ def given_outside(sources: Sources, problems: list[str]) -> dict[str, Given]:
     folder = Path(sources.environment.get(CREDENTIALS, ""))
     given: dict[str, Given] = {}
     for value in values if sources.environment.get(CREDENTIALS) else ():
-        if (path := folder / value.name).is_file():
-            # For a key that is a path, the credential is the file that the path leads to.
-            form: Literal["value", "file"] = "value" if value.kind is PATH else "file"
-            given[value.name] = Given(str(path.absolute()), form, f"credential {value.name}", "credential")
+        # For a key that is a path, the credential is the file that the path leads to.
+        form: Literal["value", "file"] = "value" if value.kind is PATH else "file"
+        found = [
+            Given(str(path.absolute()), form, f"credential {path.name}", "credential")
+            for path in (folder / value.name, folder / f"{_OF_A_FOLDER}{value.name}")
+            if path.is_file()
+        ]
+        given.update(_one_of(value.name, found, problems))
     for value in values:
         given.update(_one_of(value.name, list(_in_environment(value, sources.environment)), problems))
         text = sources.flags.get(value.declared.key.flag)

@@ -13,7 +13,7 @@ from oxd_server.config.declaring import Declared, Settings, declared_keys, decla
 from oxd_server.config.keys import Config
 from oxd_server.config.kinds import Kind
 
-__all__ = ["FILES", "reference_table", "sample_file"]
+__all__ = ["FILES", "default_text", "reference_table", "sample_file"]
 
 _WIDTH: Final = 120
 _SAMPLE_TITLE: Final = (
@@ -40,7 +40,8 @@ What stands higher in this list counts more. `oxd-server check-config --show` pr
    sets nothing. Relative paths start at the working directory.
 3. A credential of systemd: a file in `$CREDENTIALS_DIRECTORY` that is named after the key and holds the value, as with
    `LoadCredential=trust_store_password:/etc/oxd/password`. For a key that is a path, the credential is the file itself,
-   as with `LoadCredential=https.key_path:/etc/oxd/tls.key`.
+   as with `LoadCredential=https.key_path:/etc/oxd/tls.key`. `LoadCredential=oxd:/etc/oxd/credentials` loads a whole
+   folder.
 4. The file: `oxd-server serve --config PATH`.
 5. The default, which the tables below tell.
 
@@ -97,7 +98,7 @@ def _object(struct: type[Settings], indent: int) -> Iterator[str]:
 
 def _value(key: Declared, indent: int) -> Iterator[str]:
     if isinstance(key.key.kind, Kind):
-        yield _default(key)
+        yield default_text(key)
     else:
         yield from _object(key.key.kind, indent)
 
@@ -114,7 +115,8 @@ def _comment(text: str, indent: int) -> list[str]:
     )
 
 
-def _default(key: Declared) -> str:
+def default_text(key: Declared) -> str:
+    """Return the default of a key as it stands in a file."""
     value: Any = key.default
     if isinstance(value, tuple):
         value = list(value)
@@ -129,7 +131,7 @@ def _rows(struct: type[Settings], prefix: str, variables: Mapping[str, str]) -> 
             yield from ["", f"## {key.key.heading.rstrip('.')}", "", *_TABLE_HEAD]
         name = f"{prefix}{key.name}"
         if isinstance(key.key.kind, Kind):
-            cells = f"{key.key.kind.expected} | `{_default(key)}` | `{variables[name]}`"
+            cells = f"{key.key.kind.expected} | `{default_text(key)}` | `{variables[name]}`"
             yield f"| `{name}` | {cells} | {_sentence(key)} |"
         else:
             yield f"| `{name}` | an object | | | {_sentence(key)} |"

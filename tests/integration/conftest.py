@@ -17,7 +17,12 @@ from tests.integration.oxd_process import ServerProcess, running_server
 from tests.integration.sandbox_provider import running_sandbox
 
 # Only a person turns these off, and the summary says so; a missing tool is a failure, not a skip.
-SKIPS = {"node": "OXD_TEST_SKIP_NODE", "browser": "OXD_TEST_SKIP_BROWSER", "php": "OXD_TEST_SKIP_PHP"}
+SKIPS = {
+    "node": "OXD_TEST_SKIP_NODE",
+    "browser": "OXD_TEST_SKIP_BROWSER",
+    "php": "OXD_TEST_SKIP_PHP",
+    "debian": "OXD_TEST_SKIP_DEBIAN",
+}
 
 StartServer = Callable[..., AbstractAsyncContextManager[ServerProcess]]
 

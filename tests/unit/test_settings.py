@@ -185,6 +185,16 @@ def test_credentials_of_systemd(load: Load, tmp_path: Path) -> None:
     assert given["trust_store_password"].origin == "credential"
 
 
+def test_a_folder_of_credentials(load: Load, tmp_path: Path) -> None:
+    """The names that systemd gives the files of a folder are understood; a key that is there twice is an error."""
+    names = ("trust_store_password", "https.cert_path", "https.key_path")
+    config = load(credentials={f"oxd_{name}": "s3same\n" for name in names}).config
+    assert config.trust_store_password == "s3same"
+    assert config.https.key_path == tmp_path / "credentials" / "oxd_https.key_path"
+    problems = problems_of(load, credentials={"oxd_trust_store_password": "a", "trust_store_password": "b"})
+    assert problems == ("credential trust_store_password: oxd_trust_store_password is set too: one of them is enough",)
+
+
 def test_all_errors_at_once(load: Load) -> None:
     """Everything that is wrong is named, rules between keys included; the error itself is one line."""
     file = {
