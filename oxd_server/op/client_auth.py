@@ -97,16 +97,18 @@ def assertion_audience(metadata: ProviderMetadata, url: str) -> str:
     """The audience of a client assertion that is sent to `url`, as one text.
 
     Core section 9: "The Audience SHOULD be the URL of the Authorization Server's Token Endpoint", and some servers
-    take nothing else, at any of their endpoints but that of RFC 9126, whose section 2 says that there the issuer
-    "SHOULD be used". But the metadata of a hostile OP can name another OP's token endpoint there, and another address
+    take nothing else. But the metadata of a hostile OP can name another OP's token endpoint there, and another address
     of its own for us to send the assertion to. So that URL counts only where it lies on the issuer's own origin or the
     operator wants it, and never in an assertion that goes to another origin. Otherwise it is the issuer: nobody but
-    who publishes the metadata has that name. The FAPI profile (FAPI 2.0 section 5.3.3) wants the issuer always.
+    who publishes the metadata has that name. The FAPI profile (FAPI 2.0 section 5.3.3) wants the issuer always; an OP
+    that requires pushed requests is taken to follow it. At their endpoint the issuer "SHOULD be used" anywhere (RFC
+    9126 section 2).
     """
     wanted, endpoint = metadata.settings.assertion_audience, metadata.token_endpoint
     if endpoint is None or metadata.settings.fapi_enabled or wanted == ISSUER or _origin(endpoint) != _origin(url):
         return metadata.issuer
-    if wanted is None and url == metadata.pushed_authorization_request_endpoint:
+    is_modern = metadata.require_pushed_authorization_requests or url == metadata.pushed_authorization_request_endpoint
+    if wanted is None and is_modern:
         return metadata.issuer
     own = wanted == TOKEN_ENDPOINT or _origin(endpoint) == _origin(metadata.issuer)
     return endpoint if own else metadata.issuer

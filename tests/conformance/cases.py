@@ -39,6 +39,8 @@ class Case:
         must: what the relying party must do.
         outcome: `OK`, or the error code and the check in its details.
         site: further params of `register_site`.
+        op: attributes of the OP's state: what it demands.
+        login: how logins at the site get to their tokens; by the code alone if absent.
         after_flow: the OP misbehaves at the one command only, and not on the way to it.
         accepted: looks closer at an ok answer.
     """
@@ -49,6 +51,8 @@ class Case:
     flow: Callable[[Rig], Awaitable[Command]] = flows.by_code
     faults: tuple[str, ...] = ()
     site: Mapping[str, Any] = field(default_factory=dict)
+    op: Mapping[str, Any] = field(default_factory=dict)
+    login: Callable[[Rig], Awaitable[Command]] | None = None
     after_flow: bool = False
     accepted: Callable[[Rig, dict[str, Any]], Awaitable[None]] | None = None
 
@@ -56,7 +60,9 @@ class Case:
 async def run_case(case: Case, server: ServerProcess, folder: Path) -> None:
     """Run one row; `folder` has the server's files. Raises `AssertionError` if it fails."""
     async with running_sandbox() as op:
-        rig = Rig(server, folder, op, case.site)
+        rig = Rig(server, folder, op, case.site, login=case.login)
+        for name, value in case.op.items():
+            setattr(op.state, name, value)
         op.state.faults = set() if case.after_flow else set(case.faults)
         command, params = await case.flow(rig)
         op.state.faults = set(case.faults)
@@ -214,6 +220,95 @@ def _bad_refreshed(name: str, fault: str, code: str, check: str) -> Case:
                 after_flow=True, outcome=(code, check))  # fmt: skip
 
 
+# The client plans of FAPI 2.0: the Security Profile, and Message Signing with request objects and signed responses.
+
+FAPI2 = {
+    "client_token_endpoint_auth_method": "private_key_jwt",
+    "client_token_endpoint_auth_signing_alg": "ES256",
+    "id_token_signed_response_alg": "ES256",
+    "authorization_response_iss_required": True,
+}
+MESSAGE_SIGNING = {
+    **FAPI2,
+    "require_signed_request_object": True,
+    "request_object_signing_alg": "ES256",
+    "response_mode": "jwt",
+    "authorization_signed_response_alg": "ES256",
+}
+BAD_RESPONSE = "invalid_authorization_response"
+
+
+def _fapi2(name: str, fault: str | None = None, outcome: tuple[str, str | None] = OK, **more: Any) -> Case:
+    must = "accept" if outcome == OK else "refuse"
+    return Case(
+        name=f"fapi2-{name}",
+        **{
+            "must": must,
+            "outcome": outcome,
+            "site": FAPI2,
+            "op": {"requires_pushed_requests": True},
+            "flow": flows.by_all_that_came,
+            "login": flows.by_all_that_came,
+            "faults": () if fault is None else (fault,),
+            "accepted": _userinfo_too,
+            **more,
+        },
+    )
+
+
+def _jarm(name: str, fault: str | None = None, check: str | None = None, **more: Any) -> Case:
+    outcome = OK if check is None else (BAD_RESPONSE, check)
+    op = {"requires_pushed_requests": True, "requires_signed_requests": True}
+    flow = {"flow": flows.by_signed_response, "login": flows.by_signed_response}
+    return _fapi2(name, fault, outcome, **{"site": MESSAGE_SIGNING, "op": op, **flow, **more})
+
+
+def _fapi2_id_token(name: str, fault: str, code: str, check: str) -> Case:
+    return _fapi2(f"{name}", fault, (code, check), must="refuse the id_token")
+
+
+FAPI2_CASES = (
+    _fapi2("happy-path", must="push, log in, get userinfo"),
+    _fapi2("discovery-issuer-mismatch", "discovery_bad_issuer", ("no_connect_discovery_response", "issuer"),
+           flow=flows.registration, must="refuse the OP"),
+    _fapi2_id_token("invalid-iss", "id_token_bad_iss", "invalid_id_token_bad_issuer", "bad_issuer"),
+    _fapi2_id_token("invalid-missing-iss", "id_token_missing_iss", "invalid_id_token_bad_issuer", "missing_issuer"),
+    _fapi2_id_token("invalid-aud", "id_token_bad_aud", "invalid_id_token_bad_audience", "bad_audience"),
+    _fapi2_id_token("invalid-missing-aud", "id_token_missing_aud", "invalid_id_token_bad_audience",
+                    "missing_audience"),
+    _fapi2_id_token("invalid-secondary-aud", "id_token_other_audience_too", "invalid_id_token_bad_audience",
+                    "untrusted_audience"),
+    _fapi2("valid-aud-as-array", "id_token_aud_as_list"),
+    _fapi2_id_token("invalid-null-alg", "id_token_alg_none", BAD_SIGNATURE, "algorithm_not_allowed"),
+    _fapi2_id_token("invalid-alternate-alg", "id_token_other_alg", BAD_SIGNATURE, "algorithm_not_allowed"),
+    _fapi2_id_token("invalid-signature", "id_token_bad_signature", BAD_SIGNATURE, "bad_signature"),
+    _fapi2_id_token("invalid-expired-exp", "id_token_expired", "invalid_id_token_expired", "expired"),
+    _fapi2_id_token("invalid-missing-exp", "id_token_missing_exp", "invalid_id_token", "missing_expiry"),
+    _fapi2_id_token("invalid-nonce", "id_token_bad_nonce", "invalid_id_token_bad_nonce", "bad_nonce"),
+    _fapi2_id_token("invalid-missing-nonce", "id_token_missing_nonce", "invalid_id_token_bad_nonce",
+                    "missing_nonce"),
+    _fapi2("invalid-authorization-response-iss", "authorization_bad_iss", ("invalid_id_token_bad_issuer", "iss"),
+           must="refuse before the code is sent"),
+    _fapi2("remove-authorization-response-iss", "authorization_missing_iss",
+           ("invalid_id_token_bad_issuer", "missing_iss"), must="refuse before the code is sent"),
+    _fapi2("authorization-response-with-invalid-state", "authorization_bad_state", ("bad_request", "state_unknown"),
+           must="refuse before the code is sent"),
+    _fapi2("authorization-response-with-missing-state", "authorization_missing_state",
+           ("bad_request", "missing_parameter"), must="refuse before the code is sent"),
+    _fapi2("token-endpoint-response-without-expires-in", "token_without_expires_in"),
+    _fapi2("token-type-case-insensitivity", "token_type_in_other_case"),
+    _jarm("ms-happy-path", must="push a signed request, take a signed response"),
+    _jarm("ms-jarm-without-iss", "response_missing_iss", "missing_issuer"),
+    _jarm("ms-jarm-with-invalid-iss", "response_bad_iss", "bad_issuer"),
+    _jarm("ms-jarm-without-aud", "response_missing_aud", "missing_audience"),
+    _jarm("ms-jarm-with-invalid-aud", "response_bad_aud", "bad_audience"),
+    _jarm("ms-jarm-without-exp", "response_missing_exp", "missing_expiry"),
+    _jarm("ms-jarm-with-expired-exp", "response_expired", "expired"),
+    _jarm("ms-jarm-with-invalid-sig", "response_bad_signature", "bad_signature"),
+    _jarm("ms-jarm-signature-alg-is-none", "response_alg_none", "algorithm_not_allowed"),
+    _jarm("ms-plain-response-in-its-place", None, "not_signed", flow=flows.by_code_of_signed_response),
+)  # fmt: skip
+
 CASES = (
     Case(name="happy-path-code-flow", must="log in, get userinfo", accepted=_userinfo_too),
     Case(name="happy-path-hybrid-flow", must="accept both id_tokens", flow=flows.front_channel, site=HYBRID,
@@ -323,4 +418,5 @@ CASES = (
     _bad_logout("alg-none", "logout_alg_none", "algorithm_not_allowed"),
     _bad_logout("invalid-sig", "logout_bad_signature", "bad_signature"),
     _bad_logout("other-typ", "logout_bad_typ", "bad_type"),
+    *FAPI2_CASES,
 )  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 import trio
 
 from oxd_server.sandbox import RunningSandbox
+from oxd_server.sandbox.provider.client_authentication import jwt_payload
 from oxd_server.sandbox.provider.keys import SigningKeys
 from oxd_server.sandbox.provider.logout_token import issue_logout_token
 from tests.integration.logins import LOGOUT_URI, REDIRECT_URI, SCOPES, Rp, register
@@ -24,13 +25,17 @@ HYBRID_WITH_TOKEN = {**HYBRID, "response_types": ["code id_token token"]}
 
 @dataclass
 class Rig:
-    """A server, an OP of the case's own, and what the site is registered with; `rp` is the site, once there is one."""
+    """A server, an OP of the case's own, and what the site is registered with.
+
+    `rp` is the site, once there is one. `login` is how a login gets to its tokens there, by a plain code by default.
+    """
 
     server: ServerProcess
     folder: Path
     op: RunningSandbox
     site: Mapping[str, Any] = field(default_factory=dict)
     rp: Rp | None = None
+    login: Callable[[Rig], Awaitable[Command]] | None = None
 
     async def registered(self) -> Rp:
         """Return the site, registered the first time that it is asked for."""
@@ -41,14 +46,14 @@ class Rig:
     async def authorize(self) -> dict[str, str]:
         """Log a person in; return the parameters of the redirect, be they in its query or in its fragment."""
         url = (await (await self.registered()).ok("get_authorization_url"))["authorization_url"]
-        parts = urlsplit(await log_in(url, "alice", "wonderland"))
+        parts = urlsplit(await log_in(url, "alice", "wonderland", REDIRECT_URI))
         found = parse_qs(parts.query or parts.fragment, strict_parsing=True)
         return {name: values[0] for name, values in found.items()}
 
     async def log_in(self) -> dict[str, Any]:
         """Do a whole login, which must succeed; return the tokens."""
         rp = await self.registered()
-        command, params = await by_code(self)
+        command, params = await (self.login or by_code)(self)
         return await rp.ok(command, **params)
 
 
@@ -62,6 +67,23 @@ async def by_code_with_iss(rig: Rig) -> Command:
     """The same, and the application passes the redirect's `iss` on."""
     redirect = await rig.authorize()
     return "get_tokens_by_code", {name: redirect[name] for name in ("code", "state", "iss")}
+
+
+async def by_all_that_came(rig: Rig) -> Command:
+    """The application passes on what the redirect brings of code, state and `iss`."""
+    redirect = await rig.authorize()
+    return "get_tokens_by_code", {name: redirect[name] for name in ("code", "state", "iss") if name in redirect}
+
+
+async def by_signed_response(rig: Rig) -> Command:
+    """The redirect brings a signed response, which the application passes on."""
+    return "get_tokens_by_code", {"response": (await rig.authorize())["response"]}
+
+
+async def by_code_of_signed_response(rig: Rig) -> Command:
+    """The application, or somebody in its place, takes code and state out of a signed response."""
+    claims = jwt_payload((await rig.authorize())["response"])
+    return "get_tokens_by_code", {"code": claims["code"], "state": claims["state"]}
 
 
 async def front_channel(rig: Rig) -> Command:

@@ -72,12 +72,14 @@ def http_response(status: int, body: Any, headers: list[tuple[str, str]]) -> Htt
     return HttpResponse(status, [*answer.headers, *more.items()], answer.body)
 
 
-def with_issuer(answer: HttpResponse, issuer: str) -> HttpResponse:
-    """An authorization response that says whose it is.
+def with_issuer(answer: HttpResponse, issuer: str | None) -> HttpResponse:
+    """An authorization response that says whose it is, if there is an issuer to name.
 
     RFC 9207 section 2: the server "MUST indicate its identity" with `iss`. The location has parameters at its end, in
     the query or in the fragment: where they are, `iss` belongs. (authlib's own extension knows the query only.)
     """
+    if issuer is None:
+        return answer
     add = f"&iss={quote(issuer, safe='')}"
     headers = [(name, value + add if name == "Location" else value) for name, value in answer.headers]
     return HttpResponse(answer.status, headers, answer.body)

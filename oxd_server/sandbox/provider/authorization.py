@@ -14,6 +14,7 @@ from authlib.oidc.core.errors import ConsentRequiredError, LoginRequiredError
 
 from oxd_server.entrances.http1 import HttpRequest, HttpResponse
 from oxd_server.sandbox.pages import error_page, page
+from oxd_server.sandbox.provider import faults
 from oxd_server.sandbox.provider.adapter import FormRequest, with_issuer
 from oxd_server.sandbox.provider.authorization_server import Server
 from oxd_server.sandbox.provider.model import (
@@ -23,6 +24,8 @@ from oxd_server.sandbox.provider.model import (
     ProviderState,
     Session,
 )
+from oxd_server.sandbox.provider.pushed_requests import request_of
+from oxd_server.sandbox.provider.signed_response import as_signed_response, in_fragment
 from oxd_server.sandbox.provider.users import User
 from oxd_server.sandbox.web import (
     OAuthError,
@@ -74,7 +77,7 @@ def new_session(state: ProviderState, user: User | None = None) -> tuple[str, Se
 
 async def authorize(state: ProviderState, request: HttpRequest) -> HttpResponse:
     """GET or POST /authorize: check the request and take the first step."""
-    params = query(request) if request.method == "GET" else form(request)
+    params = request_of(state, query(request) if request.method == "GET" else form(request))
     redirect_uri = _redirect_uri(state, params)
     found = current_session(state, request)
     session_id, session = found or new_session(state)
@@ -254,7 +257,7 @@ def _finish(
     grant = interaction.request
     grant.request.auth_time, grant.request.sid = session.auth_time, session.sid
     answer: HttpResponse = grant.server.create_authorization_response(grant.request, session.user, grant)
-    return _with_issuer(state, answer, cookies)
+    return _answered(state, answer, interaction.params, cookies)
 
 
 def _refusal(
@@ -265,15 +268,17 @@ def _refusal(
     cookies: tuple[tuple[str, str], ...],
 ) -> HttpResponse:
     """Back to the client with an error (RFC 6749 4.1.2.1), in the part of the URI where it would look for a code."""
-    in_fragment = params.get("response_mode") == "fragment" or "id_token" in params.get("response_type", "").split()
-    add = with_fragment if in_fragment else with_query
+    add = with_fragment if in_fragment(params) else with_query
     location = add(redirect_uri, {**answer, "state": params.get("state")})
-    return _with_issuer(state, redirect(location), cookies)
+    return _answered(state, redirect(location), params, cookies)
 
 
-def _with_issuer(state: ProviderState, answer: HttpResponse, cookies: tuple[tuple[str, str], ...]) -> HttpResponse:
-    issuer = state.issuer + "/other" if "authorization_bad_iss" in state.faults else state.issuer
-    answer = with_issuer(answer, issuer)
+def _answered(
+    state: ProviderState, answer: HttpResponse, params: Mapping[str, str], cookies: tuple[tuple[str, str], ...]
+) -> HttpResponse:
+    """The authorization response in the form that was asked for, wrong in the way that the faults say."""
+    answer = as_signed_response(state, answer, params) or with_issuer(answer, faults.issuer_of_response(state))
+    answer = faults.with_other_state(state, answer)
     return HttpResponse(answer.status, [*answer.headers, *cookies], answer.body)
 
 

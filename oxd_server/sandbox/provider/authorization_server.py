@@ -202,10 +202,10 @@ def _save_code(code: str, request: FormRequest, state: ProviderState) -> None:
 class CodeGrant(AuthorizationCodeGrant):
     """The code flow (RFC 6749 4.1, OpenID Connect Core 3.1)."""
 
-    RESPONSE_MODES = ("query", "fragment")
+    RESPONSE_MODES = ("query", "fragment", "jwt", "query.jwt", "fragment.jwt")
 
     def create_authorization_response(self, redirect_uri: str, grant_user: User | None) -> Any:
-        if self.request.payload.data.get("response_mode") != "fragment":
+        if self.request.payload.data.get("response_mode") not in ("fragment", "fragment.jwt"):
             return super().create_authorization_response(redirect_uri, grant_user)
         status, body, headers = super().create_authorization_response("", grant_user)
         return status, body, [(name, f"{redirect_uri}#{value.removeprefix('?')}") for name, value in headers]
@@ -235,7 +235,7 @@ class HybridGrant(OpenIDHybridGrant):
     """The front channel of the hybrid flow (OpenID Connect Core 3.3); its codes are redeemed by `CodeGrant`."""
 
     RESPONSE_TYPES = frozenset({"code id_token", "code id_token token"})
-    RESPONSE_MODES = ("fragment",)
+    RESPONSE_MODES = ("fragment", "jwt", "fragment.jwt")
 
     def exists_nonce(self, nonce: str, request: FormRequest) -> bool:
         del nonce, request

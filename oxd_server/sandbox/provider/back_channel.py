@@ -7,7 +7,7 @@ from oxd_server.entrances.http1 import HttpRequest, HttpResponse
 from oxd_server.sandbox.provider.adapter import FormRequest, MetadataRequest
 from oxd_server.sandbox.provider.authorization_server import Server
 from oxd_server.sandbox.provider.client_authentication import fetch_client_keys
-from oxd_server.sandbox.provider.faults import misbehave
+from oxd_server.sandbox.provider.faults import misbehave, token_answer
 from oxd_server.sandbox.provider.model import ProviderState
 from oxd_server.sandbox.uma.model import UMA_TICKET
 from oxd_server.sandbox.web import OAuthError, form
@@ -23,7 +23,7 @@ async def token(state: ProviderState, request: HttpRequest) -> HttpResponse:
     if params["grant_type"] == UMA_TICKET:
         await misbehave(state)
     answer: HttpResponse = Server(state).create_token_response(await _with_keys(state, request, params))
-    return answer
+    return token_answer(state, answer)
 
 
 async def introspect(state: ProviderState, request: HttpRequest) -> HttpResponse:

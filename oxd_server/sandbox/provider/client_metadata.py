@@ -33,6 +33,8 @@ SUPPORTED: dict[str, list[str]] = {
     "token_endpoint_auth_signing_alg_values_supported": [*HMAC_ALGS, *KEY_ALGS],
     "id_token_signing_alg_values_supported": list(SIGNING_ALGS),
     "userinfo_signing_alg_values_supported": list(SIGNING_ALGS),
+    "authorization_signing_alg_values_supported": list(SIGNING_ALGS),
+    "request_object_signing_alg_values_supported": list(KEY_ALGS),
 }
 """What the provider can do, in the words of its discovery document; authlib compares a client's wishes with it."""
 
@@ -59,6 +61,10 @@ class _Metadata(msgspec.Struct):
     id_token_signed_response_alg: _Text = "RS256"
     token_endpoint_auth_signing_alg: _OptionalText = UNSET
     userinfo_signed_response_alg: _OptionalText = UNSET
+    authorization_signed_response_alg: _OptionalText = UNSET
+    request_object_signing_alg: _OptionalText = UNSET
+    require_signed_request_object: bool | UnsetType = UNSET
+    require_pushed_authorization_requests: bool | UnsetType = UNSET
     client_name: _OptionalText = UNSET
     client_uri: _OptionalText = UNSET
     logo_uri: _OptionalText = UNSET

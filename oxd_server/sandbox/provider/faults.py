@@ -6,22 +6,28 @@ Every fault turns one thing wrong that a relying party must notice; without any,
 import base64
 import hmac
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
 import trio
 
+from oxd_server.entrances.http1 import HttpResponse
 from oxd_server.sandbox.provider.model import ProviderState
 from oxd_server.sandbox.web import OAuthError
 
 __all__ = [
     "FAULTS",
     "UMA_FAULTS",
+    "issuer_of_response",
     "misbehave",
     "public_jwks",
     "sign_id_token",
     "sign_logout_token",
+    "sign_response",
+    "token_answer",
     "with_broken_signature",
+    "with_other_state",
 ]
 
 Claims = dict[str, Any]
@@ -44,7 +50,18 @@ _ID_TOKEN_CLAIMS: dict[str, Callable[[Claims], Claims]] = {
     "id_token_other_audience_too": lambda claims: claims | {"aud": [claims["aud"], "another-client"]},
     "id_token_bad_azp": lambda claims: claims | {"azp": "another-client"},
     "id_token_many_groups": lambda claims: claims | {"groups": [f"/company/team-{n:04}" for n in range(400)]},
+    "id_token_missing_iss": lambda claims: _without(claims, "iss"),
+    "id_token_missing_aud": lambda claims: _without(claims, "aud"),
+    "id_token_aud_as_list": lambda claims: claims | {"aud": [claims["aud"]]},
     "id_token_from_the_future": lambda claims: claims | {"iat": claims["iat"] + 1800},
+}
+_RESPONSE_CLAIMS: dict[str, Callable[[Claims], Claims]] = {
+    "response_missing_iss": lambda claims: _without(claims, "iss"),
+    "response_bad_iss": lambda claims: claims | {"iss": claims["iss"] + "/other"},
+    "response_missing_aud": lambda claims: _without(claims, "aud"),
+    "response_bad_aud": lambda claims: claims | {"aud": "another-client"},
+    "response_missing_exp": lambda claims: _without(claims, "exp"),
+    "response_expired": lambda claims: claims | {"exp": claims["exp"] - 3600},
 }
 _LOGOUT_CLAIMS: dict[str, Callable[[Claims], Claims]] = {
     "logout_bad_iss": lambda claims: claims | {"iss": claims["iss"] + "/other"},
@@ -73,9 +90,17 @@ _OTHERS = (
     "userinfo_not_signed",
     "discovery_bad_issuer",
     "authorization_bad_iss",
+    "authorization_missing_iss",
+    "authorization_bad_state",
+    "authorization_missing_state",
+    "response_bad_signature",
+    "response_alg_none",
+    "id_token_other_alg",
+    "token_without_expires_in",
+    "token_type_in_other_case",
     "logout_other_state",
 )
-FAULTS = (*_ID_TOKEN_CLAIMS, *_LOGOUT_CLAIMS, *_OTHERS)
+FAULTS = (*_ID_TOKEN_CLAIMS, *_RESPONSE_CLAIMS, *_LOGOUT_CLAIMS, *_OTHERS)
 UMA_FAULTS = ("uma_pat_lost", "uma_server_error", "uma_hang")
 _HANG_SECONDS = 600
 
@@ -95,9 +120,48 @@ def sign_id_token(state: ProviderState, claims: Claims, alg: str, client_secret:
         return _unsigned(claims)
     if "id_token_hmac_with_public_key" in state.faults:
         return _signed_with_public_key(state, claims, alg)
+    if "id_token_other_alg" in state.faults:
+        alg = "RS256"  # whatever the client registered
     with_kid = "id_token_without_kid" not in state.faults
     token = state.keys.sign(claims, alg, client_secret, with_kid=with_kid)
     return with_broken_signature(token) if "id_token_bad_signature" in state.faults else token
+
+
+def sign_response(state: ProviderState, claims: Claims, alg: str, client_secret: str | None) -> str:
+    """The signed authorization response, wrong in the way that the faults say."""
+    for fault, change in _RESPONSE_CLAIMS.items():
+        if fault in state.faults:
+            claims = change(claims)
+    if "response_alg_none" in state.faults:
+        return _unsigned(claims)
+    token = state.keys.sign(claims, alg, client_secret)
+    return with_broken_signature(token) if "response_bad_signature" in state.faults else token
+
+
+def issuer_of_response(state: ProviderState) -> str | None:
+    """What a plain authorization response says of its issuer (RFC 9207)."""
+    if "authorization_missing_iss" in state.faults:
+        return None
+    return state.issuer + "/other" if "authorization_bad_iss" in state.faults else state.issuer
+
+
+def with_other_state(state: ProviderState, answer: HttpResponse) -> HttpResponse:
+    """The authorization response with another state than the client's, or without one."""
+    changed = {"authorization_bad_state": "state=another-state", "authorization_missing_state": "x=y"}
+    for fault in state.faults & changed.keys():
+        headers = [(name, re.sub(r"\bstate=[^&]*", changed[fault], value)) for name, value in answer.headers]
+        answer = HttpResponse(answer.status, headers, answer.body)
+    return answer
+
+
+def token_answer(state: ProviderState, answer: HttpResponse) -> HttpResponse:
+    """The token endpoint's answer, in another form than usual, but a form that is allowed."""
+    body = json.loads(answer.body)
+    if "token_without_expires_in" in state.faults:
+        body.pop("expires_in", None)
+    if "token_type_in_other_case" in state.faults and "token_type" in body:
+        body["token_type"] = body["token_type"].swapcase()
+    return HttpResponse(answer.status, answer.headers, json.dumps(body).encode())
 
 
 def sign_logout_token(state: ProviderState, claims: Claims, alg: str, client_secret: str | None) -> str:

@@ -218,10 +218,13 @@ class ProviderState:
         self.new_token = new_token
         self.faults: set[str] = set()
         self.trusted: ssl.SSLContext | None = None  # what is trusted of those that it calls itself; None: the system's
+        self.requires_pushed_requests = False  # RFC 9126
+        self.requires_signed_requests = False  # RFC 9101
         self.jwt_tokens = False  # access tokens and RPTs as JWTs
         self.users = {user.username: user for user in USERS}
         self.clients: Table[Client] = Table(1000, now)
         self.sessions: Table[Session] = Table(1000, now)
+        self.pushed_requests: Table[dict[str, str]] = Table(1000, now)
         self.interactions: Table[Interaction] = Table(1000, now)
         self.codes: Table[Code] = Table(10_000, now)
         self.access_tokens: Table[Token] = Table(10_000, now)

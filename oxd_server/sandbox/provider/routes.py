@@ -11,6 +11,8 @@ from oxd_server.sandbox.provider import authorization, back_channel, faults, log
 from oxd_server.sandbox.provider.client_authentication import AUTH_METHODS, HMAC_ALGS, KEY_ALGS
 from oxd_server.sandbox.provider.client_metadata import SUPPORTED
 from oxd_server.sandbox.provider.model import SCOPES, ProviderState
+from oxd_server.sandbox.provider.pushed_requests import push
+from oxd_server.sandbox.provider.signed_response import SIGNED_MODES
 from oxd_server.sandbox.provider.userinfo import userinfo
 from oxd_server.sandbox.uma import gathering, protection_api
 from oxd_server.sandbox.uma.policies import DEFAULT, POLICIES
@@ -46,7 +48,10 @@ def metadata(state: ProviderState) -> dict[str, Any]:
         "end_session_endpoint": f"{issuer}/end_session",
         "scopes_supported": list(SCOPES),
         **SUPPORTED,
-        "response_modes_supported": ["query", "fragment"],
+        "response_modes_supported": ["query", "fragment", *SIGNED_MODES],
+        "pushed_authorization_request_endpoint": f"{issuer}/par",
+        "require_pushed_authorization_requests": state.requires_pushed_requests,
+        "require_signed_request_object": state.requires_signed_requests,
         "code_challenge_methods_supported": ["S256"],
         "prompt_values_supported": ["none", "login", "consent", "select_account"],
         "claims_supported": [*UserInfo.REGISTERED_CLAIMS, "iss", "aud", "exp", "iat", "auth_time", "nonce"],
@@ -108,6 +113,7 @@ ROUTES: dict[str, dict[str, Route]] = {
     "/login": {"POST": authorization.login},
     "/consent": {"POST": authorization.consent},
     "/end_session": {"GET": logout.end_session, "POST": logout.end_session},
+    "/par": {"POST": push},
     "/token": {"POST": back_channel.token},
     "/userinfo": {"GET": userinfo, "POST": userinfo},
     "/introspect": {"POST": back_channel.introspect},

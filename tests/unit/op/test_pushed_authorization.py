@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from oxd_server.op.client_auth import ClientCredentials, assertion_audience
 from oxd_server.op.discovery import ProviderMetadata
@@ -72,6 +73,8 @@ async def test_assertions_are_for_the_issuer(op, settings, audience):
     """RFC 9126 section 2 names the issuer as the audience there, unless the operator knows better."""
     known = metadata(op, token_endpoint=f"{op.base}/token", settings=OpSettings(**settings))
     assert assertion_audience(known, f"{op.base}/par") == op.base + audience
+    strict = replace(known, require_pushed_authorization_requests=True)
+    assert assertion_audience(strict, f"{op.base}/token") == op.base + audience
     assert assertion_audience(known, f"{op.base}/introspect") == op.base + (
         "" if "fapi_enabled" in settings else "/token"
     )
