@@ -32,9 +32,9 @@ def _serve(options: argparse.Namespace) -> int:
     from oxd_server.app import serve, supervise
     from oxd_server.process.listen_fds import inherited_from
 
+    inherited = inherited_from(os.environ, os.getpid())  # first: what it takes out sets no key
     sources = sources_of(options)
     config = load_settings(sources).config
-    inherited = inherited_from(os.environ, os.getpid())
     names = {"host": socket.gethostname()} | ({} if inherited.worker is None else {"worker": inherited.worker})
     log = configure_logging(config.log_level, config.log_format, file=config.log_file, names=names)
     if inherited.https_sockets and not config.https.enabled:
@@ -42,5 +42,5 @@ def _serve(options: argparse.Namespace) -> int:
     if config.workers > 1 and inherited.lifeline is None:
         trio.run(supervise, config, sources, inherited, log)
     else:
-        trio.run(partial(serve, config, sources, inherited=inherited))
+        trio.run(partial(serve, config, sources, output=log, inherited=inherited))
     return 0
