@@ -34,8 +34,6 @@ _LINE = re.compile(rb"[\t\x20-\x7e\x80-\xff]+")
 # What the parser has to know of a request, to read its answer: all methods but CONNECT are alike (HEAD is not used).
 _REQUEST = h11.Request(method=b"GET", target=b"/", headers=[(b"host", b"op")])
 _CONNECT = h11.Request(method=b"CONNECT", target=b"op:443", headers=[(b"host", b"op")])
-_END = h11.EndOfMessage()
-_READY = {h11.CLIENT: h11.DONE, h11.SERVER: h11.DONE}
 
 
 class HttpConnection:
@@ -55,6 +53,7 @@ class HttpConnection:
         self._parser = h11.Connection(h11.CLIENT)
         self._silence = trio.CancelScope()
         self._read_timeout = inf
+        self._until = inf
         self._bytes_left = 0
 
     async def exchange(self, request: httpx2.Request) -> httpx2.Response:
@@ -62,19 +61,20 @@ class HttpConnection:
 
         Args:
             request: its body is a `ByteStream`; its extensions are httpx2's `timeout` (of which `read` and `write`
-                count) and `max_bytes`, the most that the body of the answer may have.
+                count), `until`, when the answer must be complete (by trio's clock), and `max_bytes`, the most that its
+                body may have.
 
         Raises:
-            httpx2.ReadTimeout: the other side does not read, or is silent for too long; the text says which.
+            httpx2.ReadTimeout: the other side does not read, is silent for too long, or takes too long in all.
             httpx2.ReadError: the connection broke before the head of an answer.
             httpx2.RemoteProtocolError: the answer is no HTTP, too large, or breaks off.
             httpx2.ProxyError: the proxy wants other credentials.
         """
         self.is_reusable = False
-        timeout = request.extensions["timeout"]
+        timeout, self._until = request.extensions["timeout"], request.extensions["until"]
         self._read_timeout = timeout["read"]
         late = "timed out: the request is not taken"
-        with trio.CancelScope(deadline=trio.current_time() + timeout["write"]) as self._silence:
+        with trio.CancelScope(deadline=self._at_most(timeout["write"])) as self._silence:
             is_sent = await self._send(request)
             late = "timed out: there is no answer"
             head = await self._read_head()
@@ -82,7 +82,7 @@ class HttpConnection:
             body = await self._read_body(request.extensions["max_bytes"])
             self.is_reusable = is_sent and self._is_at_an_end()
             return _response(head, body, self.zone)
-        raise httpx2.ReadTimeout(late)
+        raise httpx2.ReadTimeout(late if trio.current_time() < self._until else "no complete answer in time")
 
     async def open_tunnel(self, authority: bytes) -> trio.abc.Stream:
         """Ask the proxy for a tunnel to `authority` (RFC 9110 section 9.3.6), which takes this connection's place.
@@ -130,7 +130,6 @@ class HttpConnection:
         self._bytes_left = _MAX_HEAD_BYTES
         self._parser = h11.Connection(h11.CLIENT, max_incomplete_event_size=_MAX_HEAD_BYTES + _READ_BYTES)
         self._parser.send(kind)
-        self._parser.send(_END)
         try:
             await self._stream.send_all(b"".join(parts))
         except (trio.BrokenResourceError, trio.ClosedResourceError):
@@ -140,7 +139,7 @@ class HttpConnection:
     async def _read_head(self) -> h11.Response:
         while True:
             event = self._next_event("the answer is not HTTP")
-            if isinstance(event, h11.Response):
+            if type(event) is h11.Response:
                 break
             if event is h11.NEED_DATA:
                 data = await self._receive("the head of the answer is too large")
@@ -157,11 +156,11 @@ class HttpConnection:
         body, pieces = bytearray(), 0
         while True:
             event = self._next_event("the answer breaks off")
-            if isinstance(event, h11.EndOfMessage):
+            if type(event) is h11.EndOfMessage:
                 return bytes(body)
             if event is h11.NEED_DATA:
                 self._parser.receive_data(await self._receive(too_large))
-            elif isinstance(event, h11.Data):
+            elif type(event) is h11.Data:
                 body += event.data
                 pieces += 1
                 if len(body) > limit:
@@ -181,7 +180,7 @@ class HttpConnection:
         """What comes next; nothing at the end of the connection, in whatever way it ends."""
         if self._bytes_left <= 0:
             raise httpx2.RemoteProtocolError(too_much)
-        self._silence.deadline = trio.current_time() + self._read_timeout
+        self._silence.deadline = self._at_most(self._read_timeout)
         try:
             data = await self._stream.receive_some(_READ_BYTES)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
@@ -189,9 +188,12 @@ class HttpConnection:
         self._bytes_left -= len(data) + _READ_COST
         return bytes(data)
 
+    def _at_most(self, seconds: float) -> float:
+        return min(trio.current_time() + seconds, self._until)
+
     def _is_at_an_end(self) -> bool:
-        """Whether both sides are ready for another request. What came after the answer belongs to none."""
-        return self._parser.states == _READY and not self._parser.trailing_data[0]
+        """Whether the other end is ready for another request. What came after the answer belongs to none."""
+        return self._parser.their_state is h11.DONE and not self._parser.trailing_data[0]
 
 
 def _request_head(method: bytes, target: bytes, headers: Iterable[tuple[bytes, bytes]]) -> bytes:

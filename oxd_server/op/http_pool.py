@@ -74,13 +74,13 @@ class HttpPool(httpx2.AsyncBaseTransport):
 
         Raises:
             OpHostRefused: the address may not be called.
-            NoConnection, httpx2.ConnectTimeout, httpx2.ProxyError: nothing was sent.
+            NoConnection, httpx2.ConnectTimeout, httpx2.ProxyError, trio.TooSlowError: nothing was sent.
             httpx2.ReadTimeout, httpx2.ReadError, httpx2.RemoteProtocolError: see there.
         """
         url = request.url
         port = url.port or _DEFAULT_PORTS[url.raw_scheme]
         place = _Place(url.raw_scheme, url.raw_host.decode("ascii"), port, request.extensions["within"])
-        await acquire(self._slots)
+        await acquire(self._slots, request.extensions["until"])
         try:
             connection = await self._take(place) or await self._open(place, request)
             try:
@@ -118,7 +118,8 @@ class HttpPool(httpx2.AsyncBaseTransport):
 
     async def _open(self, place: _Place, request: httpx2.Request) -> HttpConnection:
         proxy = self._proxy_of(request.url)
-        with trio.move_on_after(request.extensions["timeout"]["connect"]):
+        timeout = trio.current_time() + request.extensions["timeout"]["connect"]
+        with trio.move_on_at(min(timeout, request.extensions["until"])):
             if proxy is not None:
                 return await self._open_through(proxy, place)
             stream, zone = await self._connect(place.host, place.port, place.within, tls=place.scheme == b"https")

@@ -172,7 +172,15 @@ class Transport:
         note_secrets(head.get("authorization"))
         note_secrets(form)
         target = self._targets.of(url)
-        request = _Request(method, head, content, step, shared, min(max_bytes, self._settings.max_response_bytes))
+        request = _Request(
+            method,
+            head,
+            content,
+            step,
+            shared,
+            min(max_bytes, self._settings.max_response_bytes),
+            trio.current_time() + self._settings.total_timeout,
+        )
         answer = await self._observed(request, target, within, redirects)
         if not shared:  # what is shared by many is public
             note_secrets(answer.body)
@@ -181,7 +189,7 @@ class Transport:
     async def _observed(self, request: "_Request", target: Target, within: Reach | None, redirects: int) -> Answer:
         started = trio.current_time()
         try:
-            answer = await self._in_time(request, target, within, redirects)
+            answer = await self._follow(request, target, within, redirects)
         except (OpHostRefused, OpBusy):
             raise  # nothing was sent
         except BaseException as error:
@@ -189,11 +197,6 @@ class Transport:
             raise
         self._observe(OpRequest(target.host, outcome_of(answer.status), trio.current_time() - started))
         return answer
-
-    async def _in_time(self, request: "_Request", target: Target, within: Reach | None, redirects: int) -> Answer:
-        with trio.move_on_after(self._settings.total_timeout):
-            return await self._follow(request, target, within, redirects)
-        raise OpUnreachable(target.host, request.step, "no complete answer in time", "timeout")
 
     async def _follow(self, request: "_Request", target: Target, within: Reach | None, redirects: int) -> Answer:
         answer = await self._exchange(request, target, within)
@@ -230,7 +233,7 @@ class Transport:
 
 @dataclass(slots=True)
 class _Request:
-    """What is sent, wherever redirects lead to, and how large its answer may be."""
+    """What is sent, wherever redirects lead to, and how large its answer may be; `until` when it must be here."""
 
     method: str
     head: dict[str, str] = field(repr=False)
@@ -238,6 +241,7 @@ class _Request:
     step: str
     shared: bool
     max_bytes: int
+    until: float
 
     def to(self, target: Target, extensions: dict[str, Any]) -> httpx2.Request:
         """The request as it goes to one place."""
@@ -277,7 +281,12 @@ class _Exchange:
     async def _response(self) -> httpx2.Response:
         """What came back. A GET is sent once more if the connection broke before an answer."""
         within = None if self.within is None else self.within.zone
-        extensions = {"timeout": self.timeout, "within": within, "max_bytes": self.request.max_bytes}
+        extensions = {
+            "timeout": self.timeout,
+            "until": self.request.until,
+            "within": within,
+            "max_bytes": self.request.max_bytes,
+        }
         request = self.request.to(self.target, extensions)
         try:
             return await self.pool.handle_async_request(request)

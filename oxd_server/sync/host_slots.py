@@ -6,6 +6,7 @@ Without it, the commands for one OP that hangs would fill the connection pool an
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from math import inf
 
 import trio
 
@@ -43,11 +44,12 @@ class HostSlots:
         return len(self._rows)
 
     @asynccontextmanager
-    async def hold(self, host: str) -> AsyncIterator[None]:
-        """Hold a slot of the host inside the block, waiting for one if need be.
+    async def hold(self, host: str, until: float = inf) -> AsyncIterator[None]:
+        """Hold a slot of the host inside the block, waiting for one if need be, but not longer than `until`.
 
         Raises:
             TooBusy: as many wait as may.
+            trio.TooSlowError: there was none until then (by trio's clock).
         """
         row = self._rows.get(host)
         if row is None:
@@ -56,7 +58,7 @@ class HostSlots:
             raise TooBusy(f"{host} has as many requests under way and waiting as one host may", self._limit)
         row.users += 1
         try:
-            await acquire(row.slots)
+            await acquire(row.slots, until)
             try:
                 yield
             finally:
@@ -67,9 +69,10 @@ class HostSlots:
                 del self._rows[host]
 
 
-async def acquire(slots: trio.Semaphore) -> None:
-    """Take a slot, without a checkpoint if one is free: the request that follows has plenty."""
+async def acquire(slots: trio.Semaphore, until: float) -> None:
+    """Take a slot, without a checkpoint or a time-out if one is free: the request that follows has plenty."""
     try:
         slots.acquire_nowait()
     except trio.WouldBlock:
-        await slots.acquire()
+        with trio.fail_at(until):
+            await slots.acquire()
