@@ -352,7 +352,8 @@ def test_the_modules_that_decide_are_pure() -> None:
 
 # What sends requests: with verified TLS, time limits and bounds of size.
 TRANSPORT = {
-    f"oxd_server.op.{name}" for name in ("http_connection", "http_pool", "no_connection", "targets", "transport")
+    f"oxd_server.op.{name}"
+    for name in ("http_connection", "http_pool", "no_connection", "proxy", "targets", "transport")
 }
 
 

@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, closing, contextmana
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
+from urllib.request import getproxies_environment
 
 import structlog
 import trio
@@ -25,6 +26,7 @@ from oxd_server.op.discovery import WELL_KNOWN, discovery_url
 from oxd_server.op.errors import InvalidOpHost
 from oxd_server.op.key_store import KeyStore, load_key_store
 from oxd_server.op.observed import Observe, nobody_looks
+from oxd_server.op.proxy import DIRECT, Proxies, make_proxies
 from oxd_server.op.settings import SettingsOf, settings_of
 from oxd_server.op.tls import make_ssl_context
 from oxd_server.op.transport import Transport, TransportSettings
@@ -44,6 +46,7 @@ __all__ = [
     "make_room",
     "open_op_context",
     "open_site_locks",
+    "proxies_of",
     "to_applications",
 ]
 
@@ -110,6 +113,7 @@ async def open_op_context(
         max_requests_per_host=config.op_max_requests_per_host,
         allowed_op_hosts=frozenset(config.allowed_op_hosts),
         plain_http_hosts=frozenset(config.allow_http_op_hosts),
+        proxies=proxies_of(config),
     )
     async with Transport(settings, observe=observe) as transport:
         yield OpContext.over(
@@ -132,6 +136,25 @@ def to_applications() -> Transport:
         max_requests_per_host=20,
     )
     return Transport(settings)
+
+
+def proxies_of(config: Config) -> Proxies:
+    """Return the proxies that lead to OPs. Raises ``ConfigError`` for one that is none."""
+    keys = config.op_proxy
+    if keys.url is None and keys.user is not None:
+        raise ConfigError("op_proxy.user is set without op_proxy.url, the proxy that it is for")
+    if keys.user is None and keys.password is not None:
+        raise ConfigError("op_proxy.password is set without op_proxy.user")
+    try:
+        return make_proxies(
+            None if keys.url in (None, DIRECT) else keys.url,
+            None if keys.user is None else (keys.user, keys.password or ""),
+            keys.hosts,
+            keys.no_proxy,
+            getproxies_environment() if keys.from_environment else {},
+        )
+    except ValueError as error:
+        raise ConfigError(f"op_proxy: {error}") from None
 
 
 def _settings_of_ops(config: Config) -> SettingsOf:

@@ -1,6 +1,7 @@
 """A configuration file as JSON: reading it, reading its values key by key, and wording what is wrong."""
 
 import json
+import re
 from collections.abc import Container, Mapping
 from functools import partial
 from pathlib import Path
@@ -11,6 +12,7 @@ from oxd_server.config.kinds import Kind
 __all__ = ["ConfigError", "Section", "read_file", "read_value", "wrong"]
 
 _SHOWN_OF_VALUE: Final = 60
+_CREDENTIALS_IN_A_URL: Final = re.compile(r"//[^/@]*@")
 
 
 class ConfigError(Exception):
@@ -129,5 +131,5 @@ def _object(doubled: list[str], pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _shown(value: Any) -> str:
-    text = json.dumps(value)
+    text = _CREDENTIALS_IN_A_URL.sub("//***@", json.dumps(value))
     return text if len(text) <= _SHOWN_OF_VALUE else f"{text[:_SHOWN_OF_VALUE]}..."

@@ -1,8 +1,8 @@
 """Every key of the configuration, declared once: name, type, kind, default and a sentence.
 
 The loader, its errors, the sample file and the reference table are all made from this table. To add a key, add a
-field with a ``Key`` and run ``python -m oxd_server.config.reference``. ``https_keys`` and ``storage_keys`` hold those
-of the two large objects in it.
+field with a ``Key`` and run ``python -m oxd_server.config.reference``. ``https_keys``, ``proxy_keys`` and
+``storage_keys`` hold those of the objects in it.
 """
 
 from pathlib import Path
@@ -29,6 +29,7 @@ from oxd_server.config.kinds import (
     whole,
 )
 from oxd_server.config.ops import OP_EXCEPTIONS, OP_SETTINGS
+from oxd_server.config.proxy_keys import ProxyConfig
 from oxd_server.config.storage_keys import StorageConfig
 from oxd_server.op.settings import OpException, OpSettings
 
@@ -170,6 +171,9 @@ class Config(Settings, frozen=True, kw_only=True):
             "server_busy, so that an OP that hangs does not hold up the sites of others.",
         ),
     ] = 100
+    op_proxy: Annotated[
+        ProxyConfig, Key(ProxyConfig, "The proxy that leads to OPs. Without one, the server connects to them itself.")
+    ] = ProxyConfig()
     op_clock_leeway_in_seconds: Annotated[
         int, Key(whole(0, 600), "How far the clock of an OP may be off from ours.")
     ] = 10

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, NamedTuple
+from urllib.parse import urlsplit
 
 from oxd_protocol.catalog import find_command
 
@@ -20,6 +21,7 @@ __all__ = [
     "PATH",
     "PORT",
     "PREFIX",
+    "PROXY",
     "REDIS_MODE",
     "SCOPES",
     "SECRET",
@@ -182,7 +184,19 @@ def _prefix(value: Any) -> str:
     return text
 
 
+def _proxy(value: Any) -> str:
+    """Read the URL of a proxy. Credentials have keys of their own, for a URL is shown."""
+    text = _text(value)
+    parts = urlsplit(text)
+    is_proxy = parts.scheme in ("http", "https") and parts.hostname and parts.path in ("", "/")
+    if text.lower() != "direct" and (not is_proxy or "@" in parts.netloc or parts.query or parts.fragment):
+        raise ValueError
+    _ = parts.port  # raises ValueError where it is none
+    return text
+
+
 SERVERS: Final = Kind("a list of host:port, or a text of them with commas", _servers)
+PROXY: Final = Kind("a URL of a proxy (http://host:port or https://host:port, without credentials), or direct", _proxy)
 PREFIX: Final = Kind("up to 64 printable characters without spaces and brackets", _prefix)
 REDIS_MODE: Final = one_of("standalone", "sentinel", "cluster")
 FLAG: Final = Kind("true or false", _flag)

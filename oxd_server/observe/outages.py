@@ -11,7 +11,7 @@ from oxd_server.op.observed import OpRequest
 __all__ = ["Outages"]
 
 _MOST_KEPT: Final = 1000
-_NO_ANSWER: Final = ("timeout", "dns", "refused", "tls")
+_NO_ANSWER: Final = ("timeout", "dns", "refused", "tls", "proxy")
 _ANSWERED: Final = ("ok", "client_error")
 _ERRORS_IN_A_ROW: Final = 3
 """One error of the OP's own (5xx) may be about one request; so many in a row are about the OP."""

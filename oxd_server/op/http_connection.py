@@ -92,7 +92,7 @@ class HttpConnection:
             httpx2.ProxyError: it opens none.
         """
         assert self._proxy is not None
-        headers = [(b"host", authority), *_proxy_headers(self._proxy)]
+        headers = [(b"Host", authority), *_proxy_headers(self._proxy)]
         await self._write(_CONNECT, _request_head(b"CONNECT", authority, headers))
         head = await self._read_head()
         # RFC 9110 section 9.3.6: "Any 2xx (Successful) response indicates that the sender [...] will switch to tunnel
@@ -217,4 +217,4 @@ def _proxy_headers(proxy: httpx2.Proxy) -> list[tuple[bytes, bytes]]:
     """What tells the proxy who asks (RFC 9110 section 11.7.2)."""
     if proxy.raw_auth is None:
         return []
-    return [(b"proxy-authorization", b"Basic " + base64.b64encode(b":".join(proxy.raw_auth)))]
+    return [(b"Proxy-Authorization", b"Basic " + base64.b64encode(b":".join(proxy.raw_auth)))]

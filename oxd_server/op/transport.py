@@ -1,10 +1,10 @@
 """The only HTTP caller: every byte to and from an OP goes through `Transport.send`.
 
 TLS is verified; each request has a connect, a read and a total timeout; the answer has a size limit, in raw bytes and
-in what comes out of it; nothing is called that the OP may not lead to; no proxy, cookie or other setting is taken from
-the environment. A redirect is followed only where the caller says so: to documents that are public anyway. A GET is
-sent once more if the connection broke before an answer; nothing else is. One host gets so many requests at a time and
-no more.
+in what comes out of it; nothing is called that the OP may not lead to; no cookie or other setting is taken from the
+environment, nor a proxy that the operator did not ask for. A redirect is followed only where the caller says so: to
+documents that are public anyway. A GET is sent once more if the connection broke before an answer; nothing else is. One
+host gets so many requests at a time and no more.
 """
 
 import ssl
@@ -28,6 +28,7 @@ from oxd_server.op.http_pool import HttpPool
 from oxd_server.op.network import Resolve, Resolver
 from oxd_server.op.no_connection import NoConnection
 from oxd_server.op.observed import Observe, OpRequest, nobody_looks, outcome_of, outcome_of_failure
+from oxd_server.op.proxy import Proxies, make_proxies
 from oxd_server.op.reach import Reach
 from oxd_server.op.targets import Target, Targets
 from oxd_server.sync.busy import TooBusy
@@ -60,6 +61,7 @@ class TransportSettings:
         plain_http_hosts: hosts beside loopback that may be contacted without TLS. Insecure.
         max_requests_per_host: so many run at a time, twice as many wait, more are refused; beside them a quarter as
             many for what is fetched once for all (metadata and keys).
+        proxies: what goes through which proxy.
         max_connections: to all hosts together. It is not meant to be reached: whoever waits in the pool waits for
             hosts that are not its own.
     """
@@ -72,6 +74,7 @@ class TransportSettings:
     allowed_op_hosts: frozenset[str] = frozenset()
     plain_http_hosts: frozenset[str] = frozenset()
     max_requests_per_host: int = 100
+    proxies: Proxies = field(default_factory=make_proxies)
     max_connections: int = 2000
     max_idle_connections: int = 100
     idle_connection_seconds: float = 4.0
@@ -98,7 +101,7 @@ class Transport:
         self._pool = HttpPool(
             settings.ssl_context,
             resolve or Resolver().addresses,
-            proxy_of=lambda _: None,
+            proxy_of=settings.proxies.of,
             max_connections=settings.max_connections,
             max_idle=settings.max_idle_connections,
             idle_seconds=settings.idle_connection_seconds,
@@ -245,10 +248,11 @@ class _Request:
 
     def to(self, target: Target, extensions: dict[str, Any]) -> httpx2.Request:
         """The request as it goes to one place."""
-        head = [(b"host", target.host.encode("ascii"))]
-        head += [(name.encode("ascii"), value.encode("latin-1")) for name, value in self.head.items()]
+        # In the usual spelling: there are servers and proxies that do not know the names in lower case.
+        head = [(b"Host", target.host.encode("ascii"))]
+        head += [(name.title().encode("ascii"), value.encode("latin-1")) for name, value in self.head.items()]
         if self.content or self.method not in _NO_CONTENT:
-            head.append((b"content-length", b"%d" % len(self.content)))
+            head.append((b"Content-Length", b"%d" % len(self.content)))
         stream = httpx2.ByteStream(self.content)
         return httpx2.Request(self.method, target.url, headers=head, stream=stream, extensions=extensions)
 
