@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -61,3 +62,18 @@ async def test_the_commands_work_as_they_stand(tmp_path: Path, sandbox: RunningS
     assert "Alice Jensen" in lines[-3]
     assert lines[-2].startswith("http://")
     assert '"status":"ok"' in lines[-1]
+
+
+async def test_a_site_of_dialect_4_is_registered_as_shown(tmp_path: Path, sandbox: RunningSandbox) -> None:
+    """The command for applications of oxd 4.x answers with the client's credentials, at the top level."""
+    section = PAGE.read_text("utf-8").partition("## Applications and gateways of oxd 4.x\n")[2].partition("\n## ")[0]
+    (block,) = re.findall(r"^```sh\n(.*?)^```$", section, re.DOTALL | re.MULTILINE)
+    async with running_front(tmp_path) as front:
+        command = block.replace("https://localhost:8443", front.url).replace("http://127.0.0.1:8100", sandbox.issuer)
+        with trio.fail_after(LIMIT_SECONDS):
+            done = await trio.run_process(
+                ["bash", "-euo", "pipefail", "-c", command.replace("oxd-data/https-localhost.crt", str(CERT))],
+                capture_stdout=True,
+                cwd=tmp_path,
+            )
+    assert {"oxd_id", "client_id", "client_secret"} <= json.loads(done.stdout).keys()
