@@ -7,6 +7,7 @@ request that is refused has changed nothing. This is also the only place where e
 import secrets
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final, TypeVar
 
 import structlog
@@ -42,7 +43,6 @@ from oxd_server.rp.services import Services
 from oxd_server.rp.setup_client import SetupClient
 from oxd_server.store.base import Site, SiteNotFound, StoreError, StoreUnavailable
 from oxd_server.sync.busy import TooBusy
-from oxd_server.sync.memo import TextMemo
 
 __all__ = ["Dispatcher", "Route", "on", "on_behalf", "pass_through"]
 
@@ -53,6 +53,7 @@ _ERROR_ID_BYTES: Final = 6
 _REGISTER: Final = (SETUP_CLIENT.name, REGISTER_SITE.name)
 _FEW_REQUESTS: Final = frozenset({"get_authorization_url", "get_logout_uri", "get_rp"})
 """Commands that need the OP's metadata and one request at most: they spare themselves a cancel scope."""
+_MOST_ORIGINS: Final = 1000
 _STRANGERS: Final = "no site"
 """Whose the commands are that name no site, or one that is not known here."""
 
@@ -105,6 +106,7 @@ class Dispatcher:
         calls: Calls | None = None,
     ) -> None:
         self._services = services
+        self._names = {entrance: entrance.value for entrance in services}
         self._routes = {route.command.name: route for route in routes}
         self._guard = guard
         self._places = Places(max_in_flight)
@@ -112,7 +114,7 @@ class Dispatcher:
         self._registrations = registrations
         self._disk_shares = disk_shares
         self._longest = longest
-        self._op_origins = TextMemo()
+        self._origin_of = lru_cache(_MOST_ORIGINS)(origin_of)
         self._client_sync = ClientSync()
         self._calls = calls or Calls()
         self._log = structlog.get_logger("oxd_server.dispatch.dispatcher")
@@ -130,55 +132,71 @@ class Dispatcher:
         self, entrance: Entrance, name: str, raw_params: Mapping[str, Any], caller: Caller = NOBODY
     ) -> Response:
         """Run one command and answer, whatever happens; only cancellation is raised."""
-        call = self._calls.begin(caller, entrance.value, name)
+        call = self._calls.begin(caller, self._names[entrance], name)
         noted = begin_command(raw_params)
+        owners: tuple[str, ...] | None = None
         try:
-            response = await self._answer(call, entrance, raw_params)
+            try:
+                owners = self._take_place()
+                route = self._find(name)
+                call.command = route.command.name
+                params = decode_params(route.command, raw_params)
+                services = self._services[entrance]
+                oxd_id: str | None = getattr(params, "oxd_id", None)
+                site = None if oxd_id is None else services.store.cached(oxd_id) or await services.store.get(oxd_id)
+                if site is not None:
+                    call.oxd_id = site.oxd_id
+                owners = self._count_for(services, params, site)
+                seconds = self._time_out or (None if route.command.name in _FEW_REQUESTS else self._longest)
+                if seconds is None:
+                    response = await self._run(route, params, entrance, call, site)
+                else:
+                    response = await self._run_in_time(route, params, entrance, call, site, seconds)
+            except Exception as error:
+                response = self._response_to(error, call)
             self._calls.end(call, response.error_code)
             return response
         finally:
             end_command(noted)
             self._calls.leave(call)
+            if owners is not None:
+                self._places.give_back(owners)
 
-    async def _answer(self, call: Call, entrance: Entrance, raw_params: Mapping[str, Any]) -> Response:
+    def _response_to(self, error: Exception, call: Call) -> Response:
+        """Turn whatever went wrong into an error of the wire."""
+        match error:
+            case CommandError():
+                return self._refuse(call, error)
+            case TooBusy():
+                return self._refuse(call, ServerBusy(error.limit, f"Nothing was done: {error}. Try again shortly."))
+            case SiteNotFound():  # another command may have removed it while this one ran
+                return self._refuse(call, CommandError("invalid_oxd_id"))
+            case StoreUnavailable():
+                self._log.warning("store_unavailable", command=call.command, reason=str(error))
+                return self._refuse(call, store_error(error))
+            case StoreError():
+                return self._fail(call, error, "The server's store failed; nothing was changed here.")
+            case _:
+                return self._fail(call, error, ERROR_CODES["internal_error"])
+
+    def _take_place(self) -> tuple[str, ...]:
+        """Take a place that is nobody's yet. Raises ``ServerBusy``."""
         if not self._places.take():
-            return self._refuse(call, ServerBusy("max_commands_in_flight"))
-        owners: tuple[str, ...] = ()
-        try:
-            route = self._find(call.name)
-            call.command = route.command.name
-            params = decode_params(route.command, raw_params)
-            site = await _site_of(self._services[entrance], params)
-            call.oxd_id = None if site is None else site.oxd_id
-            wanted = self._owners(self._services[entrance], params, site)
-            if (full := self._places.count_for(wanted)) is not None:
-                return self._refuse(call, ServerBusy(f"half of max_commands_in_flight: {_whose(full, site)}"))
-            owners = wanted
-            seconds = self._time_out or (None if route.command.name in _FEW_REQUESTS else self._longest)
-            if seconds is None:
-                return await self._run(route, params, entrance, call, site)
-            return await self._run_in_time(route, params, entrance, call, site, seconds)
-        except CommandError as error:
-            return self._refuse(call, error)
-        except TooBusy as busy:
-            return self._refuse(call, ServerBusy(busy.limit, f"Nothing was done: {busy}. Try again shortly."))
-        except SiteNotFound:  # another command may have removed it while this one ran
-            return self._refuse(call, CommandError("invalid_oxd_id"))
-        except StoreUnavailable as error:
-            self._log.warning("store_unavailable", command=call.command, reason=str(error))
-            return self._refuse(call, store_error(error))
-        except StoreError as error:
-            return self._fail(call, error, "The server's store failed; nothing was changed here.")
-        except Exception as error:
-            return self._fail(call, error, ERROR_CODES["internal_error"])
-        finally:
-            self._places.give_back(owners)
+            raise ServerBusy("max_commands_in_flight")
+        return ()
+
+    def _count_for(self, services: Services, params: Params, site: Site | None) -> tuple[str, ...]:
+        """Count the command's place for its owners, and return them. Raises ``ServerBusy`` if one has its share."""
+        owners = self._owners(services, params, site)
+        full = self._places.count_for(owners)
+        if full is not None:
+            raise ServerBusy(f"half of max_commands_in_flight: {_whose(full, site)}")
+        return owners
 
     def _owners(self, services: Services, params: Params, site: Site | None) -> tuple[str, ...]:
         """Whose the command is: a site's, or that of all who name none, and the OP host's that it may wait for."""
         if site is not None:
-            op_host = site.op_host
-            return site.oxd_id, self._op_origins.get(site.oxd_id, op_host, lambda: origin_of(op_host))
+            return site.oxd_id, self._origin_of(site.op_host)
         op_host = getattr(params, "op_host", None) or services.default_site.op_host or ""
         try:
             return _STRANGERS, origin_of(normalize_op_host(op_host))
@@ -249,11 +267,6 @@ def _whose(owner: str, site: Site | None) -> str:
     if owner == _STRANGERS:
         return "commands without a site"
     return "one site" if site is not None and owner == site.oxd_id else "one OP host"
-
-
-async def _site_of(services: Services, params: Params) -> Site | None:
-    oxd_id: str | None = getattr(params, "oxd_id", None)
-    return await services.store.get(oxd_id) if oxd_id is not None else None
 
 
 def _said_by_us(error: BaseException | None) -> str | None:

@@ -46,6 +46,8 @@ class Entrance(enum.Enum):
     EXPOSED_SOCKET = "exposed_socket"
     HTTPS = "https"
 
+    __hash__ = object.__hash__  # that of enumerations is Python code, and every command needs it
+
 
 def is_protected(command: AnyCommand, setting: bool | None, entrance: Entrance) -> bool:
     """Return whether a command from ``entrance`` needs a token; ``setting`` None means: by entrance."""
@@ -87,10 +89,11 @@ class Guard:
 
         Over HTTPS an application may register a site of its own without one: it acts for nobody else.
         """
-        if entrance is Entrance.HTTPS and command.name in self._open_over_https:
-            return False
-        if isinstance(params, RegisterSiteParams) and params.protects_itself and entrance is Entrance.HTTPS:
-            return params.protection_access_token is not None
+        if entrance is Entrance.HTTPS:
+            if command.name in self._open_over_https:
+                return False
+            if isinstance(params, RegisterSiteParams) and params.protects_itself:
+                return params.protection_access_token is not None
         return is_protected(command, self._setting, entrance)
 
     def access(self, entrance: Entrance) -> Access:

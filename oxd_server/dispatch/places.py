@@ -38,7 +38,9 @@ class Places:
     def give_back(self, owners: Collection[str]) -> None:
         """Give back a place that counts for these owners."""
         self._taken -= 1
+        taken_by = self._taken_by
         for owner in owners:
-            left = self._taken_by.pop(owner) - 1
-            if left:
-                self._taken_by[owner] = left
+            if taken_by[owner] > 1:
+                taken_by[owner] -= 1
+            else:
+                del taken_by[owner]

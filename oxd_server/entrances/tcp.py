@@ -239,7 +239,12 @@ class FrameListener:
             try:
                 if isinstance(event, Exception):
                     raise event
-                await self._answer(peer, event)
+                answer = encode_response(await self._run(peer, event))
+                if peer.connection.expects_copies:
+                    _receive_waiting(peer, 2 * len(event))
+                sent = peer.write(answer)
+                if sent < len(answer):
+                    await peer.send(answer[sent:])
                 goes_on = True
             except (CommandError, FramingError) as error:
                 if peer.admitted:
@@ -256,21 +261,14 @@ class FrameListener:
             else:
                 self._close(peer)
 
-    async def _answer(self, peer: "_Peer", frame: bytes) -> None:
-        """Send what the frame's command came to. Raises ``FramingError`` for a frame that holds no JSON object."""
+    def _run(self, peer: "_Peer", frame: bytes) -> Awaitable[Response]:
+        """Return what the frame's command comes to. Raises ``FramingError`` for a frame that holds no JSON object."""
         try:
             request = decode_request(frame)
         except CommandError as error:
             self._say_refused(peer, error)
-            response = error_response(error)
-        else:
-            response = await self._handle(request.command, request.params, peer.caller)
-        answer = encode_response(response)
-        if peer.connection.expects_copies:
-            _receive_waiting(peer, 2 * len(frame))
-        sent = peer.write(answer)
-        if sent < len(answer):
-            await peer.send(answer[sent:])
+            return _ready(error_response(error))
+        return self._handle(request.command, request.params, peer.caller)
 
     def _say_refused(self, peer: "_Peer", error: CommandError | FramingError) -> None:
         self._log.info("frame_refused", error=error.code, reason=str(error), peer=peer.caller.peer)
@@ -291,6 +289,10 @@ def _receive_waiting(peer: "_Peer", most: int) -> None:
         received += len(data)
         if not data:
             return
+
+
+async def _ready(response: Response) -> Response:
+    return response
 
 
 class _Peer:

@@ -20,6 +20,7 @@ from oxd_server.op.client_auth import ClientAuthMethod
 from oxd_server.op.discovery import ProviderMetadata, required, supports_s256
 from oxd_server.op.pushed_authorization import push_authorization_request
 from oxd_server.rp.login_state import IssuedState
+from oxd_server.rp.logins import LoginRequests
 from oxd_server.rp.named_states import remember_state
 from oxd_server.rp.request_objects import keep_request_object, request_uri_of, signed_request
 from oxd_server.rp.services import Services
@@ -36,21 +37,42 @@ _BESIDE_A_REQUEST_OBJECT: Final = ("client_id", "response_type", "scope")
 
 async def get_authorization_url(services: Services, params: GetAuthorizationUrlParams) -> GetAuthorizationUrlResult:
     """Make the URL where the user logs in. Nothing is remembered: the state carries what is needed later."""
-    site = await services.site(params.oxd_id)
-    metadata = await services.metadata_of(site)
+    # Every login comes here: what is at hand is taken without a coroutine.
+    site = services.site_at_hand(params.oxd_id) or await services.site(params.oxd_id)
+    metadata = services.metadata_at_hand(site) or await services.metadata_of(site)
+    requests = services.logins.requests.get(
+        site.oxd_id,
+        (metadata, site, _without_login(params), services.config),
+        lambda: _login_requests(services, site, metadata, params),
+    )
+    login = services.logins.issue(site.oxd_id, pkce=requests.pkce, signed_response=requests.signed_response)
+    if requests.url is None:
+        url = await _url_of_prepared_request(services, site, metadata, params, login)
+    else:
+        state, nonce = _quoted(params.state, login.state), _quoted(params.nonce, login.nonce)
+        url = add_login(requests.url, state, nonce, login.code_challenge)
+    if params.state or params.nonce or params.redirect_uri:
+        state, redirect_uri = params.state or login.state, _redirect_uri(site, params)
+        await remember_state(services, site, state, login.state, nonce=params.nonce, redirect_uri=redirect_uri)
+    return GetAuthorizationUrlResult(authorization_url=url)
+
+
+def _without_login(params: GetAuthorizationUrlParams) -> GetAuthorizationUrlParams:
+    """Return what is asked for, without what may be another one in every login."""
+    if params.state is None and params.nonce is None and params.protection_access_token is None:
+        return params
+    return replace(params, protection_access_token=None, state=None, nonce=None)
+
+
+def _login_requests(
+    services: Services, site: Site, metadata: ProviderMetadata, params: GetAuthorizationUrlParams
+) -> LoginRequests:
     # RFC 9700, section 2.1.1: "public clients MUST use PKCE"; an OP that does not know it ignores the parameters.
     pkce = supports_s256(metadata) or as_registered(site).token_endpoint_auth_method == ClientAuthMethod.NONE
     signed_response = (_response_mode(site, params) or "").endswith(_JWT)
-    login = services.logins.issue(site.oxd_id, pkce=pkce, signed_response=signed_response)
-    redirect_uri = _redirect_uri(site, params)
-    if _is_pushed(site, metadata) or _is_signed(site, metadata):
-        url = await _url_of_prepared_request(services, site, metadata, params, login)
-    else:
-        url = _url_of_plain_request(services, site, metadata, params, login)
-    if params.state or params.nonce or params.redirect_uri:
-        state = params.state or login.state
-        await remember_state(services, site, state, login.state, nonce=params.nonce, redirect_uri=redirect_uri)
-    return GetAuthorizationUrlResult(authorization_url=url)
+    endpoint, request = required(metadata, "authorization_endpoint"), _authorization_request(services, site, params)
+    is_prepared = _is_pushed(site, metadata) or _is_signed(site, metadata)
+    return LoginRequests(None if is_prepared else authorization_url(endpoint, request), pkce, signed_response)
 
 
 def _is_pushed(site: Site, metadata: ProviderMetadata) -> bool:
@@ -62,24 +84,6 @@ def _is_pushed(site: Site, metadata: ProviderMetadata) -> bool:
 def _is_signed(site: Site, metadata: ProviderMetadata) -> bool:
     # RFC 9101, section 10.5, says the same of request objects, of an OP and of a client.
     return bool(metadata.require_signed_request_object or site.client.require_signed_request_object)
-
-
-# --- the request in the URL ------------------------------------------------------------------
-
-
-def _url_of_plain_request(
-    services: Services, site: Site, metadata: ProviderMetadata, params: GetAuthorizationUrlParams, login: IssuedState
-) -> str:
-    endpoint = required(metadata, "authorization_endpoint")
-    is_plain = params.state is None and params.nonce is None and params.protection_access_token is None
-    asked = params if is_plain else replace(params, protection_access_token=None, state=None, nonce=None)
-    url = services.logins.urls.get(
-        site.oxd_id,
-        (endpoint, site, asked),
-        lambda: authorization_url(endpoint, _authorization_request(services, site, params)),
-    )
-    state, nonce = _quoted(params.state, login.state), _quoted(params.nonce, login.nonce)
-    return add_login(url, state, nonce, login.code_challenge)
 
 
 def _quoted(named: str | None, ours: str) -> str:

@@ -3,9 +3,11 @@
 from contextlib import AsyncExitStack
 from functools import partial
 
+from msgspec import Raw
 from msgspec.structs import replace
 
 from oxd_protocol.errors import CommandError
+from oxd_protocol.json_text import encode_json
 from oxd_protocol.site import (
     GetRpParams,
     GetRpResult,
@@ -176,7 +178,18 @@ async def get_rp(services: Services, params: GetRpParams, caller: SetupClient | 
     if params.oxd_id is None:
         raise CommandError("bad_request", "'oxd_id' is missing or blank. Send it, or list: true for all sites.")
     site = await services.site(params.oxd_id)
-    return node_of(export_site(site, await services.store.session(site.oxd_id)), framed=services.access.framed)
+    session = await services.store.session(site.oxd_id)
+    if not services.access.framed:
+        return node_of(export_site(site, session), framed=False)
+    shown: GetRpResult = services.shown_sites.get(
+        site.oxd_id, (site, session), lambda: _as_json(node_of(export_site(site, session), framed=True))
+    )
+    return shown
+
+
+def _as_json(shown: GetRpResult) -> GetRpResult:
+    """Return the same with the JSON text in the place of what it is made from."""
+    return GetRpResult(node=Raw(encode_json(shown.node)))
 
 
 async def _names(services: Services, owner: SetupClient | None) -> list[tuple[str, str]]:

@@ -40,25 +40,21 @@ class Call:
     is what a busy server or a busy OP has reached; ``error_id`` names the traceback in the log.
     """
 
-    __slots__ = (
-        "caller", "command", "description", "entrance", "error", "error_id", "limit", "name", "op_seconds", "oxd_id",
-        "request_id", "seconds", "span", "started", "token",
-    )  # fmt: skip
+    command: str | None = None
+    oxd_id: str | None = None
+    error: str | None = None
+    limit: str | None = None
+    error_id: str | None = None
+    description: str | None = None
+    op_seconds = 0.0
+    seconds = 0.0
+    span: Any = None
 
     def __init__(self, caller: Caller, entrance: str, name: str, request_id: str) -> None:
         self.caller = caller
         self.entrance = entrance
         self.name = name
         self.request_id = request_id
-        self.command: str | None = None
-        self.oxd_id: str | None = None
-        self.error: str | None = None
-        self.limit: str | None = None
-        self.error_id: str | None = None
-        self.description: str | None = None
-        self.op_seconds = 0.0
-        self.seconds = 0.0
-        self.span: Any = None
         self.token: Token[Call | None] = _current.set(self)
         self.started = time.perf_counter()
 
@@ -88,6 +84,8 @@ class Calls:
 
     def end(self, call: Call, error: str | None) -> None:
         """Tell what the command came to: ``error`` is the code of its answer, None if that is ok."""
+        if not self._ended:
+            return
         call.seconds = time.perf_counter() - call.started
         call.error = error
         for tell in self._ended:

@@ -50,6 +50,8 @@ class Purpose(enum.StrEnum):
     LOGIN = "login"
     CLAIMS_GATHERING = "claims"
 
+    __hash__ = str.__hash__  # that of enumerations is Python code, and every login needs it
+
 
 class _Discreet(msgspec.Struct, frozen=True):
     def __repr__(self) -> str:

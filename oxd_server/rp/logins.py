@@ -5,15 +5,34 @@ The key that seals them is among the store's secrets, so that they survive a res
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
+import msgspec
 import structlog
 
 from oxd_server.rp.login_state import KEY_BYTES, KEY_NAME, IssuedState, LoginState, Purpose, States
 from oxd_server.store.base import ClockSetBack, Store
-from oxd_server.sync.memo import TextMemo
+from oxd_server.sync.memo import Memo
 
-__all__ = ["Logins", "open_logins"]
+__all__ = ["LoginRequests", "Logins", "open_logins"]
+
+_LONGEST_KEPT: Final = 2000
+
+
+class LoginRequests(msgspec.Struct, frozen=True):
+    """What the authorization requests of a site have in common.
+
+    ``url`` lacks only what each login has of its own; None: each request has to be prepared. ``pkce`` and
+    ``signed_response`` are those of the states.
+    """
+
+    url: str | None
+    pkce: bool
+    signed_response: bool
+
+    def is_short(self) -> bool:
+        """Return whether it takes up little room."""
+        return self.url is None or len(self.url) <= _LONGEST_KEPT
 
 
 class Logins:
@@ -25,7 +44,7 @@ class Logins:
         now: Gives seconds since 1970.
         random: Gives that many random bytes.
 
-    ``urls`` holds, for each site, what its authorization requests have in common.
+    ``requests`` holds, for each site, what its authorization requests have in common.
     """
 
     def __init__(
@@ -36,7 +55,7 @@ class Logins:
         self._now = now
         self._random = random
         self._log = log or structlog.get_logger("oxd_server.handlers")
-        self.urls = TextMemo()
+        self.requests = Memo[LoginRequests](keeps=LoginRequests.is_short)
 
     def issue(
         self, oxd_id: str, *, pkce: bool, signed_response: bool = False, purpose: Purpose = Purpose.LOGIN

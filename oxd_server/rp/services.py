@@ -20,6 +20,7 @@ from oxd_server.rp.refreshes import Refreshes
 from oxd_server.rp.site_as_client import credentials_of
 from oxd_server.store.base import Site, SiteNotFound, Store
 from oxd_server.sync.locks import KeyedLocks
+from oxd_server.sync.memo import Memo
 from oxd_server.sync.room import Room
 from oxd_server.sync.single_flight import SingleFlight
 from oxd_server.sync.waits import Waits
@@ -29,6 +30,7 @@ __all__ = ["Services"]
 _WARN_SECONDS = 24 * 3600.0
 _REQUEST_OBJECT_BYTES = 256 * 1024
 _ALL_REQUEST_OBJECTS_BYTES = 32 * 1024 * 1024
+_MOST_SHOWN = 500
 _MAX_WAITING_FOR_PAT = 1000
 """Every request to an application asks for a decision, so that many wait when its PAT has expired."""
 
@@ -41,6 +43,7 @@ class Services:
     """``now`` gives seconds since 1970, ``random`` that many random bytes, ``access`` how commands come in.
 
     ``to_applications`` calls URLs that applications on this machine have named; OPs are called by ``op``.
+    ``shown_sites`` holds what the socket's ``get_rp`` answers: it fits into a frame.
     """
 
     config: Config
@@ -56,6 +59,7 @@ class Services:
     site_locks: KeyedLocks = field(default_factory=KeyedLocks)
     refreshes: Refreshes = field(default_factory=Refreshes)
     pats: SingleFlight[str, str] = field(default_factory=lambda: SingleFlight(max_waiting=_MAX_WAITING_FOR_PAT))
+    shown_sites: Memo[Any] = field(default_factory=lambda: Memo(_MOST_SHOWN))
     request_objects: Room = field(default_factory=lambda: Room(_REQUEST_OBJECT_BYTES, _ALL_REQUEST_OBJECTS_BYTES))
     logout_waits: Waits = field(default_factory=lambda: Waits(_MAX_WAITING_FOR_LOGOUT))
     log: Any = field(default_factory=lambda: structlog.get_logger("oxd_server.handlers"))
@@ -71,10 +75,20 @@ class Services:
 
     async def site(self, oxd_id: str) -> Site:
         """Return the site. Raises ``SiteNotFound``."""
+        site = self.site_at_hand(oxd_id)
+        if site is not None:
+            return site
         site = await self.store.get(oxd_id)
         if site is None:
             raise SiteNotFound(oxd_id)
         note_secrets(site)
+        return site
+
+    def site_at_hand(self, oxd_id: str) -> Site | None:
+        """Return what ``site`` returns, if that need not wait; None: it has to."""
+        site = self.store.cached(oxd_id)
+        if site is not None:
+            note_secrets(site)
         return site
 
     def credentials_of(self, site: Site) -> ClientCredentials:
@@ -92,8 +106,11 @@ class Services:
 
     async def metadata_of(self, site: Site) -> ProviderMetadata:
         """Return the metadata of the site's OP. Raises ``OpError`` when it cannot be had."""
-        discovery, host, path = self.op.discovery, site.op_host, site.op_discovery_path
-        return discovery.cached(host, path) or await discovery.get(host, path)
+        return self.metadata_at_hand(site) or await self.op.discovery.get(site.op_host, site.op_discovery_path)
+
+    def metadata_at_hand(self, site: Site) -> ProviderMetadata | None:
+        """Return what ``metadata_of`` returns, if that need not wait; None: it has to."""
+        return self.op.discovery.cached(site.op_host, site.op_discovery_path)
 
     async def uma_metadata_of(self, site: Site) -> UmaMetadata:
         """Return the metadata of the site's authorization server. Raises ``OpError`` when it cannot be had."""

@@ -1,31 +1,44 @@
 """Values that are made from something and made again only when that has changed."""
 
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Generic, TypeVar
 
-__all__ = ["TextMemo"]
+__all__ = ["Memo", "TextMemo"]
 
 _LONGEST_KEPT: Final = 2000
 
+T = TypeVar("T")
 
-class TextMemo:
-    """The last text made for each key, beside what it was made from. Bounded: `capacity` texts, none of them long."""
 
-    def __init__(self, capacity: int = 1000) -> None:
+class Memo(Generic[T]):
+    """The last value made for each key, beside what it was made from.
+
+    Bounded: ``capacity`` values, each of a size that ``keeps`` says yes to.
+    """
+
+    def __init__(self, capacity: int = 1000, keeps: Callable[[T], bool] = lambda _: True) -> None:
         self._capacity = capacity
-        self._made: dict[str, tuple[object, str]] = {}
+        self._keeps = keeps
+        self._made: dict[str, tuple[object, T]] = {}
 
     def __len__(self) -> int:
         return len(self._made)
 
-    def get(self, key: str, source: object, make: Callable[[], str]) -> str:
-        """Return the text that `make` made from `source`, which is compared with `==`, or has it made."""
+    def get(self, key: str, source: object, make: Callable[[], T]) -> T:
+        """Return the value that `make` made from `source`, which is compared with `==`, or has it made."""
         kept = self._made.get(key)
         if kept is not None and kept[0] == source:
             return kept[1]
-        text = make()
-        if len(text) <= _LONGEST_KEPT:
+        value = make()
+        if self._keeps(value):
             if len(self._made) >= self._capacity:
                 self._made.clear()
-            self._made[key] = (source, text)
-        return text
+            self._made[key] = (source, value)
+        return value
+
+
+class TextMemo(Memo[str]):
+    """The last text made for each key, none of them long."""
+
+    def __init__(self, capacity: int = 1000) -> None:
+        super().__init__(capacity, lambda text: len(text) <= _LONGEST_KEPT)

@@ -102,21 +102,25 @@ class Connection:
         an answer left should be received before that call (see ``expects_copies``). Raises ``FramingError``
         when the stream is broken or a frame did not arrive in time: answer with it, then close.
         """
-        frame = self._next_under_rule(now) if self._rule_on else self._next()
+        if self._rule_on:
+            frame = self._next_under_rule(now)
+        elif self._copies or self._following is not None:
+            frame = self._next_held()
+        else:
+            frame = self._reader.next_frame()
         if frame is None:
             return CLOSED if self._eof else self._wait(now)
         if isinstance(frame, bytes):
             self._waiting_mid_frame = None
         return frame
 
-    def _next(self) -> bytes | None:
+    def _next_held(self) -> bytes | None:
+        """Return the next of the frames that were held back under the rule."""
         if self._copies:
             self._copies -= 1
             return self._first
-        if self._following is not None:
-            frame, self._following = self._following, None
-            return frame
-        return self._reader.next_frame()
+        frame, self._following = self._following, None
+        return frame if frame is not None else self._reader.next_frame()
 
     def _next_under_rule(self, now: float) -> bytes | Wait | None:
         if self._first is None:
@@ -127,7 +131,7 @@ class Connection:
             self._came_early = self._copies > 0 or self._reader.mid_frame
         if something_else:
             self._rule_on = False
-            return self._next()
+            return self._next_held()
         if self._copies == 0:
             return None
         if self._eof:
@@ -137,7 +141,7 @@ class Connection:
         if now < self._hold_until:
             return Wait(self._hold_until)
         self._rule_on = False
-        return self._next()
+        return self._next_held()
 
     def _copy_wait(self, frame: bytes) -> float:
         """Return the seconds that copies of this first frame wait for the peer to close."""

@@ -62,10 +62,12 @@ def encode_frame(body: bytes) -> bytes:
     ``body`` must be ASCII. Trailing spaces are added until the four digits of the length do not occur in it:
     PHP and Perl delete every occurrence of the length from what they read. Raises ``FrameTooLong``.
     """
-    for size in range(len(body), MAX_RESPONSE_BYTES + 1):
+    size = len(body)
+    while size <= MAX_RESPONSE_BYTES:
         header = b"%04d" % size
         if header not in body:
             return header + body.ljust(size)
+        size += 1
     raise FrameTooLong(len(body))
 
 
@@ -105,6 +107,8 @@ class FrameReader:
                 raise self._error
             return None
         try:
+            if self._body_start < 0 and (body := self._only_frame()) is not None:
+                return body
             return self._next_frame()
         except FramingError as error:
             self._error = error
@@ -112,10 +116,8 @@ class FrameReader:
             raise
 
     def _next_frame(self) -> bytes | None:
-        if self._body_start < 0:
-            body = self._only_frame()
-            if body is not None or not self._read_header():
-                return body
+        if self._body_start < 0 and not self._read_header():
+            return None
         end = self._find_end()
         size = (end or len(self._buffer)) - self._body_start
         if size > self._cap:
@@ -136,10 +138,11 @@ class FrameReader:
 
         An object that is valid JSON ends where a search for its end would find that, so none is needed.
         """
-        size = len(self._buffer) - _SENT_DIGITS
-        if size > self._max or not (self._buffer.startswith(b"%04d{" % size) and self._buffer.endswith(b"}")):
+        frame = bytes(self._buffer)
+        size = len(frame) - _SENT_DIGITS
+        if size > self._max or not (frame.startswith(b"%04d{" % size) and frame.endswith(b"}")):
             return None
-        body = bytes(self._buffer[_SENT_DIGITS:])
+        body = frame[_SENT_DIGITS:]
         try:
             _json.decode(body)
         except (msgspec.DecodeError, RecursionError):

@@ -164,7 +164,7 @@ class Fields:
         values: dict[str, Any] = {}
         for key, value in raw.items():
             entry = self.readers.get(key)
-            if entry is None or _is_absent(value):
+            if entry is None or (not value.strip() if isinstance(value, str) else _is_absent(value)):
                 continue
             name, is_alias, reader = entry
             if is_alias and name in values:

@@ -85,6 +85,20 @@ async def test_added_site_is_found(store: Store) -> None:
     assert await store.get(SITE.oxd_id) == SITE
 
 
+async def test_what_is_at_hand_is_never_older(store: Store) -> None:
+    """A store may know a site without waiting; then it is the newest version, and nothing after it was removed."""
+    site = named(1)
+    assert store.cached(site.oxd_id) is None
+    await store.add(site)
+    await store.get(site.oxd_id)
+    assert store.cached(site.oxd_id) in (None, site)
+    for number in range(5):
+        changed = await store.change(site.oxd_id, renamed(str(number)))
+        assert store.cached(site.oxd_id) in (None, changed)
+    await store.remove(site.oxd_id)
+    assert store.cached(site.oxd_id) is None
+
+
 async def test_unknown_site_is_none(store: Store) -> None:
     """Looking for an unknown oxd_id finds nothing, before and after others exist."""
     assert await store.get("nobody") is None

@@ -34,6 +34,9 @@ class _Services:
         self.store = self
         self.default_site = SimpleNamespace(op_host=None)
 
+    def cached(self, oxd_id: str) -> Any:
+        return None
+
     async def get(self, oxd_id: str) -> Any:
         hosts = {"a": "https://one.example/x", "b": "https://one.example/y", "c": "https://two.example"}
         return (

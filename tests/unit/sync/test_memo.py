@@ -1,6 +1,6 @@
 """Texts that are made again only when what they are made from has changed."""
 
-from oxd_server.sync.memo import TextMemo
+from oxd_server.sync.memo import Memo, TextMemo
 
 
 class Maker:
@@ -50,3 +50,17 @@ def test_long_texts_are_not_kept() -> None:
     memo, make = TextMemo(), Maker("x" * 2001)
     assert memo.get("a", 1, make) == memo.get("a", 1, make) == "x" * 2001
     assert (make.times, len(memo)) == (2, 0)
+
+
+def test_values_of_any_type() -> None:
+    """What a memo keeps is decided by who makes it; the rest is made every time."""
+    made: list[int] = []
+
+    def make(number: int) -> int:
+        made.append(number)
+        return number
+
+    memo = Memo[int](keeps=lambda number: number < 10)
+    for number in (1, 1, 10, 10):
+        assert memo.get("a", number, lambda number=number: make(number)) == number  # type: ignore[misc]
+    assert made == [1, 10, 10]
