@@ -72,6 +72,8 @@ class ClientMetadata(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     backchannel_logout_session_required: bool | None = None
     claims_redirect_uris: Texts = ()
 
+    dpop_bound_access_tokens: bool | None = None
+
     # What Gluu's server alone understands.
     ui_locales: Texts = ()
     claims_locales: Texts = ()

@@ -29,6 +29,7 @@ from oxd_server.op.discovery import normalize_op_host
 from oxd_server.op.errors import (
     AuthorizationRefused,
     AuthorizationResponseError,
+    DpopProofError,
     IdTokenError,
     InvalidOpHost,
     IssuerMismatch,
@@ -274,6 +275,8 @@ def _said_by_us(error: BaseException | None) -> str | None:
     match error:
         case OpErrorResponse():
             return str(error)
+        case DpopProofError():
+            return f"The DPoP proof was refused: {error.check}."
         case LogoutTokenError():
             return f"The logout token was refused: {error.check}."
         case IdTokenError():

@@ -11,6 +11,7 @@ from oxd_server.dispatch.dispatcher import Route, on, on_behalf, pass_through
 from oxd_server.handlers import (
     authorization,
     connect,
+    dpop,
     logout,
     provider,
     request_object,
@@ -55,6 +56,7 @@ ROUTES: tuple[Route, ...] = (
     on(logouts.SESSION_STATUS, logout.session_status),
     on(logouts.WAIT_FOR_LOGOUT, logout.wait_for_logout),
     on(logouts.GET_FRONTCHANNEL_LOGOUT_PAGE, logout.get_frontchannel_logout_page),
+    on(more_tokens.GET_DPOP_PROOF, dpop.get_dpop_proof),
     on(more_tokens.REVOKE_TOKEN, tokens.revoke_token),
     on(published.GET_JWKS, provider.get_jwks),
     pass_through(published.GET_DISCOVERY, provider.get_discovery),

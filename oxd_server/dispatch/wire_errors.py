@@ -8,6 +8,7 @@ from oxd_server.op.errors import (
     AuthorizationResponseError,
     ClientAuthenticationError,
     ClientSecretExpired,
+    DpopProofError,
     IdTokenCheck,
     IdTokenError,
     InvalidOpHost,
@@ -84,6 +85,8 @@ def command_error(error: OpError) -> CommandError:
             return ServerBusy(error.limit, f"The OP was not asked: {error}. Try again shortly.")
         case OpErrorResponse() | OpUnreachable() | OpInvalidResponse():
             return _op_failure(error)
+        case DpopProofError():
+            return CommandError("invalid_dpop_proof", f"The DPoP proof was refused: {error}.", _checked(error))
         case LogoutTokenError():
             return CommandError("invalid_logout_token", f"The logout token was refused: {error}.", _checked(error))
         case IdTokenError():

@@ -60,6 +60,7 @@ EXAMPLES: Final[Mapping[str, Any]] = {
     "token": "33d7988e-6ffb-4fe5-8c2a-0e158691d446",
     "token_type_hint": "refresh_token",
     "timeout": 1,
+    "url": "https://api.example.org/photos",
     "claims_redirect_uri": "https://app.example.org/claims",
 }
 """A value to show for each parameter that examples have."""
@@ -81,6 +82,7 @@ _SHOWN: Final[Mapping[str, tuple[str, ...]]] = {
     "wait_for_logout": ("sid", "timeout"),
     "get_frontchannel_logout_page": ("iss", "sid"),
     "revoke_token": ("token_type_hint",),
+    "get_dpop_proof": ("access_token",),
 }
 """Optional parameters that the example of a command shows besides the required ones."""
 

@@ -24,7 +24,7 @@ from oxd_server.rp.logins import LoginRequests
 from oxd_server.rp.named_states import remember_state
 from oxd_server.rp.request_objects import keep_request_object, request_uri_of, signed_request
 from oxd_server.rp.services import Services
-from oxd_server.rp.site_as_client import as_registered
+from oxd_server.rp.site_as_client import as_registered, dpop_key_of
 from oxd_server.store.base import Site
 
 __all__ = ["get_authorization_url"]
@@ -167,6 +167,7 @@ def _authorization_request(services: Services, site: Site, params: GetAuthorizat
         client_id=site.client_id or "",
         redirect_uri=_redirect_uri(site, params),
         response_type=_response_type(site, params),
+        dpop_jkt=None if (key := dpop_key_of(site)) is None else key.thumbprint,
         response_mode=response_mode,
         scope=" ".join(params.scope or client.scopes),
         prompt=params.prompt,

@@ -44,7 +44,7 @@ from oxd_server.rp.issued import (
 from oxd_server.rp.login_state import LoginState
 from oxd_server.rp.named_states import open_state
 from oxd_server.rp.services import Services
-from oxd_server.rp.site_as_client import as_registered, encryption_of
+from oxd_server.rp.site_as_client import as_registered, dpop_key_of, encryption_of
 from oxd_server.store.base import Login, Site, StoreError
 
 __all__ = [
@@ -283,7 +283,7 @@ async def get_user_info(services: Services, params: GetUserInfoParams) -> Claims
         leeway=services.config.op_clock_leeway_in_seconds,
         decrypt=_opener_of_userinfo(services, site),
     )
-    claims = await get_userinfo(services.op, metadata, params.access_token, expected)
+    claims = await get_userinfo(services.op, metadata, params.access_token, expected, dpop_key_of(site))
     return ClaimsOfUser(claims=claims)
 
 

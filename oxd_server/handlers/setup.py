@@ -16,6 +16,7 @@ from oxd_protocol.site import (
 )
 from oxd_server.handlers.brought import check_management, prove_client, sites_of
 from oxd_server.handlers.client_authentication import method_that_counts
+from oxd_server.handlers.dpop import ProvenRequest, check_proof, with_dpop_key
 from oxd_server.handlers.own_url import with_logout
 from oxd_server.handlers.site_params import new_site
 from oxd_server.handlers.undo import keep, new_oxd_id, with_client
@@ -51,6 +52,7 @@ async def setup_client(services: Services, params: SetupClientParams) -> SetupCl
     async with AsyncExitStack() as undo:
         setup = await with_client(services, setup, undo, params.initial_access_token)
         site = await with_client(services, site, undo, params.initial_access_token)
+        site = await with_dpop_key(services, site)
         setup, site = (
             replace(each, setup_oxd_id=setup.oxd_id, setup_client_id=setup.client_id) for each in (setup, site)
         )
@@ -70,6 +72,7 @@ def _setup_site(services: Services, params: SetupClientParams) -> Site:
         scope=" ".join(_with(site.client.scopes, _PAT_SCOPE, SCOPE)),
         # RFC 6749, section 4.4: "The client credentials grant type MUST only be used by confidential clients."
         token_endpoint_auth_method=None if method == ClientAuthMethod.NONE else method,
+        dpop_bound_access_tokens=None,  # they protect commands, and are shown without a proof
     )
     return replace(site, is_setup_client=True, client=client)
 
@@ -175,5 +178,8 @@ async def introspect_access_token(services: Services, params: IntrospectAccessTo
     metadata = await services.metadata_of(site)
     credentials = services.credentials_of(site)
     answer = await introspect_token(services.op, metadata, credentials, params.access_token)
+    if params.dpop is not None and answer["active"] is True:
+        request = ProvenRequest(params.dpop, params.http_method, params.url)
+        check_proof(services, answer, params.access_token, request)
     told = dict.fromkeys(_ALWAYS_TOLD) | {name: value for name, value in answer.items() if value is not None}
     return {**told, "scopes": scopes_of(answer)} if "scope" in told else told

@@ -18,6 +18,7 @@ from oxd_protocol.site import (
     UpdateSiteParams,
 )
 from oxd_server.handlers.brought import check_known_client, check_management
+from oxd_server.handlers.dpop import with_dpop_key
 from oxd_server.handlers.listing import list_of, node_of
 from oxd_server.handlers.own_url import with_logout
 from oxd_server.handlers.site_params import changed_site, check_site, new_site, with_credentials
@@ -45,6 +46,8 @@ async def register_site(services: Services, params: RegisterSiteParams, caller: 
     if params.protects_itself:  # the answer tells the client's secret, to a caller who need not have shown a token
         default = replace(default, client_id=None, client_secret=None)
     site = with_logout(services, new_site(params, default, new_oxd_id(services)), params, default)
+    if params.protects_itself and site.client.dpop_bound_access_tokens:
+        raise CommandError("invalid_request", "A site whose own client protects it cannot have its tokens bound.")
     if params.client_id is not None:
         await check_management(services, site)
         await check_known_client(services, site, caller)
@@ -54,6 +57,7 @@ async def register_site(services: Services, params: RegisterSiteParams, caller: 
         site = replace(site, client=replace(site.client, grant_types=(*grant_types, _CLIENT_CREDENTIALS)))
     async with AsyncExitStack() as undo:
         site = await with_client(services, site, undo, params.initial_access_token)
+        site = await with_dpop_key(services, site)
         site = await _protected(services, site, caller, params)
         warn_if_unreadable(services, site)
         await keep(services, as_read(site, services.now()), undo)
@@ -99,10 +103,11 @@ async def update_site(services: Services, params: UpdateSiteParams) -> OxdIdResu
         say_what_we_cannot(services, changed)
         if changed.client_registration_client_uri != site.client_registration_client_uri:
             await check_management(services, changed)
+        key = (await with_dpop_key(services, changed)).dpop_key
         answer = await _update_client(services, site, changed, params)
 
         def change(newest: Site) -> Site:
-            changed = _changed(services, newest, params)
+            changed = replace(_changed(services, newest, params), dpop_key=key)
             return changed if answer is None else as_read(as_answered(changed, answer), services.now())
 
         await services.store.change(params.oxd_id, change)

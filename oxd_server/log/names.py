@@ -12,7 +12,7 @@ ENDING: Final = (
     r"api[_-]?key|private[_-]?key|code[_-]?verifier|credentials?|jwt)"
 )
 WORD: Final = (
-    r"(?:(?:auth(?:orization)?[_-]|device[_-]|user[_-])?code|(?:session[_-])?state|c?[_-]?nonce|"
+    r"(?:(?:auth(?:orization)?[_-]|device[_-]|user[_-])?code|dpop(?:[_-]key)?|(?:session[_-])?state|c?[_-]?nonce|"
     r"tickets?|rpt|pat|pct|aat|id[_-]token[_-]hint)"
 )
 _SECRET_NAME = re.compile(rf"(?:[\w.-]*{ENDING}|{WORD})", re.IGNORECASE)

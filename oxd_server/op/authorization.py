@@ -30,7 +30,7 @@ _CODE_VERIFIER = re.compile(r"[A-Za-z0-9._~-]{43,128}")
 PROTOCOL_PARAMETERS = frozenset(
     {
         "client_id", "redirect_uri", "response_type", "response_mode", "scope", "state", "nonce",
-        "code_challenge", "code_challenge_method", "request", "request_uri",
+        "code_challenge", "code_challenge_method", "dpop_jkt", "request", "request_uri",
     }
 )  # fmt: skip
 """What a custom parameter may never set. The others of the protocol may be, where the request leaves them empty."""
@@ -42,6 +42,7 @@ class AuthorizationRequest(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         state, nonce: of this login; without them, see `add_login`.
         code_challenge: from `pkce_challenge`, or None for a request without PKCE.
+        dpop_jkt: the thumbprint of the key that the code is bound to (RFC 9449 section 10).
         custom: further parameters.
     """
 
@@ -52,6 +53,7 @@ class AuthorizationRequest(msgspec.Struct, frozen=True, kw_only=True):
     state: str = ""
     nonce: str = ""
     code_challenge: str | None = None
+    dpop_jkt: str | None = None
     response_mode: str | None = None
     prompt: str | None = None
     acr_values: str | None = None
@@ -113,6 +115,7 @@ def _parameters(request: AuthorizationRequest) -> dict[str, str]:
         "nonce": request.nonce,
         "code_challenge": request.code_challenge,
         "code_challenge_method": "S256" if request.code_challenge else None,
+        "dpop_jkt": request.dpop_jkt,
         "response_mode": request.response_mode,
         "prompt": request.prompt,
         "acr_values": request.acr_values,

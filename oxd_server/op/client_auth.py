@@ -12,6 +12,7 @@ from urllib.parse import quote_plus, urlsplit
 
 from oxd_server.op.base64url import encode_base64url
 from oxd_server.op.discovery import ProviderMetadata
+from oxd_server.op.dpop import DpopKey
 from oxd_server.op.errors import ClientAuthenticationError, ClientSecretExpired, IdTokenError, MalformedToken
 from oxd_server.op.jose import ALGORITHMS, AnyKey, secret_signing_key, sign_token
 from oxd_server.op.key_store import KeyStore
@@ -25,6 +26,7 @@ __all__ = [
     "assertion_audience",
     "authenticate",
     "bearer_header",
+    "dpop_header",
     "secret_expires_within",
     "usual_method",
 ]
@@ -55,6 +57,7 @@ class ClientCredentials:
         key_store: where the key for `private_key_jwt` is found.
         key_id: which key there; default: the first that fits.
         client_secret_expires_at: seconds since the epoch; 0 and None: never.
+        dpop_key: what its tokens are bound to, if they are.
     """
 
     client_id: str
@@ -64,6 +67,7 @@ class ClientCredentials:
     key_store: KeyStore | None = field(default=None, repr=False)
     key_id: str | None = None
     client_secret_expires_at: int | None = None
+    dpop_key: DpopKey | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,9 +159,18 @@ def bearer_header(token: str) -> dict[str, str]:
     Raises:
         MalformedToken: it holds characters that no access token has, and that could break the header.
     """
+    return _with_token("Bearer", token)
+
+
+def dpop_header(token: str) -> dict[str, str]:
+    """The header that presents an access token which is bound to a key (RFC 9449 section 7.1). Raises as above."""
+    return _with_token("DPoP", token)
+
+
+def _with_token(scheme: str, token: str) -> dict[str, str]:
     if not _BEARER_TOKEN.fullmatch(token):
         raise MalformedToken("the token holds characters that no access token has")
-    return {"authorization": f"Bearer {token}"}
+    return {"authorization": f"{scheme} {token}"}
 
 
 def secret_expires_within(credentials: ClientCredentials, now: float, seconds: float) -> bool:

@@ -2,14 +2,16 @@
 
 import secrets
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Self
 
 from oxd_server.op.answer import Answer
 from oxd_server.op.client_auth import ClientCredentials, assertion_audience, authenticate, usual_method
 from oxd_server.op.discovery import DiscoveryCache, ProviderMetadata
+from oxd_server.op.dpop import DpopKey, sign_proof
+from oxd_server.op.dpop_nonces import DpopNonces
 from oxd_server.op.jwks import KeySetCache
 from oxd_server.op.metadata_cache import DEFAULT_LIFETIME
 from oxd_server.op.settings import SettingsOf, nothing_special
@@ -26,6 +28,7 @@ class OpContext:
     Attributes:
         clock: seconds since the epoch, for what is written in tokens.
         random: gives that many unguessable bytes.
+        dpop_nonces: what servers ask for in DPoP proofs.
     """
 
     transport: Transport
@@ -34,6 +37,7 @@ class OpContext:
     key_sets: KeySetCache
     clock: Callable[[], float]
     random: Callable[[int], bytes]
+    dpop_nonces: DpopNonces = field(default_factory=DpopNonces)
 
     @classmethod
     def over(
@@ -65,8 +69,9 @@ class OpContext:
         form: Mapping[str, str],
         *,
         step: str,
+        headers: Mapping[str, str] | None = None,
     ) -> Answer:
-        """POST a form to an endpoint of the OP, authenticated as the client.
+        """POST a form to an endpoint of the OP, authenticated as the client; `headers` are sent besides.
 
         Raises:
             ClientAuthenticationError: the client cannot authenticate (nothing was sent).
@@ -74,6 +79,39 @@ class OpContext:
         """
         audience = partial(assertion_audience, metadata, url)
         proof = authenticate(usual_method(credentials, metadata), audience, self.clock(), self.random)
+        sent = {**proof.headers, **(headers or {})}
         return await self.transport.send(
-            "POST", url, step=step, within=metadata.reach, headers=proof.headers, form={**form, **proof.form}
+            "POST", url, step=step, within=metadata.reach, headers=sent, form={**form, **proof.form}
         )
+
+    async def with_proof(
+        self,
+        key: DpopKey,
+        method: str,
+        url: str,
+        send: Callable[[dict[str, str]], Awaitable[Answer]],
+        *,
+        access_token: str | None = None,
+    ) -> Answer:
+        """The answer to a request with a DPoP proof, made once more if the server asks for a nonce (RFC 9449).
+
+        Args:
+            key: the client's.
+            method: the request's.
+            url: the request's.
+            send: makes the request with these headers; who asks for a nonce has done nothing else.
+            access_token: the token that the request shows.
+        """
+
+        async def attempt() -> Answer:
+            proof = sign_proof(
+                key, method, url, self.clock(), self.random, access_token=access_token, nonce=self.dpop_nonces.of(url)
+            )
+            return await send({"dpop": proof})
+
+        answer = await attempt()
+        if not self.dpop_nonces.learn(url, answer):
+            return answer
+        answer = await attempt()
+        self.dpop_nonces.learn(url, answer)
+        return answer

@@ -75,6 +75,7 @@ class ProviderMetadata(msgspec.Struct, frozen=True, kw_only=True):
     token_endpoint_auth_methods_supported: tuple[str, ...] = ("client_secret_basic",)
     introspection_endpoint_auth_methods_supported: tuple[str, ...] | None = None
     code_challenge_methods_supported: tuple[str, ...] = ()
+    dpop_signing_alg_values_supported: tuple[str, ...] = ()
     unusable: dict[str, str] = {}
     settings: OpSettings = NOTHING_SPECIAL
     reach: Reach | None = None
@@ -161,6 +162,7 @@ def process_discovery(answer: Answer, url: str, settings: OpSettings = NOTHING_S
         **listed(document, "id_token_signing_alg_values_supported", "token_endpoint_auth_methods_supported"),
         **listed(document, "introspection_endpoint_auth_methods_supported", "code_challenge_methods_supported"),
         **listed(document, "userinfo_signing_alg_values_supported", "authorization_signing_alg_values_supported"),
+        **listed(document, "dpop_signing_alg_values_supported"),
         **_flags(document),
         unusable=unusable,
         settings=settings,

@@ -10,6 +10,7 @@
       OpErrorResponse            the OP's own error answer
       IdTokenError               a JWT of the OP failed exactly one named check
         LogoutTokenError         it is a logout token
+        DpopProofError           it is a DPoP proof, and not the OP's
       AuthorizationResponseError the authorization response is a JWT that failed exactly one named check
       AuthorizationRefused       the authorization response tells of an error
       IssuerMismatch             the authorization response came from another issuer, or does not say from whom
@@ -32,6 +33,7 @@ __all__ = [
     "AuthorizationResponseError",
     "ClientAuthenticationError",
     "ClientSecretExpired",
+    "DpopProofError",
     "Failure",
     "IdTokenCheck",
     "IdTokenError",
@@ -195,6 +197,13 @@ class IdTokenCheck(StrEnum):
     MISSING_SESSION = "missing_sub_and_sid"
     TOO_OLD = "too_old"
     USED = "used"
+    MISSING_PROOF = "missing_proof"
+    NOT_BOUND = "not_bound"
+    WRONG_KEY = "wrong_key"
+    WRONG_METHOD = "wrong_htm"
+    WRONG_URL = "wrong_htu"
+    WRONG_TOKEN = "wrong_ath"
+    NOT_RECENT = "not_recent"
 
 
 class IdTokenError(OpError):
@@ -206,6 +215,10 @@ class IdTokenError(OpError):
         self.actual = shown(actual)
         detail = f": expected {self.expected}, got {self.actual}" if self.expected or self.actual else ""
         super().__init__(check.value + detail)
+
+
+class DpopProofError(IdTokenError):
+    """A DPoP proof that came with a token failed a check."""
 
 
 class LogoutTokenError(IdTokenError):

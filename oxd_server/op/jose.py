@@ -33,6 +33,7 @@ __all__ = [
     "PublishedKey",
     "SignedToken",
     "allowed_algorithms",
+    "header_of",
     "needs_key_set",
     "parse_key_set",
     "secret_signing_key",
@@ -289,6 +290,15 @@ def verify_token(
     if not _signature_holds(algorithm, f"{header_part}.{payload_part}".encode("ascii"), signature, key):
         raise IdTokenError(IdTokenCheck.BAD_SIGNATURE, f"a valid {algorithm.name} signature", "an invalid one")
     return SignedToken(header, algorithm, _json_object(payload, "payload"))
+
+
+def header_of(token: str) -> dict[str, object]:
+    """The header of a JWT, which nobody has verified: a proof brings its own key there.
+
+    Raises:
+        IdTokenError: it is no JWT.
+    """
+    return _json_object(_decode(_split(token)[0], "header"), "header")
 
 
 def _split(token: str) -> tuple[str, str, str]:

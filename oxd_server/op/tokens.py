@@ -14,6 +14,8 @@ from oxd_server.op.discovery import ProviderMetadata, required
 from oxd_server.op.settings import NO_TOKEN_TYPE
 
 __all__ = [
+    "BEARER",
+    "DPOP",
     "TokenAnswer",
     "exchange_code",
     "process_token_answer",
@@ -21,6 +23,7 @@ __all__ = [
     "request_client_token",
     "request_tokens",
     "told_lifetime",
+    "type_of_tokens",
 ]
 
 
@@ -37,6 +40,8 @@ class TokenAnswer:
 
 
 UNKNOWN_LIFETIME = -1
+BEARER = "Bearer"
+DPOP = "DPoP"
 
 
 def told_lifetime(tokens: TokenAnswer) -> int:
@@ -101,7 +106,16 @@ async def _tokens(
     op: OpContext, metadata: ProviderMetadata, credentials: ClientCredentials, form: Mapping[str, str]
 ) -> TokenAnswer:
     answer = await request_tokens(op, metadata, credentials, form)
-    return process_token_answer(answer, type_may_be_missing=metadata.settings.allows(NO_TOKEN_TYPE))
+    return process_token_answer(
+        answer,
+        type_may_be_missing=metadata.settings.allows(NO_TOKEN_TYPE),
+        token_type=type_of_tokens(credentials),
+    )
+
+
+def type_of_tokens(credentials: ClientCredentials) -> str:
+    """What the client's access tokens are: such as anybody may use, or bound to its key."""
+    return BEARER if credentials.dpop_key is None else DPOP
 
 
 async def request_tokens(
@@ -114,21 +128,31 @@ async def request_tokens(
 ) -> Answer:
     """The token endpoint's answer to a grant, authenticated as the client; not yet validated.
 
+    With a proof of the client's key, if its tokens are bound to one (RFC 9449 section 5).
+
     Raises:
         OpMetadataMissing: the OP has no token endpoint.
         ClientAuthenticationError: the client cannot authenticate (nothing was sent).
         OpHostRefused, OpUnreachable, OpInvalidResponse
     """
     url = required(metadata, "token_endpoint")
-    return await op.post_form(url, metadata, credentials, form, step=step)
+    if credentials.dpop_key is None:
+        return await op.post_form(url, metadata, credentials, form, step=step)
+    return await op.with_proof(
+        credentials.dpop_key,
+        "POST",
+        url,
+        lambda headers: op.post_form(url, metadata, credentials, form, step=step, headers=headers),
+    )
 
 
-def process_token_answer(answer: Answer, *, type_may_be_missing: bool = False) -> TokenAnswer:
+def process_token_answer(answer: Answer, *, type_may_be_missing: bool = False, token_type: str = BEARER) -> TokenAnswer:
     """The tokens in an answer (RFC 6749 section 5.1). Whether the ones that the caller needs are there, it decides.
 
     Args:
         answer: the response of the token endpoint.
         type_may_be_missing: the operator says that this OP never sends a `token_type`, and means Bearer.
+        token_type: what the access token has to be.
 
     Raises:
         OpErrorResponse: the OP refused, in an answer with status 200 as well.
@@ -139,12 +163,12 @@ def process_token_answer(answer: Answer, *, type_may_be_missing: bool = False) -
     access_token = text_member(answer, body, "access_token")
     if access_token is None:
         answer.refuse_error(body)
-    token_type = members.text(body.get("token_type")) or members.words(body.get("token_type"))
-    if access_token is not None and not (token_type is None and type_may_be_missing):
-        _check_type(answer, token_type)
+    told = members.text(body.get("token_type")) or members.words(body.get("token_type"))
+    if access_token is not None and not (told is None and type_may_be_missing and token_type == BEARER):
+        _check_type(answer, told, token_type)
     return TokenAnswer(
         access_token=access_token,
-        token_type=token_type,
+        token_type=told,
         expires_in=members.lifetime(body.get("expires_in")),
         refresh_token=members.text(body.get("refresh_token")),
         id_token=members.text(body.get("id_token")),
@@ -152,11 +176,13 @@ def process_token_answer(answer: Answer, *, type_may_be_missing: bool = False) -
     )
 
 
-def _check_type(answer: Answer, token_type: str | None) -> None:
+def _check_type(answer: Answer, token_type: str | None, wanted: str) -> None:
     # RFC 6749 section 7.1: "The client MUST NOT use an access token if it does not understand the token type."
     if token_type is None:
         raise answer.invalid(
             f"there is no token_type (for an OP that never sends it: {NO_TOKEN_TYPE} in op_exceptions)"
         )
-    if token_type.strip().lower() != "bearer":
-        raise answer.invalid(f"the token_type is not Bearer but {token_type[:50]}")
+    # RFC 9449 section 5: a token whose type is not DPoP is not bound, and "a client [...] MUST discard the response in
+    # this situation if this protection is deemed important".
+    if token_type.strip().lower() != wanted.lower():
+        raise answer.invalid(f"the token_type is not {wanted} but {token_type[:50]}", "token_type")

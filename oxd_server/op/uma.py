@@ -7,7 +7,7 @@ Specifications: UMA 2.0 Grant for OAuth 2.0 (here Grant), Federated Authorizatio
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from urllib.parse import quote, unquote
 
 import msgspec
@@ -21,7 +21,7 @@ from oxd_server.op.discovery import ProviderMetadata, required
 from oxd_server.op.errors import MalformedToken
 from oxd_server.op.introspection import introspect_token
 from oxd_server.op.settings import NO_TOKEN_TYPE
-from oxd_server.op.tokens import process_token_answer, request_tokens
+from oxd_server.op.tokens import BEARER, process_token_answer, request_tokens, type_of_tokens
 from oxd_server.op.uma_discovery import UmaMetadata
 
 __all__ = [
@@ -76,6 +76,7 @@ async def request_pat(op: OpContext, metadata: UmaMetadata, credentials: ClientC
         ClientAuthenticationError, OpHostRefused, OpUnreachable, OpErrorResponse, OpInvalidResponse
     """
     form = {"grant_type": "client_credentials", "scope": f"{PAT_SCOPE} openid"}
+    credentials = replace(credentials, dpop_key=None)  # FedAuthz section 1.5 knows it as a bearer token
     answer = await request_tokens(op, metadata.as_provider, credentials, form, step=PAT_STEP)
     return process_pat(answer, type_may_be_missing=metadata.settings.allows(NO_TOKEN_TYPE))
 
@@ -319,17 +320,18 @@ async def request_rpt(
     more = {name: value for name, value in request.more.items() if name not in (*shown, *_RESERVED)}
     form = more | {"grant_type": UMA_GRANT_TYPE} | {name: value for name, value in shown.items() if value}
     answer = await request_tokens(op, metadata.as_provider, credentials, form, step=RPT_STEP)
-    return process_rpt(answer, type_may_be_missing=metadata.settings.allows(NO_TOKEN_TYPE))
+    may_be_missing = metadata.settings.allows(NO_TOKEN_TYPE)
+    return process_rpt(answer, type_may_be_missing=may_be_missing, token_type=type_of_tokens(credentials))
 
 
-def process_rpt(answer: Answer, *, type_may_be_missing: bool = False) -> RptAnswer:
+def process_rpt(answer: Answer, *, type_may_be_missing: bool = False, token_type: str = BEARER) -> RptAnswer:
     """The RPT in a token answer.
 
     Raises:
         OpErrorResponse: the AS refused.
         OpInvalidResponse: there is no RPT.
     """
-    token = process_token_answer(answer, type_may_be_missing=type_may_be_missing)
+    token = process_token_answer(answer, type_may_be_missing=type_may_be_missing, token_type=token_type)
     if token.access_token is None:
         raise answer.invalid("there is no access_token")
     body = answer.form_or_json()

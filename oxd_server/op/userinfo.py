@@ -5,9 +5,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from oxd_server.op.answer import Answer, type_name
-from oxd_server.op.client_auth import bearer_header
+from oxd_server.op.client_auth import bearer_header, dpop_header
 from oxd_server.op.context import OpContext
 from oxd_server.op.discovery import ProviderMetadata, required
+from oxd_server.op.dpop import DpopKey
 from oxd_server.op.errors import IdTokenCheck, IdTokenError, OpInvalidResponse
 from oxd_server.op.id_token import check_audience, check_issuer, check_times
 from oxd_server.op.jose import KeySet, allowed_algorithms, needs_key_set, verify_token
@@ -79,9 +80,13 @@ def userinfo_expectations(
 
 
 async def get_userinfo(
-    op: OpContext, metadata: ProviderMetadata, access_token: str, expected: UserInfoExpectations
+    op: OpContext,
+    metadata: ProviderMetadata,
+    access_token: str,
+    expected: UserInfoExpectations,
+    dpop_key: DpopKey | None = None,
 ) -> dict[str, object]:
-    """The claims about the user whom the access token stands for.
+    """The claims about the user whom the access token stands for; `dpop_key` is what the token is bound to, if it is.
 
     Raises:
         OpMetadataMissing: the OP has no userinfo endpoint.
@@ -89,7 +94,7 @@ async def get_userinfo(
         OpInvalidResponse: the answer failed a check.
         OpHostRefused, OpUnreachable
     """
-    answer = _opened(await request_userinfo(op, metadata, access_token), expected)
+    answer = _opened(await request_userinfo(op, metadata, access_token, dpop_key), expected)
     if not is_signed(answer) or not needs_key_set(expected.algorithms):
         return process_userinfo(answer, expected, KeySet(), op.clock())
     jwks_uri = required(metadata, "jwks_uri")
@@ -102,11 +107,20 @@ async def get_userinfo(
         raise _refused(answer, error) from error
 
 
-async def request_userinfo(op: OpContext, metadata: ProviderMetadata, access_token: str) -> Answer:
-    """The endpoint's answer, not yet validated (Core section 5.3.1)."""
+async def request_userinfo(
+    op: OpContext, metadata: ProviderMetadata, access_token: str, dpop_key: DpopKey | None = None
+) -> Answer:
+    """The endpoint's answer, not yet validated (Core section 5.3.1; RFC 9449 section 7)."""
     url = required(metadata, "userinfo_endpoint")
-    headers = {**bearer_header(access_token), "accept": "application/json, application/jwt"}
-    return await op.transport.send("GET", url, step=STEP, within=metadata.reach, headers=headers)
+    scheme = bearer_header if dpop_key is None else dpop_header
+    shown = {**scheme(access_token), "accept": "application/json, application/jwt"}
+
+    async def send(headers: dict[str, str]) -> Answer:
+        return await op.transport.send("GET", url, step=STEP, within=metadata.reach, headers={**shown, **headers})
+
+    if dpop_key is None:
+        return await send({})
+    return await op.with_proof(dpop_key, "GET", url, send, access_token=access_token)
 
 
 def _opened(answer: Answer, expected: UserInfoExpectations) -> Answer:

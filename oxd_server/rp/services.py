@@ -11,6 +11,7 @@ from oxd_server.log.known import note_secrets
 from oxd_server.op.client_auth import ClientCredentials, secret_expires_within
 from oxd_server.op.context import OpContext
 from oxd_server.op.discovery import ProviderMetadata
+from oxd_server.op.dpop import ProofReplays
 from oxd_server.op.key_store import KeyStore
 from oxd_server.op.transport import Transport
 from oxd_server.op.uma_discovery import UmaMetadata
@@ -61,6 +62,7 @@ class Services:
     pats: SingleFlight[str, str] = field(default_factory=lambda: SingleFlight(max_waiting=_MAX_WAITING_FOR_PAT))
     shown_sites: Memo[Any] = field(default_factory=lambda: Memo(_MOST_SHOWN))
     request_objects: Room = field(default_factory=lambda: Room(_REQUEST_OBJECT_BYTES, _ALL_REQUEST_OBJECTS_BYTES))
+    dpop_proofs: ProofReplays = field(default_factory=ProofReplays)
     logout_waits: Waits = field(default_factory=lambda: Waits(_MAX_WAITING_FOR_LOGOUT))
     log: Any = field(default_factory=lambda: structlog.get_logger("oxd_server.handlers"))
 

@@ -8,6 +8,8 @@ from msgspec.structs import replace
 
 from oxd_server.client_metadata import ClientMetadata
 from oxd_server.op.client_auth import ClientAuthMethod, ClientCredentials
+from oxd_server.op.dpop import DpopKey, load_dpop_key
+from oxd_server.op.errors import ClientAuthenticationError
 from oxd_server.op.jose import ALGORITHMS
 from oxd_server.op.jwe import CONTENT_ENCRYPTION, DEFAULT_ENCRYPTION, KEY_MANAGEMENT, Encryption
 from oxd_server.op.key_store import KeyStore
@@ -20,6 +22,7 @@ __all__ = [
     "as_answered",
     "as_registered",
     "credentials_of",
+    "dpop_key_of",
     "encryption_of",
     "given_less",
     "known_metadata",
@@ -153,6 +156,7 @@ def credentials_of(site: Site, key_store: KeyStore | None) -> ClientCredentials:
         signing_alg=client.token_endpoint_auth_signing_alg,
         key_store=key_store,
         client_secret_expires_at=site.client_secret_expires_at // _MILLISECONDS,
+        dpop_key=dpop_key_of(site),
     )
 
 
@@ -162,6 +166,20 @@ def _kids_at_the_op(site: Site) -> frozenset[str]:
     keys = jwks.get("keys") if isinstance(jwks, dict) else None
     kids = (key.get("kid") for key in (keys if isinstance(keys, list) else ()) if isinstance(key, dict))
     return frozenset(kid for kid in kids if isinstance(kid, str))
+
+
+def dpop_key_of(site: Site) -> DpopKey | None:
+    """Return the key that the client's tokens are bound to; None if they are not.
+
+    Raises ``ClientAuthenticationError`` for a site that came here without its key.
+    """
+    if not site.client.dpop_bound_access_tokens:
+        return None
+    if site.dpop_key is None:
+        raise ClientAuthenticationError(
+            "its tokens are bound to a key that is not here; update_site with dpop_bound_access_tokens makes one"
+        )
+    return load_dpop_key(site.dpop_key)
 
 
 def _milliseconds(seconds: int | None, before: int) -> int:

@@ -17,6 +17,7 @@ __all__ = [
     "PageError",
     "bearer_token",
     "cookie",
+    "dpop_token",
     "form",
     "html_response",
     "is_loopback_host",
@@ -111,6 +112,12 @@ def bearer_token(request: HttpRequest) -> str | None:
     """The token of `Authorization: Bearer ...` (RFC 6750 2.1), or None."""
     scheme, _, token = (request.header("authorization") or "").partition(" ")
     return token.strip() or None if scheme.lower() == "bearer" else None
+
+
+def dpop_token(request: HttpRequest) -> str | None:
+    """The token of `Authorization: DPoP ...` (RFC 9449 7.1), or None."""
+    scheme, _, token = (request.header("authorization") or "").partition(" ")
+    return token.strip() or None if scheme.lower() == "dpop" else None
 
 
 def cookie(request: HttpRequest, name: str) -> str | None:

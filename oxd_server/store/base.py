@@ -108,6 +108,7 @@ class Site(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fal
     `sync_client_from_op` says whether the client is read again at the OP when `last_synced` is longer ago than the
     period.
     `logout_notification_uri` is called when a logout arrives.
+    `dpop_key` is the private key that the client's tokens are bound to, the text of a JWK; it is shown to nobody.
     `dialect` is the dialect of the HTTP API that the site's application speaks, None for that of oxd 3.1.
     `registered_from` is the address, or the network, of a caller who showed no token; such sites are counted.
     """
@@ -131,6 +132,7 @@ class Site(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fal
     sync_client_period_in_seconds: int = 3600
     last_synced: int = 0
     logout_notification_uri: str | None = None
+    dpop_key: str | None = None
 
     is_setup_client: bool = False
     setup_oxd_id: str | None = None

@@ -26,6 +26,8 @@ _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]") 
 _LARGEST_NUMBER: Final = 2**63 - 1
 _WHEN_SET: Final = frozenset({"logout_notification_uri"})
 """Of a site: what is written where it is set. Old scripts do not look for it."""
+_NEVER: Final = frozenset({"registered_from", "dpop_key"})
+"""Of a site: what stays here."""
 _DATES: Final = {"client_id_issued_at", "client_secret_expires_at", "last_synced", "pat_created_at"}
 # Of a client's metadata: the legacy key of each field that goes by another name there.
 _LEGACY_NAMES: Final = {
@@ -59,7 +61,7 @@ def export_site(site: Site, session: SiteSession) -> dict[str, Any]:
     """A site and its session as one legacy JSON object: plain dicts, lists, texts and numbers. It holds secrets."""
     known = _plain(site)
     client, resources = known.pop("client", {}), known.pop("uma_protected_resources", ())
-    known.pop("registered_from", None)
+    known = {name: value for name, value in known.items() if name not in _NEVER}
     kept = _plain(session)
     kept.pop("named_states", None)  # of no use elsewhere
     return (
@@ -116,7 +118,7 @@ def _every_key() -> dict[str, Any]:
     )
 
 
-_NOT_ALWAYS: Final = _WHEN_SET | {"client", "registered_from"}
+_NOT_ALWAYS: Final = _WHEN_SET | _NEVER | {"client"}
 _EVERY_KEY: Final = _every_key()
 
 

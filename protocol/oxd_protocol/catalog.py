@@ -36,6 +36,7 @@ COMMANDS: tuple[AnyCommand, ...] = (
     logout.SESSION_STATUS,
     logout.WAIT_FOR_LOGOUT,
     logout.GET_FRONTCHANNEL_LOGOUT_PAGE,
+    tokens.GET_DPOP_PROOF,
     tokens.REVOKE_TOKEN,
     provider.GET_JWKS,
     provider.GET_DISCOVERY,

@@ -54,6 +54,7 @@ ERROR_CODES: Mapping[str, str] = {
     "invalid_id_token_bad_issuer": "The id_token's issuer is not the OP's issuer.",
     "invalid_id_token_bad_signature": "The id_token's signature cannot be verified with the OP's keys.",
     "invalid_id_token_unknown": "The id_token cannot be accepted.",
+    "invalid_dpop_proof": "The DPoP proof is not valid, or the token needs one.",
     "invalid_logout_token": "The logout token is not valid.",
     "invalid_access_token_bad_hash": "The id_token's at_hash does not belong to the access token.",
     "invalid_authorization_code_bad_hash": "The id_token's c_hash does not belong to the authorization code.",

@@ -197,6 +197,9 @@ class SiteMetadata(ProtectedParams, frozen=True, kw_only=True):
     frontchannel_logout_session_required: (
         Annotated[bool, Meta(description="true: the OP names the session at logout.")] | None
     ) = None
+    dpop_bound_access_tokens: (
+        Annotated[bool, Meta(description="true: tokens are bound to a key that this server makes and keeps.")] | None
+    ) = None
     backchannel_logout: (
         Annotated[bool, Meta(description="true: the OP sends its logout tokens to this server (https.url).")] | None
     ) = None
@@ -363,9 +366,12 @@ class ClientTokenResult(Result, frozen=True, kw_only=True):
 
 
 class IntrospectAccessTokenParams(OxdIdParams, frozen=True, kw_only=True):
-    """The token to ask about."""
+    """The token to ask about, and the request that it came with, to have its DPoP proof checked."""
 
     access_token: Annotated[Token, Meta(description="An access token of the OP.")]
+    dpop: Annotated[Token, Meta(description="The request's DPoP header.")] | None = None
+    http_method: Annotated[str, Meta(description="The request's method; needed with dpop.")] | None = None
+    url: Annotated[str, Meta(description="The URL of the request; needed with dpop.")] | None = None
 
 
 class GetRpParams(ProtectedParams, frozen=True, kw_only=True):

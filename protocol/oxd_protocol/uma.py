@@ -79,6 +79,8 @@ class UmaRsCheckAccessParams(OxdIdParams, frozen=True, kw_only=True):
     scopes: Annotated[
         WordList, Meta(description="The scopes to ask for, instead of the resource's; an expression still decides.")
     ] = ()
+    dpop: Annotated[Token, Meta(description="The request's DPoP header, to have it checked.")] | None = None
+    url: Annotated[str, Meta(description="The URL of the request; needed with dpop.")] | None = None
 
 
 class UmaRsCheckAccessResult(Result, frozen=True, kw_only=True):

@@ -27,6 +27,7 @@ OK = ("ok", None)
 BAD_SIGNATURE = "invalid_id_token_bad_signature"
 BAD_AT_HASH = "invalid_access_token_bad_hash"
 BAD_C_HASH = "invalid_authorization_code_bad_hash"
+DPOP = {"dpop_bound_access_tokens": True}
 LOGOUT = {"backchannel_logout": True, "backchannel_logout_session_required": True}
 ALL_SCOPES = [*SCOPES, "address", "phone"]
 
@@ -166,6 +167,23 @@ async def _another_state_is_seen(rig: Rig, data: dict[str, Any]) -> None:
 async def _no_state_comes_back(rig: Rig, data: dict[str, Any]) -> None:
     assert "state=" not in data["uri"]
     assert await log_out(data["uri"]) == LOGOUT_URI
+
+
+async def _bound(rig: Rig, tokens: dict[str, Any]) -> None:
+    token = rig.op.state.live_access_token(tokens["access_token"])
+    assert token is not None
+    assert token.thumbprint is not None, "the token is bound to no key"
+    await _userinfo_too(rig, tokens)
+
+
+async def _bound_too(rig: Rig, tokens: dict[str, Any]) -> None:
+    token = rig.op.state.live_access_token(tokens["access_token"])
+    assert token is not None
+    assert token.thumbprint == token.grant.thumbprint is not None
+
+
+async def _claims_of_alice(rig: Rig, data: dict[str, Any]) -> None:
+    assert data["claims"]["sub"]
 
 
 async def _session_has_ended(rig: Rig, data: dict[str, Any]) -> None:
@@ -401,6 +419,18 @@ CASES = (
          faults=("logout_other_state",), accepted=_another_state_is_seen),
     Case(name="rp-init-logout-no-state", must="build the request", flow=flows.logout_without_state,
          accepted=_no_state_comes_back),
+    Case(name="dpop", must="bind the tokens and prove it", site=DPOP, accepted=_bound),
+    Case(name="dpop-refresh", must="bind the new tokens", site=DPOP, flow=flows.refresh, accepted=_bound_too),
+    Case(name="dpop-nonce-at-token-endpoint", must="answer the challenge once", site=DPOP,
+         faults=("dpop_nonce_at_token_endpoint",), accepted=_bound),
+    Case(name="dpop-nonce-at-userinfo", must="answer the challenge once", site=DPOP, flow=flows.userinfo,
+         faults=("dpop_nonce_at_userinfo",), accepted=_claims_of_alice),
+    Case(name="dpop-nonce-without-end", must="give up after one answer", site=DPOP,
+         faults=("dpop_never_content",), outcome=("http_status_400", None)),
+    Case(name="dpop-nonce-not-told", must="give up: there is nothing to answer with", site=DPOP,
+         faults=("dpop_nonce_not_told",), outcome=("http_status_400", None)),
+    Case(name="dpop-token-type-bearer", must="refuse the tokens: they are bound to nothing", site=DPOP,
+         faults=("dpop_token_is_bearer",), outcome=("op_invalid_response", "token_type")),
     Case(name="backchannel-logout", must="end the session", flow=flows.backchannel_logout, site=LOGOUT,
          accepted=_session_has_ended),
     Case(name="backchannel-logout-again", must="refuse the logout token", flow=flows.backchannel_logout_again,

@@ -108,6 +108,7 @@ GENERATION_4: dict[str, tuple[Any, str, Any]] = {
     "software_version": ("1.0", "software_version", "1.0"),
     "software_statement": ("a.b.c", "software_statement", "a.b.c"),
     "front_channel_logout_session_required": (True, "frontchannel_logout_session_required", True),
+    "dpop_bound_access_tokens": (False, "dpop_bound_access_tokens", False),
     "backchannel_logout_session_required": (True, "backchannel_logout_session_required", True),
     "subject_type": ("pairwise", "subject_type", "pairwise"),
     "id_token_encrypted_response_alg": ("RSA-OAEP", "id_token_encrypted_response_alg", "RSA-OAEP"),

@@ -7,6 +7,7 @@ from oxd_server.entrances.http1 import HttpRequest, HttpResponse
 from oxd_server.sandbox.provider.adapter import FormRequest, MetadataRequest
 from oxd_server.sandbox.provider.authorization_server import Server
 from oxd_server.sandbox.provider.client_authentication import fetch_client_keys
+from oxd_server.sandbox.provider.dpop import as_dpop_answer, proven_key
 from oxd_server.sandbox.provider.faults import misbehave, token_answer
 from oxd_server.sandbox.provider.model import ProviderState
 from oxd_server.sandbox.uma.model import UMA_TICKET
@@ -22,8 +23,27 @@ async def token(state: ProviderState, request: HttpRequest) -> HttpResponse:
         raise OAuthError("invalid_request", "grant_type is missing")
     if params["grant_type"] == UMA_TICKET:
         await misbehave(state)
+    thumbprint = _bound_key(state, request, params)
     answer: HttpResponse = Server(state).create_token_response(await _with_keys(state, request, params))
-    return token_answer(state, answer)
+    answer = token_answer(state, answer)
+    return answer if thumbprint is None else as_dpop_answer(state, answer, thumbprint)
+
+
+def _bound_key(state: ProviderState, request: HttpRequest, params: dict[str, str]) -> str | None:
+    """The key that the tokens are to be bound to (RFC 9449 section 5)."""
+    thumbprint = proven_key(state, request)
+    refreshed = state.refresh_tokens.get(params.get("refresh_token"))
+    if refreshed is not None and refreshed.grant.thumbprint not in (None, thumbprint):
+        raise OAuthError("invalid_grant", "the refresh token is bound to another key")
+    if thumbprint is None and _requires_proof(state, params):
+        raise OAuthError("invalid_request", "the client's tokens are bound to a key: a proof is needed")
+    return thumbprint
+
+
+def _requires_proof(state: ProviderState, params: dict[str, str]) -> bool:
+    code = state.codes.get(params.get("code"))
+    client = state.clients.get(params.get("client_id") or (code.grant.client_id if code else None))
+    return client is not None and client.metadata.get("dpop_bound_access_tokens") is True
 
 
 async def introspect(state: ProviderState, request: HttpRequest) -> HttpResponse:

@@ -79,6 +79,7 @@ class _Metadata(msgspec.Struct):
     frontchannel_logout_uri: _OptionalText = UNSET
     backchannel_logout_uri: _OptionalText = UNSET
     backchannel_logout_session_required: bool | UnsetType = UNSET
+    dpop_bound_access_tokens: bool | UnsetType = UNSET
     contacts: _OptionalTexts = UNSET
     post_logout_redirect_uris: _OptionalTexts = UNSET
     claims_redirect_uris: _OptionalTexts = UNSET

@@ -153,6 +153,8 @@ class Introspection(IntrospectionEndpoint):
             "iat": token.issued_at,
             "exp": token.expires_at,
         }
+        if token.thumbprint is not None:
+            answer |= {"token_type": "DPoP", "cnf": {"jkt": token.thumbprint}}
         if token.grant.user is not None:
             answer |= {"sub": token.grant.user.sub, "username": token.grant.user.username}
         return answer

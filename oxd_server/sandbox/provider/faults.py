@@ -76,6 +76,11 @@ _LOGOUT_CLAIMS: dict[str, Callable[[Claims], Claims]] = {
     "logout_with_nonce": lambda claims: claims | {"nonce": "n-0S6_WzA2Mj"},
 }
 _OTHERS = (
+    "dpop_nonce_at_token_endpoint",
+    "dpop_nonce_at_userinfo",
+    "dpop_never_content",
+    "dpop_nonce_not_told",
+    "dpop_token_is_bearer",
     "logout_bad_signature",
     "logout_alg_none",
     "logout_bad_typ",

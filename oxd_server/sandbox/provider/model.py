@@ -156,6 +156,7 @@ class Grant:
     nonce: str | None = field(default=None, repr=False)
     sid: str | None = None
     revoked: bool = False
+    thumbprint: str | None = None  # of the key that its tokens are bound to
 
 
 @dataclass
@@ -192,6 +193,7 @@ class Token(TokenMixin):
     used: bool = False
     permissions: tuple[Permission, ...] | None = None  # of an RPT; None for any other token
     token_type: str = "Bearer"
+    thumbprint: str | None = None  # of the key that it is bound to
 
     def check_client(self, client: Client) -> bool:
         return self.grant.client_id == client.client_id
@@ -230,6 +232,8 @@ class ProviderState:
         self.access_tokens: Table[Token] = Table(10_000, now)
         self.refresh_tokens: Table[Token] = Table(10_000, now)
         self.assertion_ids: Table[bool] = Table(10_000, now)
+        self.proof_ids: Table[bool] = Table(10_000, now)
+        self.dpop_nonces: Table[bool] = Table(1000, now)
         self.uma_resources: Table[Resource] = Table(10_000, now)
         self.uma_tickets: Table[Ticket] = Table(10_000, now)
         self.uma_gatherings: Table[Gathering] = Table(1000, now)

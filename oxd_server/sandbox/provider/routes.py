@@ -10,6 +10,7 @@ from oxd_server.sandbox.pages import error_page, page
 from oxd_server.sandbox.provider import authorization, back_channel, faults, logout
 from oxd_server.sandbox.provider.client_authentication import AUTH_METHODS, HMAC_ALGS, KEY_ALGS
 from oxd_server.sandbox.provider.client_metadata import SUPPORTED
+from oxd_server.sandbox.provider.dpop import DPOP_ALGS
 from oxd_server.sandbox.provider.model import SCOPES, ProviderState
 from oxd_server.sandbox.provider.pushed_requests import push
 from oxd_server.sandbox.provider.signed_response import SIGNED_MODES
@@ -59,6 +60,7 @@ def metadata(state: ProviderState) -> dict[str, Any]:
         "request_parameter_supported": False,
         "request_uri_parameter_supported": False,
         "authorization_response_iss_parameter_supported": True,
+        "dpop_signing_alg_values_supported": list(DPOP_ALGS),
         "backchannel_logout_supported": True,
         "backchannel_logout_session_supported": True,
         **auth,

@@ -5,17 +5,18 @@ from typing import Any
 from authlib.oidc.core import UserInfo
 
 from oxd_server.entrances.http1 import HttpRequest, HttpResponse
+from oxd_server.sandbox.provider.dpop import DPOP_ALGS, proven_key
 from oxd_server.sandbox.provider.faults import with_broken_signature
 from oxd_server.sandbox.provider.model import ProviderState
 from oxd_server.sandbox.provider.users import User
-from oxd_server.sandbox.web import SECURITY_HEADERS, OAuthError, bearer_token, form, json_response
+from oxd_server.sandbox.web import SECURITY_HEADERS, OAuthError, bearer_token, dpop_token, form, json_response
 
 __all__ = ["claims_for", "userinfo"]
 
 
 async def userinfo(state: ProviderState, request: HttpRequest) -> HttpResponse:
     """GET or POST /userinfo: the claims that the access token's scopes allow, as JSON or as a signed JWT."""
-    text = bearer_token(request)
+    text = bearer_token(request) or dpop_token(request)
     if text is None and request.method == "POST":
         text = form(request).get("access_token")
     token = state.live_access_token(text)
@@ -24,6 +25,10 @@ async def userinfo(state: ProviderState, request: HttpRequest) -> HttpResponse:
         detail = ', error="invalid_token"' if text else ""
         challenge = f'Bearer realm="sandbox"{detail}'
         raise OAuthError("invalid_token", "the access token is not active", 401, WWW_Authenticate=challenge)
+    if token.thumbprint is not None and token.thumbprint != proven_key(state, request, text):
+        # RFC 9449 7.1: "the public key to which the access token is bound matches the public key from the DPoP proof".
+        challenge = f'DPoP error="invalid_token", algs="{" ".join(DPOP_ALGS)}"'
+        raise OAuthError("invalid_token", "the token is bound to another key", 401, WWW_Authenticate=challenge)
     if "openid" not in token.scope.split():
         challenge = 'Bearer realm="sandbox", error="insufficient_scope", scope="openid"'
         raise OAuthError("insufficient_scope", "the scope openid is missing", 403, WWW_Authenticate=challenge)

@@ -12,7 +12,7 @@
 // "issuer" in a command says which provider is meant; without it, it is the first.
 //
 // It leaves as soon as its standard input closes, so that it never outlives the test that started it.
-import { generateKeyPair, randomUUID } from 'node:crypto';
+import { generateKeyPair, randomBytes, randomUUID } from 'node:crypto';
 import { createServer } from 'node:http';
 import { createInterface } from 'node:readline';
 import { promisify } from 'node:util';
@@ -35,6 +35,7 @@ const DEFAULTS = {
   rotateRefreshToken: true,
   alwaysIssueRefreshToken: true,
   extraScopes: ['oxd', 'uma_protection'],
+  dpopNonce: false,
   clients: [],
   ttl: {},
   features: {},
@@ -142,6 +143,7 @@ function configuration(options, keys) {
       revocation: { enabled: true },
       rpInitiatedLogout: { enabled: true },
       backchannelLogout: { enabled: true },
+      dPoP: { enabled: true, nonceSecret: options.nonceSecret, requireNonce: () => options.dpopNonce },
       userinfo: { enabled: true },
       jwtUserinfo: { enabled: true },
       ...(options.fapi && FAPI_FEATURES),
@@ -162,7 +164,7 @@ class Host {
   });
 
   constructor(options) {
-    this.#options = { ...DEFAULTS, cookieKey: randomUUID(), ...options };
+    this.#options = { ...DEFAULTS, cookieKey: randomUUID(), nonceSecret: randomBytes(32), ...options };
   }
 
   async start() {

@@ -55,6 +55,7 @@ EXPECTED: dict[str, tuple[tuple[str, ...], str]] = {
     "session_status": (OXD_ID, "active logged_out_at"),
     "wait_for_logout": (OXD_ID, "active logged_out_at"),
     "get_frontchannel_logout_page": (OXD_ID, "page headers"),
+    "get_dpop_proof": ((*OXD_ID, "http_method", "url"), "dpop"),
     "revoke_token": ((*OXD_ID, "token"), ""),
     "id_token_status": ((*OXD_ID, "id_token"), "active expires_at issued_at claims"),
     "access_token_status": ((*OXD_ID, "id_token", "access_token"), "active expires_at issued_at"),
