@@ -5,6 +5,7 @@ It reads the files that the configuration names and binds the ports, each for a 
 
 import errno
 import os
+import socket
 import time
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -14,13 +15,13 @@ from typing import Final, NamedTuple
 import trio
 
 from oxd_server.app.building import load_keys, open_op_context
-from oxd_server.app.listening import command_listeners
+from oxd_server.app.listening import tcp_listeners
 from oxd_server.config import Config, ConfigError
 from oxd_server.config.store_place import store_place
 from oxd_server.entrances.certificates import make_server_context
 from oxd_server.entrances.https import open_https_listeners
+from oxd_server.entrances.unix_socket import check_unix_socket
 from oxd_server.op.errors import KeyFileError
-from oxd_server.process.listen_fds import Inherited
 from oxd_server.store import StoreError, open_file_store
 from oxd_server.store.importers.sources import read_source
 
@@ -83,9 +84,11 @@ async def _old_sites(config: Config, _: Findings) -> None:
 
 
 async def _ports(config: Config, found: Findings) -> None:
-    opened = [partial(command_listeners, config, Inherited())]
+    opened = [partial(tcp_listeners, config)]
     if config.https.enabled:
         opened.append(partial(open_https_listeners, config))
+    if config.unix_socket_path is not None:
+        opened.append(partial(_unix_socket, config.unix_socket_path, config.unix_socket_group))
     for listen in opened:
         try:
             for listener in listen():
@@ -94,3 +97,8 @@ async def _ports(config: Config, found: Findings) -> None:
             # A server may be running with this very configuration.
             where = found.notes if error.errno == errno.EADDRINUSE else found.problems
             where.append(str(error.strerror or error))
+
+
+def _unix_socket(path: Path, group: str | None) -> list[socket.socket]:
+    check_unix_socket(path, group)
+    return []

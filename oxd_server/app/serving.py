@@ -16,7 +16,7 @@ import trio
 
 from oxd_server.admin import WATCH_INTERVAL
 from oxd_server.app.building import Lasting, listener_limits, make_edition, make_room, open_site_locks, to_applications
-from oxd_server.app.listening import announce, command_listeners, entrance_of
+from oxd_server.app.listening import addresses_of, announce, command_listeners, entrance_of, told_of
 from oxd_server.app.migrating import migrate
 from oxd_server.app.reloading import Editions, Reloadable
 from oxd_server.config import Config, Sources, load_default_site
@@ -105,6 +105,7 @@ async def _serve(
         for listener in listeners
     ]
     front = await _open_front(editions, inherited, log)
+    https_addresses = () if front is None else front.addresses
     reloadable = Reloadable(sources, lasting, editions, servers, front)
     stop_front = trio.Event()
     async with lasting.sight.open(), trio.open_nursery() as connections:
@@ -117,12 +118,11 @@ async def _serve(
                 accepting.start_soon(lasting.store.fold_when_idle)
             await accepting.start(report_on_signal, partial(_counts, editions, servers))
             if inherited.lifeline is None:
-                announce(listeners, log)
+                announce(listeners, https_addresses, told_of(config, await lasting.store.count()))
                 await inherited.manager.ready()
             else:
                 accepting.start_soon(stop_with_supervisor, inherited.lifeline)
-            addresses = tuple(address_of(listener) for listener in listeners)
-            task_status.started(Running(addresses, () if front is None else front.addresses))
+            task_status.started(Running(addresses_of(listeners), https_addresses))
             await _until_stopped(signals, partial(reloadable.reload, connections), log, inherited.manager)
             accepting.cancel_scope.cancel()
         editions.current.services.logout_waits.stop()

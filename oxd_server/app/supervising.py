@@ -9,7 +9,7 @@ from functools import partial
 import structlog
 import trio
 
-from oxd_server.app.listening import announce, command_listeners
+from oxd_server.app.listening import addresses_of, announce, command_listeners, told_of
 from oxd_server.config import Config, ConfigError, Sources, load_settings
 from oxd_server.config.store_place import store_place
 from oxd_server.entrances.https import make_certificate, open_https_listeners
@@ -28,15 +28,14 @@ async def supervise(config: Config, sources: Sources, inherited: Inherited, outp
     They take their settings from the same ``sources``. ``inherited``, ``output``: see ``serve``, which also says what
     is raised.
     """
-    log = structlog.get_logger("oxd_server")
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1) as signals:
         listeners = command_listeners(config, inherited)
         https_listeners: list[socket.socket] = []
         if config.https.enabled:
             await make_certificate(config)  # before the workers, so that they find the same one
             https_listeners = listeners_of(inherited.https_sockets) or open_https_listeners(config)
-        async with open_store(store_place(config)):
-            pass  # it is made, or found to be unusable, once and here
+        async with open_store(store_place(config)) as store:  # it is made, or found to be unusable, once and here
+            told = told_of(config, await store.count())
         supervisor = Supervisor(
             sources.arguments,
             config.workers,
@@ -45,8 +44,10 @@ async def supervise(config: Config, sources: Sources, inherited: Inherited, outp
             shutdown_timeout=config.shutdown_timeout_in_seconds,
             manager=inherited.manager,
         )
-        await supervisor.run(_watched(signals, Sight(output), sources), partial(announce, listeners, log))
-    log.info("stopped")
+        await supervisor.run(
+            _watched(signals, Sight(output), sources), partial(announce, listeners, addresses_of(https_listeners), told)
+        )
+    structlog.get_logger("oxd_server").info("stopped")
 
 
 async def _watched(signals: AsyncIterator[int], sight: Sight, sources: Sources) -> AsyncIterator[int]:

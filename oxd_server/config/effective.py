@@ -9,6 +9,7 @@ import msgspec
 
 from oxd_server.config.declaring import declared_values
 from oxd_server.config.keys import Config
+from oxd_server.config.kinds import MODE
 from oxd_server.config.loading import Loaded
 
 __all__ = ["effective_values"]
@@ -26,6 +27,8 @@ def effective_values(loaded: Loaded) -> Iterator[tuple[str, str, str]]:
         if given is not None and given.file is not None:
             origin = f"{origin}, in {given.file}"
         shown = _value(loaded.config, value.path)
+        if value.kind is MODE:
+            shown = f"{shown:04o}"
         yield value.name, _MASK if value.is_secret and shown else json.dumps(shown, default=_plain), origin
 
 

@@ -17,6 +17,7 @@ from oxd_server.config.kinds import (
     CONNECTIONS,
     FLAG,
     MINUTES,
+    MODE,
     PATH,
     PORT,
     SECRET,
@@ -41,8 +42,9 @@ DEFAULT_SITE_NAME: Final = "oxd-default-site-config.json"
 class Config(Settings, frozen=True, kw_only=True):
     """The server's settings. Names say their unit.
 
-    Three fields are not keys of the file: ``warnings`` are lines for the log, ``default_site_path`` is the file beside
-    this one for ``load_default_site``, and ``store_path`` is where the store's file lies when ``storage`` is "file".
+    Four fields are not keys of the file: ``config_path`` is the file itself, ``warnings`` are lines for the log,
+    ``default_site_path`` is the file beside this one for ``load_default_site``, and ``store_path`` is where the store's
+    file lies when ``storage`` is "file".
     """
 
     port: Annotated[
@@ -67,6 +69,26 @@ class Config(Settings, frozen=True, kw_only=True):
             restart=True,
         ),
     ] = ()
+    tcp_enabled: Annotated[
+        bool,
+        Key(
+            FLAG, "false: nothing listens on port: commands come by the Unix socket and over HTTPS only.", restart=True
+        ),
+    ] = True
+    unix_socket_path: Annotated[
+        Path | None,
+        Key(
+            PATH,
+            "A Unix socket for commands, beside the port. Whoever its mode and group let in may do what programs on "
+            "this machine may do at the port. What an earlier server left there is replaced.",
+            flag="--unix-socket",
+            restart=True,
+        ),
+    ] = None
+    unix_socket_mode: Annotated[int, Key(MODE, "Its mode.", restart=True)] = 0o660
+    unix_socket_group: Annotated[
+        str | None, Key(TEXT, "The name of its group; none: that of the server.", restart=True)
+    ] = None
     https: Annotated[HttpsConfig, Key(HttpsConfig, "The HTTPS front: the same commands as POST requests.")] = (
         HttpsConfig()
     )
@@ -370,6 +392,7 @@ class Config(Settings, frozen=True, kw_only=True):
         ),
     ] = None
 
+    config_path: Path | None = None
     store_path: Path = Path("oxd-data/oxd.sqlite")
     default_site_path: Path = Path(DEFAULT_SITE_NAME)
     warnings: tuple[str, ...] = ()

@@ -18,6 +18,7 @@ __all__ = [
     "CONNECTIONS",
     "FLAG",
     "MINUTES",
+    "MODE",
     "PATH",
     "PORT",
     "PREFIX",
@@ -39,6 +40,7 @@ __all__ = [
 _MAX_WORKERS: Final = 64
 _SECONDS_PER_DAY: Final = 86_400
 _PORTS: Final = 65_536
+_MOST_OF_MODE: Final = 0o777
 
 
 def _as_it_is(text: str) -> str:
@@ -137,6 +139,14 @@ def _path(value: Any) -> Path:
     return Path(_text(value))
 
 
+def _mode(value: Any) -> int:
+    """Read a mode as chmod has it: four octal digits at most, as a text."""
+    mode = int(_text(value), 8)
+    if not 0 <= mode <= _MOST_OF_MODE:
+        raise ValueError
+    return mode
+
+
 def _scopes(value: Any) -> tuple[str, ...]:
     return tuple(value.split()) if isinstance(value, str) else _texts(value)
 
@@ -205,6 +215,7 @@ SECRET: Final = Kind("a text", _text, secret=True)
 TEXTS: Final = Kind("a list of texts", _texts, from_text=_listed)
 SCOPES: Final = Kind("a list of scopes", _scopes, from_text=_listed)
 PATH: Final = Kind("a path", _path)
+MODE: Final = Kind('a mode of a file as a text, such as "0660"', _mode)
 ADDRESSES: Final = Kind("a list of IP addresses", _addresses, from_text=_listed)
 CALLERS: Final = Kind("a list of IP addresses and networks, or *", _callers, from_text=_listed)
 COMMANDS: Final = Kind("a list of commands, none of which answers client secrets", _commands, from_text=_listed)

@@ -57,6 +57,7 @@ def load_settings(sources: Sources) -> Loaded:
         raise ConfigError(*problems)
     config = msgspec.structs.replace(
         config,
+        config_path=path,
         default_site_path=default_site_path(path),
         store_path=_store_path(Path() if path is None else path.parent, config.storage_configuration),
     )
@@ -121,6 +122,9 @@ def _broken_rules(config: Config, given: Mapping[str, Given], failed: Collection
     if config.workers > 1 and config.storage == "memory" and sound("workers", "storage"):
         expected = "1 with storage memory: workers share what is in the store"
         yield str(wrong(given["workers"].place, config.workers, expected))
+    entrances = ("tcp_enabled", "unix_socket_path", "https.enabled")
+    if not (config.tcp_enabled or config.unix_socket_path or config.https.enabled) and sound(*entrances):
+        yield f"{given['tcp_enabled'].place}: nothing would listen: set unix_socket_path or https.enabled"
     pair = ("https.cert_path", "https.key_path")
     if (config.https.cert_path is None) != (config.https.key_path is None) and sound(*pair):
         missing, there = pair if config.https.cert_path is None else pair[::-1]

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from oxd_server.config.declaring import Declared, Settings, declared_keys, declared_values
 from oxd_server.config.keys import Config
-from oxd_server.config.kinds import Kind
+from oxd_server.config.kinds import MODE, Kind
 
 __all__ = ["FILES", "default_text", "reference_table", "sample_file"]
 
@@ -122,6 +122,8 @@ def default_text(key: Declared) -> str:
         value = list(value)
     if isinstance(value, float) and value.is_integer():
         value = int(value)
+    if key.key.kind is MODE:
+        value = f"{value:04o}"
     return json.dumps(str(value) if isinstance(value, Path) else value)
 
 

@@ -10,6 +10,8 @@ from typing import Final
 
 import trio
 
+from oxd_server.entrances.unix_socket import peer_credentials
+
 __all__ = ["accept_waiting", "address_of", "as_trio_listeners", "open_listeners", "peer_name"]
 
 _BACKLOG: Final = 1024
@@ -87,8 +89,10 @@ def address_of(listener: socket.socket) -> tuple[str, int]:
 
 
 def peer_name(connection: socket.socket) -> str:
-    """Return the address and port at the other end, "" when nobody is there any more."""
+    """Return who is at the other end, for the log: address and port, or the process; "" when nobody is any more."""
     try:
+        if connection.family == socket.AF_UNIX:
+            return peer_credentials(connection)
         name = connection.getpeername()
     except OSError:
         return ""

@@ -51,7 +51,10 @@ EVENTS: Final[dict[str, Event]] = {
     "resource_not_renamed": Event("warning", "A resource keeps its longer name at the authorization server."),
     "ticket_unavailable": Event("error", "The authorization server gave no ticket: access was denied without one."),
     # The server
-    LISTENING: Event("info", "The server takes commands. The old server's words: init scripts wait for them."),
+    LISTENING: Event(
+        "info",
+        "The server takes commands: where, with which configuration and store. Init scripts wait for these words.",
+    ),
     "https_listening": Event("info", "The HTTPS front takes requests."),
     "self_signed_certificate": Event("warning", "The HTTPS front has a certificate of its own making, for localhost."),
     "socket_exposed": Event("warning", "Other machines can reach the command socket."),

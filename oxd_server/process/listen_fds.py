@@ -76,20 +76,23 @@ def _descriptors_from(environment: MutableMapping[str, str], pid: int) -> Inheri
     )
 
 
-def listeners_of(descriptors: Sequence[int]) -> list[socket.socket]:
-    """Return the sockets, ready for use here.
+def listeners_of(descriptors: Sequence[int], *, unix: bool = False) -> list[socket.socket]:
+    """Return the sockets, ready for use here. With ``unix``, they may be Unix sockets.
 
     Raises:
-        OSError: one is no TCP socket that listens.
+        OSError: one is no such socket that listens.
     """
+    families = {socket.AF_INET, socket.AF_INET6} | ({socket.AF_UNIX} if unix else set())
+    kind = "TCP or Unix" if unix else "TCP"
     with ExitStack() as opened:
         listeners = [opened.enter_context(socket.socket(fileno=descriptor)) for descriptor in descriptors]
         for listener in listeners:
             listens = listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
-            if listener.family not in (socket.AF_INET, socket.AF_INET6) or not listens:
-                raise OSError(errno.EINVAL, f"the file descriptor {listener.fileno()} is no TCP socket that listens")
+            if listener.family not in families or listener.type != socket.SOCK_STREAM or not listens:
+                raise OSError(errno.EINVAL, f"the file descriptor {listener.fileno()} is no {kind} socket that listens")
             listener.setblocking(False)
-            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # for the connections, which inherit it
+            if listener.family != socket.AF_UNIX:
+                listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # for the connections, which inherit it
         opened.pop_all()
     return listeners
 

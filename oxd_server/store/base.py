@@ -307,6 +307,10 @@ class Store(Protocol):
         """How many sites came from there without a token, or from anywhere (None); no more than `limit` are counted."""
         ...
 
+    async def count(self) -> int:
+        """How many sites there are."""
+        ...
+
     async def secret(self, name: str, make: Callable[[], bytes]) -> bytes:
         """The server's own secret of this name, made by `make` if there is none yet.
 

@@ -241,6 +241,12 @@ def count_registered(connection: sqlite3.Connection, registered_from: str | None
     return int(count)
 
 
+def count(connection: sqlite3.Connection) -> int:
+    """How many sites there are."""
+    (sites,) = connection.execute("SELECT count(*) FROM site").fetchone()
+    return int(sites)
+
+
 def read_login(connection: sqlite3.Connection, token_hash: bytes, now: float) -> Login | None:
     """The login in which this token was issued, or None."""
     row = connection.execute(

@@ -270,6 +270,9 @@ class FileStore:
     async def count_registered(self, registered_from: str | None, limit: int) -> int:
         return await self._read(database.count_registered, registered_from, limit)
 
+    async def count(self) -> int:
+        return await self._read(database.count)
+
     async def secret(self, name: str, make: Callable[[], bytes]) -> bytes:
         kept = await self._read(database.read_secret, name)
         if kept is not None:

@@ -174,6 +174,9 @@ class RedisStore:
         key = self.link.settings.base + _strangers_index(registered_from)
         return min(limit, int(await self.link.read(b"ZCARD", key)))
 
+    async def count(self) -> int:
+        return int(await self.link.read(b"ZCARD", self.link.settings.base + b"ids"))
+
     async def list(self) -> SiteNames:
         names: SiteNames = []
         start = b"-"

@@ -257,11 +257,13 @@ async def test_list_is_ordered_and_complete(store: Store) -> None:
     await store.add(Site(oxd_id="", op_host="https://op.example.org", client=ClientMetadata(client_name="blank id")))
     expected = [("", "blank id"), *((f"site-{number:04}", f"name {number}") for number in range(1, 1003)), ("zz", "")]
     assert await store.list() == expected
+    assert await store.count() == len(expected)
 
 
 async def test_list_of_nothing_is_empty(store: Store) -> None:
     """An empty store lists nothing."""
     assert await store.list() == []
+    assert await store.count() == 0
 
 
 async def test_setup_clients_of_one_op(store: Store) -> None:

@@ -26,7 +26,7 @@ from oxd_server.config.reference import FILES
 
 ROOT = Path(__file__).parents[2]
 CONF = ROOT / "conf"
-NOT_IN_THE_FILE = {"warnings", "default_site_path", "store_path"}
+NOT_IN_THE_FILE = {"config_path", "warnings", "default_site_path", "store_path"}
 
 OLD_CONFIG = {
     "port": "8199",
@@ -80,7 +80,9 @@ def test_empty_file_means_all_defaults(write: Write) -> None:
     config = load_config(path)
     assert config.store_path == path.parent / "oxd-data" / "oxd.sqlite"
     assert config.default_site_path == path.parent / "oxd-default-site-config.json"
-    assert msgspec.structs.asdict(config) | defaults_of("store_path", "default_site_path") == as_default()
+    assert (
+        msgspec.structs.asdict(config) | defaults_of("config_path", "store_path", "default_site_path") == as_default()
+    )
 
 
 def as_default() -> dict[str, Any]:
@@ -326,7 +328,7 @@ def test_sample_config_is_complete_and_says_the_defaults() -> None:
     assert set(node["https"]) == {field.name for field in msgspec.structs.fields(HttpsConfig)}
     config = load_config(CONF / "oxd-conf.json")
     assert config.warnings == ()
-    placed = defaults_of("store_path", "default_site_path", "storage_configuration")
+    placed = defaults_of("config_path", "store_path", "default_site_path", "storage_configuration")
     assert msgspec.structs.asdict(config) | placed == as_default()
     assert config.storage_configuration == StorageConfig(path=CONF / StorageConfig().path)
     assert config.store_path == CONF / Config().store_path
