@@ -23,6 +23,7 @@ root_doc = "README"
 include_patterns = ["*.md", "docs/*.md", "docs/**/*.md", "protocol/README.md", "scripts/examples/README.md"]
 exclude_patterns = [".venv", ".tools", "build", "**/node_modules", "**/.*"]
 myst_heading_anchors = 6
+myst_enable_extensions = ["tasklist"]
 
 html_theme = "furo"
 html_title = f"oxd-server {version}"
@@ -34,7 +35,6 @@ CONTENTS = {
     "Tutorial": ["docs/tutorial/*"],
     "How-to guides": [
         "docs/how-to/providers/index",
-        "docs/how-to/providers/*",
         "docs/how-to/replacing-oxd",
         "docs/how-to/production",
         "docs/how-to/*",
@@ -60,12 +60,14 @@ def contents() -> dict[str, list[str]]:
 
 
 def add_contents(app: Sphinx, name: str, source: list[str]) -> None:
-    """Give the first page the table of contents, which other readers of the file have no use for."""
+    """Give the first page, and that of a folder, the list of pages, which other readers of the file have no use for."""
     del app
     if name == root_doc:
         for caption, pages in contents().items():
             listed = "\n".join(pages)
             source[0] += f"\n```{{toctree}}\n:hidden:\n:caption: {caption}\n\n{listed}\n```\n"
+    elif name.endswith("/index"):
+        source[0] += "\n```{toctree}\n:hidden:\n:glob:\n\n*\n```\n"
 
 
 def setup(app: Sphinx) -> dict[str, Any]:

@@ -100,7 +100,7 @@ def command_section(command: AnyCommand) -> Iterator[str]:
         yield from [f"The response has {listed(f'`{key}`' for key in keys)}.", ""]
     else:
         yield from ["The response has no data.", ""]
-    yield from ["```json", json.dumps({"command": command.name, "params": example_params(command)}), "```"]
+    yield from ["```json", json.dumps({"command": command.name, "params": example_params(command)}, indent=4), "```"]
 
 
 def listed(words: Iterable[str]) -> str:
