@@ -3,6 +3,7 @@
 A test compares them. A page with `<!-- file: NAME LANGUAGE -->` shows that file in the block below the mark.
 """
 
+import argparse
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -15,6 +16,7 @@ from oxd_protocol.catalog import ALIASES, COMMANDS
 from oxd_protocol.errors import ERROR_CODES
 from oxd_protocol.params import AnyCommand
 from oxd_protocol.site import SiteMetadata
+from oxd_server.cli.command_line import make_parser
 from oxd_server.config import reference as configuration
 from oxd_server.entrances.dialects.flat import flat_routes
 from oxd_server.entrances.dialects.statuses import flat_code, status_of
@@ -157,8 +159,60 @@ def errors_page() -> str:
     return "\n".join([*lines, *table(("code", "meaning, where nothing better is known", "dialect 4"), rows)]) + "\n"
 
 
+def command_line_page() -> str:
+    """Every command of the program, with its options."""
+    lines = [
+        "# Command line",
+        "",
+        "The commands of `oxd-server`. Each has `--help`. The exit code is 0 if it is done, 1 if it failed",
+        "(one line says why), and 2 if it was called wrongly.",
+        "",
+        MADE_BY,
+    ]
+    return "\n".join([*lines, *program_sections("oxd-server", make_parser(), "")]).rstrip() + "\n"
+
+
+def program_sections(name: str, parser: argparse.ArgumentParser, summary: str) -> Iterator[str]:
+    """A section for a command, or one for each of those below it."""
+    below = next((one for one in parser._actions if isinstance(one, argparse._SubParsersAction)), None)
+    if below is not None:
+        helps = {str(one.dest): one.help or "" for one in below._choices_actions}
+        for word, command in below.choices.items():
+            yield from program_sections(f"{name} {word}", command, helps[word])
+        return
+    yield from [f"## {name}", "", sentence(parser.description or summary), ""]
+    rows = [
+        (
+            f"`{' '.join(filter(None, [option_of(one), value_of(one)]))}`",
+            " ".join(((one.help or "") % vars(one)).split()),
+        )
+        for one in parser._actions
+        if not isinstance(one, argparse._HelpAction)
+    ]
+    if rows:
+        yield from [*table(("argument", "meaning"), rows), ""]
+
+
+def option_of(action: argparse.Action) -> str:
+    return action.option_strings[0] if action.option_strings else ""
+
+
+def value_of(action: argparse.Action) -> str:
+    if action.nargs == 0:
+        return ""
+    value = str(action.metavar or action.dest.upper())
+    return f"[{value}]" if action.nargs == "?" else value
+
+
+def sentence(text: str) -> str:
+    """A text with a capital letter and a full stop, on one line."""
+    text = " ".join(text.split())
+    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "}")) or not text else ".")
+
+
 FILES: dict[str, Callable[[], str]] = {
     **configuration.FILES,
+    "docs/reference/command-line.md": command_line_page,
     "docs/reference/commands.md": commands_page,
     "docs/reference/parameters.md": parameters_page,
     "docs/reference/errors.md": errors_page,
