@@ -51,6 +51,7 @@ NOT_SHELL = (
     "ini",
     "toml",
     "dockerfile",
+    "http",
     "diff",
     "lua",
 )
