@@ -69,7 +69,7 @@ ALLOWED: dict[str, set[str]] = {
     "oxd_server.log.known": {"oxd_server.log.names"},
     "oxd_server.log": set(),
     "oxd_server.observe.call": set(),
-    "oxd_server.observe": {"oxd_server.log", "oxd_server.op.observed"},
+    "oxd_server.observe": {"oxd_protocol.errors", "oxd_server.log", "oxd_server.op.observed", "oxd_server.store.base"},
     "oxd_server.sync": set(),
     "oxd_server.streams": set(),
     "oxd_server.process": set(),

@@ -25,7 +25,6 @@ from oxd_server.op.context import OpContext
 from oxd_server.op.discovery import WELL_KNOWN, discovery_url
 from oxd_server.op.errors import InvalidOpHost
 from oxd_server.op.key_store import KeyStore, load_key_store
-from oxd_server.op.observed import Observe, nobody_looks
 from oxd_server.op.proxy import DIRECT, Proxies, make_proxies
 from oxd_server.op.settings import SettingsOf, settings_of
 from oxd_server.op.tls import make_ssl_context
@@ -86,12 +85,10 @@ def open_site_locks(config: Config) -> Iterator[KeyedLocks]:
 
 
 @asynccontextmanager
-async def open_op_context(
-    config: Config, now: Callable[[], float], observe: Observe = nobody_looks
-) -> AsyncIterator[OpContext]:
+async def open_op_context(config: Config, now: Callable[[], float], sight: Sight) -> AsyncIterator[OpContext]:
     """What is needed to talk to OPs; its connections are closed at the end of the block.
 
-    ``observe`` is told of each request.
+    ``sight`` is told of each request.
 
     Raises ``KeyFileError`` for a trust store that cannot be used, ``ConfigError`` for an OP that is none.
     """
@@ -115,7 +112,7 @@ async def open_op_context(
         plain_http_hosts=frozenset(config.allow_http_op_hosts),
         proxies=proxies_of(config),
     )
-    async with Transport(settings, observe=observe) as transport:
+    async with Transport(settings, observe=sight.see_op_request, begin=sight.begin_op_request) as transport:
         yield OpContext.over(
             transport,
             clock=now,
@@ -223,7 +220,7 @@ async def make_edition(
     """
     store = lasting.store
     async with AsyncExitStack() as opened:
-        op = await opened.enter_async_context(open_op_context(config, lasting.now, lasting.sight.see_op_request))
+        op = await opened.enter_async_context(open_op_context(config, lasting.now, lasting.sight))
         logins, keys = await _open_logins(config, store, lasting.now), await load_keys(config)
         if before is None:
             services = Services(

@@ -21,6 +21,7 @@ from oxd_server.config.store_place import store_place
 from oxd_server.entrances.certificates import make_server_context
 from oxd_server.entrances.https import open_https_listeners
 from oxd_server.entrances.unix_socket import check_unix_socket
+from oxd_server.observe.sight import Sight
 from oxd_server.op.errors import KeyFileError
 from oxd_server.store import StoreError, open_file_store
 from oxd_server.store.importers.sources import read_source
@@ -53,7 +54,7 @@ async def _try(step: Callable[[Config, Findings], Awaitable[None]], config: Conf
 
 
 async def _op(config: Config, _: Findings) -> None:
-    async with open_op_context(config, time.time):
+    async with open_op_context(config, time.time, Sight()):
         pass
 
 

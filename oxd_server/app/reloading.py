@@ -5,7 +5,7 @@ an ``Edition`` and the settings of the HTTPS front. Then all of it is put in pla
 what they began with; connections live on.
 """
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, NamedTuple
@@ -16,6 +16,7 @@ import trio
 from oxd_protocol.messages import Response
 from oxd_protocol.params import AnyCommand
 from oxd_server.app.building import Edition, Lasting, listener_limits, make_edition, make_room
+from oxd_server.app.watching import front_readings
 from oxd_server.config import (
     Config,
     ConfigError,
@@ -26,7 +27,8 @@ from oxd_server.config import (
     load_settings,
 )
 from oxd_server.dispatch.guard import Entrance
-from oxd_server.entrances.https import FrontSettings, HttpsFront, front_settings
+from oxd_server.entrances.https import Figures, FrontSettings, HttpsFront, front_settings
+from oxd_server.entrances.refusals import Refusals
 from oxd_server.entrances.tcp import FrameListener
 from oxd_server.observe.call import Caller
 from oxd_server.op.errors import KeyFileError
@@ -42,8 +44,10 @@ CANNOT_START: Final = (ConfigError, KeyFileError, StoreError, OSError)
 class Editions:
     """The edition in force. The entrances know no other way to it, so that all of them go over at once."""
 
-    def __init__(self, first: Edition) -> None:
+    def __init__(self, first: Edition, readings: Mapping[str, Figures]) -> None:
+        """``readings`` are what can be read of the server, by their usual paths."""
         self.current = first
+        self.readings = readings
 
     def dispatch(
         self, entrance: Entrance, name: str, raw_params: dict[str, object], caller: Caller
@@ -59,14 +63,23 @@ class Editions:
         """Return the JWK Set of the public keys, for OPs."""
         return self.current.services.public_jwks()
 
-    async def front_settings(self, config: Config, addresses: Sequence[tuple[str, int]]) -> FrontSettings:
+    async def front_settings(
+        self, config: Config, addresses: Sequence[tuple[str, int]], refusals: Refusals
+    ) -> FrontSettings:
         """Return what the HTTPS front needs of this configuration; it runs commands in the edition in force.
 
-        Raises ``ConfigError``.
+        ``refusals`` is told of what it refuses. Raises ``ConfigError``.
         """
         marks, handle = SiteMarks(self.current.services.store), partial(self.dispatch, Entrance.HTTPS)
         return await front_settings(
-            config, addresses, handle, marks, needs_token=self.needs_token, public_keys=self.public_keys
+            config,
+            addresses,
+            handle,
+            marks,
+            needs_token=self.needs_token,
+            public_keys=self.public_keys,
+            figures=front_readings(config, self.readings),
+            refusals=refusals,
         )
 
 
@@ -116,6 +129,7 @@ class Reloadable:
             server.use(listener_limits(read.config))
         if self.front is not None and settings is not None:
             self.front.use(settings)
+            self.lasting.sight.see_certificate(settings.certificate_expires)
         retiring.start_soon(before.retire)
         tell_reloaded(read)
         self.lasting.sight.set_log_level(read.config.log_level)
@@ -125,7 +139,7 @@ class Reloadable:
         try:
             if self.front is None:
                 return edition, None
-            return edition, await self.editions.front_settings(read.config, self.front.addresses)
+            return edition, await self.editions.front_settings(read.config, self.front.addresses, self.front.refusals)
         except BaseException:
             await edition.opened.aclose()
             raise

@@ -4,9 +4,11 @@
 commands in flight finish within a deadline.
 """
 
+import os
 import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -19,15 +21,19 @@ from oxd_server.app.building import Lasting, listener_limits, make_edition, make
 from oxd_server.app.listening import addresses_of, announce, command_listeners, entrance_of, told_of
 from oxd_server.app.migrating import migrate
 from oxd_server.app.reloading import Editions, Reloadable
+from oxd_server.app.watching import make_monitor, make_sight, readings_of, sample_of
 from oxd_server.config import Config, Sources, load_default_site
 from oxd_server.config.store_place import store_place
 from oxd_server.dispatch.routes import check_routes
 from oxd_server.dispatch.shares import Registrations
 from oxd_server.entrances.https import HttpsFront, open_https_listeners
+from oxd_server.entrances.monitor import Monitor
+from oxd_server.entrances.refusals import Refusals
 from oxd_server.entrances.sockets import address_of
 from oxd_server.entrances.tcp import FrameListener
 from oxd_server.log import Log
-from oxd_server.observe.sight import Sight
+from oxd_server.observe.readiness import Readiness
+from oxd_server.observe.sample import Sample
 from oxd_server.process.figures import report_on_signal
 from oxd_server.process.listen_fds import Inherited, listeners_of
 from oxd_server.process.service_manager import ServiceManager
@@ -68,7 +74,7 @@ async def serve(
     """
     check_routes()
     log = structlog.get_logger("oxd_server")
-    sight = Sight(output)
+    sight = make_sight(config, inherited, output)
     make_room(config)
     default_site = load_default_site(config.default_site_path)
     for warning in (*config.warnings, *default_site.warnings):
@@ -81,9 +87,10 @@ async def serve(
             site_locks = locks if store.locks is None else store.locks
             registrations = Registrations(config.open_registrations_per_hour)
             lasting = Lasting(store, site_locks, registrations, sight, applications, now)
-            editions = Editions(await make_edition(config, default_site, lasting))
+            readiness = Readiness(store, now, os.urandom)
+            editions = Editions(await make_edition(config, default_site, lasting), readings_of(sight, readiness))
             try:
-                await _serve(sources, lasting, editions, signals, inherited, log, task_status)
+                await _serve(sources, lasting, editions, readiness, signals, inherited, log, task_status)
             finally:
                 await editions.current.opened.aclose()
     log.info("stopped")
@@ -93,6 +100,7 @@ async def _serve(
     sources: Sources,
     lasting: Lasting,
     editions: Editions,
+    readiness: Readiness,
     signals: AsyncIterator[int],
     inherited: Inherited,
     log: structlog.stdlib.BoundLogger,
@@ -100,16 +108,23 @@ async def _serve(
 ) -> None:
     config = editions.current.config
     listeners = command_listeners(config, inherited)
+    refusals = Refusals(lasting.sight.see_refusal)
     servers = [
-        FrameListener(partial(editions.dispatch, entrance_of(listener)), listener_limits(config))
+        FrameListener(partial(editions.dispatch, entrance_of(listener)), listener_limits(config), refusals)
         for listener in listeners
     ]
-    front = await _open_front(editions, inherited, log)
+    front = await _open_front(editions, inherited, refusals, log)
     https_addresses = () if front is None else front.addresses
+    monitor = make_monitor(config, inherited, editions.readings)
     reloadable = Reloadable(sources, lasting, editions, servers, front)
     stop_front = trio.Event()
-    async with lasting.sight.open(), trio.open_nursery() as connections:
+
+    def sample() -> Sample:
+        return sample_of(editions.current, servers, front)
+
+    async with lasting.sight.open(sample), _watched(monitor), trio.open_nursery() as connections:
         if front is not None:
+            lasting.sight.see_certificate(front.certificate_expires)
             await connections.start(front.serve, stop_front)
         async with trio.open_nursery() as accepting:
             for server, listener in zip(servers, listeners, strict=True):
@@ -124,6 +139,7 @@ async def _serve(
                 accepting.start_soon(stop_with_supervisor, inherited.lifeline)
             task_status.started(Running(addresses_of(listeners), https_addresses))
             await _until_stopped(signals, partial(reloadable.reload, connections), log, inherited.manager)
+            readiness.draining = True
             accepting.cancel_scope.cancel()
         editions.current.services.logout_waits.stop()
         for server in servers:
@@ -135,13 +151,25 @@ async def _serve(
         log.warning("commands_abandoned", message="Some commands did not finish in time.")
 
 
-async def _open_front(editions: Editions, inherited: Inherited, log: structlog.stdlib.BoundLogger) -> HttpsFront | None:
+@asynccontextmanager
+async def _watched(monitor: Monitor | None) -> AsyncIterator[None]:
+    """Answer on the port of the metrics inside the block, also while the server drains."""
+    async with trio.open_nursery() as nursery:
+        if monitor is not None:
+            await nursery.start(monitor.serve)
+        yield
+        nursery.cancel_scope.cancel()
+
+
+async def _open_front(
+    editions: Editions, inherited: Inherited, refusals: Refusals, log: structlog.stdlib.BoundLogger
+) -> HttpsFront | None:
     config = editions.current.config
     if not config.https.enabled:
         return None
     listeners = listeners_of(inherited.https_sockets) or open_https_listeners(config)
     addresses = [address_of(listener) for listener in listeners]
-    front = HttpsFront(listeners, await editions.front_settings(config, addresses))
+    front = HttpsFront(listeners, await editions.front_settings(config, addresses, refusals), refusals)
     log.info("https_listening", port=addresses[0][1], addresses=[address for address, _ in addresses])
     return front
 

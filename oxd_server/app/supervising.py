@@ -10,9 +10,11 @@ import structlog
 import trio
 
 from oxd_server.app.listening import addresses_of, announce, command_listeners, told_of
+from oxd_server.app.watching import shared_figures
 from oxd_server.config import Config, ConfigError, Sources, load_settings
 from oxd_server.config.store_place import store_place
 from oxd_server.entrances.https import make_certificate, open_https_listeners
+from oxd_server.entrances.monitor import monitor_listeners
 from oxd_server.log import Log
 from oxd_server.observe.sight import Sight
 from oxd_server.process.listen_fds import Inherited, listeners_of
@@ -36,17 +38,22 @@ async def supervise(config: Config, sources: Sources, inherited: Inherited, outp
             https_listeners = listeners_of(inherited.https_sockets) or open_https_listeners(config)
         async with open_store(store_place(config)) as store:  # it is made, or found to be unusable, once and here
             told = told_of(config, await store.count())
-        supervisor = Supervisor(
-            sources.arguments,
-            config.workers,
-            command_sockets=tuple(listener.fileno() for listener in listeners),
-            https_sockets=tuple(listener.fileno() for listener in https_listeners),
-            shutdown_timeout=config.shutdown_timeout_in_seconds,
-            manager=inherited.manager,
-        )
-        await supervisor.run(
-            _watched(signals, Sight(output), sources), partial(announce, listeners, addresses_of(https_listeners), told)
-        )
+        metrics_listeners: list[socket.socket] = []
+        if config.metrics.enabled:
+            metrics_listeners = listeners_of(inherited.metrics_sockets) or monitor_listeners(config)
+        with shared_figures(config) as variables:
+            supervisor = Supervisor(
+                sources.arguments,
+                config.workers,
+                command_sockets=tuple(listener.fileno() for listener in listeners),
+                https_sockets=tuple(listener.fileno() for listener in https_listeners),
+                shutdown_timeout=config.shutdown_timeout_in_seconds,
+                manager=inherited.manager,
+                metrics_sockets=tuple(listener.fileno() for listener in metrics_listeners),
+                variables=variables,
+            )
+            say = partial(announce, listeners, addresses_of(https_listeners), told)
+            await supervisor.run(_watched(signals, Sight(output), sources), say)
     structlog.get_logger("oxd_server").info("stopped")
 
 

@@ -1,4 +1,4 @@
-"""The command line: ``oxd-server serve | check-config | config | sites | backup | restore | keys | call | sandbox``.
+"""The command line: ``oxd-server serve | check-config | config | health | sites | backup | restore | keys | ...``.
 
 A module for each group of commands. Each has an ``add`` that declares them, and imports what they need only when one
 of them runs: so every command starts as fast as it can.

@@ -10,7 +10,7 @@ import trio
 
 from oxd_protocol.errors import FramingError
 from oxd_server import __version__
-from oxd_server.cli import backup, call, config, keys, sandbox, serve, sites
+from oxd_server.cli import backup, call, config, health, keys, sandbox, serve, sites
 from oxd_server.cli.errors import CliError, text_of_first
 from oxd_server.config import ConfigError
 from oxd_server.log.plain import plain_text
@@ -53,6 +53,6 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"oxd-server {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for group in (serve, config, sites, backup, keys, call, sandbox):
+    for group in (serve, config, health, sites, backup, keys, call, sandbox):
         group.add(commands)
     return parser

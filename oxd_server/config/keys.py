@@ -29,6 +29,7 @@ from oxd_server.config.kinds import (
     seconds,
     whole,
 )
+from oxd_server.config.metrics_keys import MetricsConfig
 from oxd_server.config.ops import OP_EXCEPTIONS, OP_SETTINGS
 from oxd_server.config.proxy_keys import ProxyConfig
 from oxd_server.config.storage_keys import StorageConfig
@@ -92,6 +93,10 @@ class Config(Settings, frozen=True, kw_only=True):
     https: Annotated[HttpsConfig, Key(HttpsConfig, "The HTTPS front: the same commands as POST requests.")] = (
         HttpsConfig()
     )
+    metrics: Annotated[
+        MetricsConfig,
+        Key(MetricsConfig, "Figures for Prometheus, and whether the server is ready: docs/reference/metrics.md."),
+    ] = MetricsConfig()
     protect_commands_with_access_token: Annotated[
         bool | None,
         Key(

@@ -4,6 +4,7 @@ import ipaddress
 import json
 import math
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -29,6 +30,7 @@ __all__ = [
     "SERVERS",
     "TEXT",
     "TEXTS",
+    "URL_PATH",
     "WORKERS",
     "Kind",
     "mapping",
@@ -147,6 +149,13 @@ def _mode(value: Any) -> int:
     return mode
 
 
+def _url_path(value: Any) -> str:
+    text = _text(value)
+    if not re.fullmatch(r"(?:/[A-Za-z0-9._~-]+)+", text):
+        raise ValueError
+    return text
+
+
 def _scopes(value: Any) -> tuple[str, ...]:
     return tuple(value.split()) if isinstance(value, str) else _texts(value)
 
@@ -216,6 +225,7 @@ TEXTS: Final = Kind("a list of texts", _texts, from_text=_listed)
 SCOPES: Final = Kind("a list of scopes", _scopes, from_text=_listed)
 PATH: Final = Kind("a path", _path)
 MODE: Final = Kind('a mode of a file as a text, such as "0660"', _mode)
+URL_PATH: Final = Kind("a path of letters, digits and - . _ ~ that begins with /", _url_path)
 ADDRESSES: Final = Kind("a list of IP addresses", _addresses, from_text=_listed)
 CALLERS: Final = Kind("a list of IP addresses and networks, or *", _callers, from_text=_listed)
 COMMANDS: Final = Kind("a list of commands, none of which answers client secrets", _commands, from_text=_listed)

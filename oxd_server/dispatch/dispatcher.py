@@ -146,7 +146,7 @@ class Dispatcher:
                 oxd_id: str | None = getattr(params, "oxd_id", None)
                 site = None if oxd_id is None else services.store.cached(oxd_id) or await services.store.get(oxd_id)
                 if site is not None:
-                    call.oxd_id = site.oxd_id
+                    call.oxd_id, call.secret_expires_at = site.oxd_id, site.client_secret_expires_at
                 owners = self._count_for(services, params, site)
                 seconds = self._time_out or (None if route.command.name in _FEW_REQUESTS else self._longest)
                 if seconds is None:

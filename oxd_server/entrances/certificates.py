@@ -18,7 +18,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from oxd_server.config import ConfigError
 
-__all__ = ["CERT_NAME", "KEY_NAME", "ensure_self_signed", "make_server_context", "names_of"]
+__all__ = ["CERT_NAME", "KEY_NAME", "ensure_self_signed", "expiry_of", "make_server_context", "names_of"]
 
 CERT_NAME: Final = "https-localhost.crt"
 KEY_NAME: Final = "https-localhost.key"
@@ -63,6 +63,14 @@ def names_of(cert_path: Path) -> tuple[str, ...]:
         return ()
     addresses = named.get_values_for_type(x509.IPAddress)
     return (*named.get_values_for_type(x509.DNSName), *map(str, addresses))
+
+
+def expiry_of(cert_path: Path) -> float | None:
+    """Return when the certificate expires, in seconds since 1970; None if it cannot be read."""
+    try:
+        return x509.load_pem_x509_certificate(cert_path.read_bytes()).not_valid_after_utc.timestamp()
+    except (OSError, ValueError):
+        return None
 
 
 def ensure_self_signed(folder: Path, now: datetime) -> tuple[Path, Path]:

@@ -33,7 +33,7 @@ from oxd_server.entrances.http1_head import (
     check_raw_head,
     split_target,
 )
-from oxd_server.entrances.http1_places import Idle, Peer, Places, peer_of
+from oxd_server.entrances.http1_places import Idle, Open, Peer, Places, peer_of
 
 __all__ = ["Handler", "HttpRequest", "HttpResponse", "Limits", "plain_error", "serve", "serve_connection"]
 
@@ -467,6 +467,7 @@ async def serve(
     on_exception: OnException = _ignore_exception,
     on_refused: OnRefused = _ignore_refusal,
     refuse_address: RefuseAddress = _everybody,
+    opened: Open | None = None,
     now: Callable[[], float] = time.time,
     stop: trio.Event | None = None,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
@@ -477,10 +478,10 @@ async def serve(
     as part of the first request's head. At `max_connections` the connection that has waited longest
     for a request makes room for a new one; if none waits, the new one gets 503. So it is for the share of each
     address. `refuse_address` says why an address is not served (403, before anything is read), None if it is;
-    `on_refused` is told of every refusal.
+    `on_refused` is told of every refusal; `opened` counts the connections.
     """
     service = _Service(handler, limits, error_response, on_exception, on_refused, now, Idle())
-    places = Places(service.idle, limits)
+    places = Places(service.idle, limits, opened or Open())
     turned_away = 0
 
     async def serve_one(stream: trio.abc.Stream) -> None:

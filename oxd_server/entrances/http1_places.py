@@ -3,12 +3,13 @@
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from ipaddress import ip_network
 from typing import NamedTuple, Protocol
 
 import trio
 
-__all__ = ["Idle", "Most", "Peer", "Places", "peer_of"]
+__all__ = ["Idle", "Most", "Open", "Peer", "Places", "peer_of"]
 
 
 class Idle:
@@ -79,13 +80,20 @@ class Most(Protocol):
     max_connections_per_address: int | None
 
 
+@dataclass(slots=True)
+class Open:
+    """How many connections are open, for whoever wants to know."""
+
+    connections: int = 0
+
+
 class Places:
     """The connections that are open, in all and of each share, within the limits."""
 
-    def __init__(self, idle: Idle, limits: Most) -> None:
+    def __init__(self, idle: Idle, limits: Most, opened: Open) -> None:
         self._idle = idle
         self._limits = limits
-        self._open = 0
+        self._opened = opened
         self._of_share: Counter[str] = Counter()
 
     def refusal(self, share: str) -> str | None:
@@ -93,19 +101,19 @@ class Places:
         most = self._limits.max_connections_per_address
         if most is not None and share and self._of_share[share] >= most and not self._idle.drop_oldest(share):
             return "server_busy: too many connections from this address"
-        if self._open >= self._limits.max_connections and not self._idle.drop_oldest():
+        if self._opened.connections >= self._limits.max_connections and not self._idle.drop_oldest():
             return "server_busy: too many connections"
         return None
 
     @contextmanager
     def take(self, share: str) -> Iterator[None]:
         """Hold a place of this share."""
-        self._open += 1
+        self._opened.connections += 1
         self._of_share[share] += 1
         try:
             yield
         finally:
-            self._open -= 1
+            self._opened.connections -= 1
             self._of_share[share] -= 1
             if not self._of_share[share]:
                 del self._of_share[share]

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 import msgspec
@@ -23,14 +24,16 @@ from oxd_server import __version__
 from oxd_server.config import Config
 from oxd_server.entrances import http1
 from oxd_server.entrances.callers import Callers, make_callers
-from oxd_server.entrances.certificates import ensure_self_signed, make_server_context, names_of
+from oxd_server.entrances.certificates import ensure_self_signed, expiry_of, make_server_context, names_of
 from oxd_server.entrances.dialects.base import Answer, Dialect, NeedsToken, Refused
 from oxd_server.entrances.dialects.choice import AUTO, NEWER, Dialects, Marks
 from oxd_server.entrances.dialects.envelope import Envelope
 from oxd_server.entrances.http1 import HttpRequest, HttpResponse, Limits
+from oxd_server.entrances.http1_places import Open
 from oxd_server.entrances.openapi import openapi_document
 from oxd_server.entrances.openapi_flat import flat_document
 from oxd_server.entrances.pages import POLICY, front_page, style_sheet
+from oxd_server.entrances.refusals import Refusals
 from oxd_server.entrances.sockets import as_trio_listeners, open_listeners
 from oxd_server.observe.call import Caller
 
@@ -105,6 +108,10 @@ def _no_keys() -> Mapping[str, object]:
     return {"keys": []}
 
 
+Figures = Callable[[], Awaitable[HttpResponse]]
+"""Makes the answer to a GET, anew each time."""
+NO_FIGURES: Final[Mapping[str, Figures]] = MappingProxyType({})
+
 HttpsHandler = Callable[[str, dict[str, object], Caller], Awaitable[Response]]
 """Takes a command's name, its raw params and who sends it; answers whatever happens."""
 
@@ -117,28 +124,34 @@ async def respond(
     *,
     callers: Callers = _EVERYBODY,
     public_keys: PublicKeys = _no_keys,
+    figures: Mapping[str, Figures] = NO_FIGURES,
+    refusals: Refusals | None = None,
 ) -> HttpResponse:
-    """Answer one request; ``handle`` runs the command."""
+    """Answer one request; ``handle`` runs the command, ``figures`` make what changes from one reading to the next."""
+    refuse = partial(_refuse, refusals or Refusals(), request)
     if (reason := callers.refuse_request(request)) is not None:
-        return _refuse(request, 403, reason)
-    if (document := readable.get(request.path)) is not None:
-        return _read(document, request)
+        return refuse(403, reason)
+    reading = readable.get(request.path) or figures.get(request.path)
     if request.path == _JWKS:
-        return _read(Document(_JWKS_TYPE, msgspec.json.encode(public_keys())), request)
+        reading = Document(_JWKS_TYPE, msgspec.json.encode(public_keys()))
+    if reading is not None:
+        if request.method not in ("GET", "HEAD"):
+            return refuse(405, "This can be read with GET.", ("Allow", "GET, HEAD"))
+        return _read(reading, request) if isinstance(reading, Document) else await reading()
     dialect = await dialects.choose(request)
     route = dialect.find(request.path)
     if route is None:
-        return _refuse(request, 404, "There is no such path. GET / lists the commands.", dialect=dialect)
+        return refuse(404, "There is no such path. GET / lists the commands.", dialect=dialect)
     if request.method != route.method:
         reason = f"Commands are sent with {route.method}."
-        return _refuse(request, 405, reason, ("Allow", route.method), dialect=dialect)
+        return refuse(405, reason, ("Allow", route.method), dialect=dialect)
     try:
         params = dialect.read(route, request)
     except Refused as refused:
-        return _refuse(request, refused.status, str(refused), dialect=dialect)
+        return refuse(refused.status, str(refused), dialect=dialect)
     except (FramingError, CommandError) as error:
         answer = dialect.encode(route.command, error_response(error))
-        _log_refusal(answer.status, str(error), request.client, request.id, request.path)
+        (refusals or Refusals()).request(answer.status, str(error), request.client, request.id, request.path)
         return _sent(answer)
     caller = Caller(request.client, dialect.name, request.id, request.header("traceparent"))
     response = await handle(route.command.name, params, caller)
@@ -146,8 +159,6 @@ async def respond(
 
 
 def _read(document: Document, request: HttpRequest) -> HttpResponse:
-    if request.method not in ("GET", "HEAD"):
-        return _refuse(request, 405, "This can be read with GET.", ("Allow", "GET, HEAD"))
     if document.for_programs is not None and request.header("accept") == "application/json":
         document = document.for_programs
     security = _PAGE_SECURITY if document.media_type.startswith("text/html") else _SECURITY
@@ -160,18 +171,16 @@ def error(status: int, description: str, *headers: tuple[str, str]) -> HttpRespo
 
 
 def _refuse(
-    request: HttpRequest, status: int, reason: str, *headers: tuple[str, str], dialect: Dialect | None = None
+    refusals: Refusals,
+    request: HttpRequest,
+    status: int,
+    reason: str,
+    *headers: tuple[str, str],
+    dialect: Dialect | None = None,
 ) -> HttpResponse:
     """Refuse a request of its own, and say so in the log."""
-    _log_refusal(status, reason, request.client, request.id, request.path)
+    refusals.request(status, reason, request.client, request.id, request.path)
     return error(status, reason, *headers) if dialect is None else _sent(dialect.error(status, reason), *headers)
-
-
-def _log_refusal(status: int, reason: str, client: str, request_id: str, path: str | None = None) -> None:
-    shown = None if path is None else path[:_SHOWN_OF_PATH]
-    structlog.get_logger("oxd_server.https").info(
-        "request_refused", status=status, reason=reason, peer=client, path=shown, request_id=request_id
-    )
 
 
 def _sent(answer: Answer, *headers: tuple[str, str]) -> HttpResponse:
@@ -213,15 +222,19 @@ class FrontSettings:
     respond: http1.Handler
     limits: Limits
     callers: Callers
+    certificate_expires: float | None
+    """In seconds since 1970; None if the certificate does not tell."""
 
 
 class HttpsFront:
     """A front whose ports are open; ``addresses`` are those that were bound."""
 
-    def __init__(self, listeners: list[socket.socket], settings: FrontSettings) -> None:
+    def __init__(self, listeners: list[socket.socket], settings: FrontSettings, refusals: Refusals) -> None:
         self._listeners = [TlsListener(listener, settings.context) for listener in as_trio_listeners(listeners)]
         self._limits = settings.limits
         self._settings = settings
+        self.refusals = refusals
+        self._open = Open()
         self._log = structlog.get_logger("oxd_server.https")
 
     @property
@@ -236,6 +249,16 @@ class HttpsFront:
         for listener in self._listeners:
             listener.context = settings.context
 
+    @property
+    def certificate_expires(self) -> float | None:
+        """When the certificate expires, in seconds since 1970; None if it does not tell."""
+        return self._settings.certificate_expires
+
+    @property
+    def connections(self) -> int:
+        """How many connections are open."""
+        return self._open.connections
+
     async def serve(self, stop: trio.Event, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve until ``stop`` is set and the requests that are being handled are answered."""
         await http1.serve(
@@ -244,7 +267,8 @@ class HttpsFront:
             self._limits,
             error_response=_refused,
             on_exception=self._log_exception,
-            on_refused=_log_refusal,
+            on_refused=self.refusals.request,
+            opened=self._open,
             refuse_address=lambda address: self._settings.callers.refuse_address(address),
             stop=stop,
             task_status=task_status,
@@ -277,11 +301,14 @@ async def front_settings(
     *,
     needs_token: NeedsToken,
     public_keys: PublicKeys,
+    figures: Mapping[str, Figures],
+    refusals: Refusals,
 ) -> FrontSettings:
     """Read what a front on these addresses needs: the configured certificate, or the one for localhost.
 
     ``marks`` knows the dialects of sites; ``needs_token`` says whether a command needs a protection token;
-    ``public_keys`` gives what OPs read at ``/jwks``.
+    ``public_keys`` gives what OPs read at ``/jwks``; ``figures`` are read by their paths; ``refusals`` is told of what
+    the front refuses.
 
     Raises ``ConfigError`` for a certificate that cannot be used.
     """
@@ -295,11 +322,13 @@ async def front_settings(
         allowed=config.https.allowed_hosts,
     )
     dialects = Dialects(config.https.dialect, marks, needs_token)
+    answer = partial(respond, handle, readable, dialects, callers=callers, public_keys=public_keys)
     return FrontSettings(
         context,
-        partial(respond, handle, readable, dialects, callers=callers, public_keys=public_keys),
+        partial(answer, figures=figures, refusals=refusals),
         _limits(config),
         callers,
+        await trio.to_thread.run_sync(expiry_of, cert_path),
     )
 
 

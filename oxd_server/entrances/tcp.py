@@ -39,6 +39,7 @@ from oxd_protocol.connection import CLOSED, Connection, Wait
 from oxd_protocol.errors import CommandError, FramingError
 from oxd_protocol.messages import Response, decode_request, encode_response, error_response
 from oxd_server.entrances.deadlines import Deadlines
+from oxd_server.entrances.refusals import Refusals
 from oxd_server.entrances.sockets import accept_waiting, peer_name
 from oxd_server.observe.call import Caller
 from oxd_server.sync.first_wait import finish, run_to_first_wait
@@ -69,9 +70,11 @@ class ListenerLimits:
 class FrameListener:
     """Serves frames on connections until ``drain`` is called."""
 
-    def __init__(self, handle: CommandHandler, limits: ListenerLimits) -> None:
+    def __init__(self, handle: CommandHandler, limits: ListenerLimits, refusals: Refusals | None = None) -> None:
+        """``refusals`` is told of what is refused before there is a command."""
         self._handle = handle
         self._limits = limits
+        self._refusals = refusals or Refusals()
         self._connections = 0
         self._selector = selectors.DefaultSelector()
         self._deadlines = Deadlines()
@@ -194,7 +197,7 @@ class FrameListener:
                     self._connections += 1
                     self._read(peer, now)  # mostly its first frame is here
                 else:
-                    self._log.info("connection_refused", limit="max_connections", peer=peer.caller.peer)
+                    self._refusals.connection(peer.caller.peer, "max_connections")
                     self._put_in_line(peer, CommandError("server_busy"))
         except OSError as error:
             if not self._full.is_set():
@@ -248,7 +251,7 @@ class FrameListener:
                 goes_on = True
             except (CommandError, FramingError) as error:
                 if peer.admitted:
-                    self._say_refused(peer, error)
+                    self._refusals.frame(peer.caller.peer, error.code, str(error))
                 await peer.send(encode_response(error_response(error)))
                 await peer.linger()
         except (OSError, trio.TooSlowError):
@@ -266,12 +269,9 @@ class FrameListener:
         try:
             request = decode_request(frame)
         except CommandError as error:
-            self._say_refused(peer, error)
+            self._refusals.frame(peer.caller.peer, error.code, str(error))
             return _ready(error_response(error))
         return self._handle(request.command, request.params, peer.caller)
-
-    def _say_refused(self, peer: "_Peer", error: CommandError | FramingError) -> None:
-        self._log.info("frame_refused", error=error.code, reason=str(error), peer=peer.caller.peer)
 
     def _close(self, peer: "_Peer") -> None:
         if peer.watched:

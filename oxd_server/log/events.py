@@ -18,7 +18,7 @@ LISTENING: Final = "Start listening for notifications"
 
 EVENTS: Final[dict[str, Event]] = {
     # Commands
-    "command": Event("info", "A command has ended. One line for each; see below."),
+    "command": Event("info", "A command has ended. One line for each; see above."),
     "command_failed": Event("error", "A bug, or a store that failed: the traceback under the caller's `error_id`."),
     "connection_refused": Event("info", "A connection to the socket was refused: `limit` names what is used up."),
     "frame_refused": Event("info", "What came over the socket was no request; `error` is the code of the answer."),
@@ -42,6 +42,7 @@ EVENTS: Final[dict[str, Event]] = {
     "refreshed_tokens_not_remembered": Event(
         "warning", "The store did not keep refreshed tokens; their user has them."
     ),
+    "logout_not_told": Event("warning", "An application's logout URI did not take the news of a logout."),
     # UMA
     "paths_without_conditions": Event("warning", "`uma_rs_protect` named paths without conditions: they are open."),
     "resource_dates_without_effect": Event("warning", "The authorization server takes no `iat` and `exp`."),
@@ -56,6 +57,7 @@ EVENTS: Final[dict[str, Event]] = {
         "The server takes commands: where, with which configuration and store. Init scripts wait for these words.",
     ),
     "https_listening": Event("info", "The HTTPS front takes requests."),
+    "metrics_listening": Event("info", "`/metrics`, `/ready` and `/health-check` can be read at this port."),
     "self_signed_certificate": Event("warning", "The HTTPS front has a certificate of its own making, for localhost."),
     "socket_exposed": Event("warning", "Other machines can reach the command socket."),
     "configuration_warning": Event("warning", "Something in the configuration has no effect, or a risk (`message`)."),
@@ -79,6 +81,8 @@ EVENTS: Final[dict[str, Event]] = {
     "stopped": Event("info", "The server has stopped."),
     # The sandbox
     "sandbox_listening": Event("info", "`oxd-server sandbox`: the OP and the demo application take requests."),
+    "sandbox_logout_delivered": Event("info", "`oxd-server sandbox`: a client was told of a logout."),
+    "sandbox_logout_not_delivered": Event("warning", "`oxd-server sandbox`: a client could not be told of a logout."),
     "sandbox_handler_failed": Event("error", "`oxd-server sandbox`: a bug; the traceback."),
 }
 

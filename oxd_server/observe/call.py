@@ -37,7 +37,8 @@ class Call:
     """A command that is being run. Its facts are filled in by whoever learns them; times are in seconds.
 
     ``command`` is None until it is known to be one of ours: ``name`` is what was asked for, whatever that is. ``limit``
-    is what a busy server or a busy OP has reached; ``error_id`` names the traceback in the log.
+    is what a busy server or a busy OP has reached; ``error_id`` names the traceback in the log. ``secret_expires_at``
+    is when the site's client secret expires, in milliseconds since 1970; 0: never.
     """
 
     command: str | None = None
@@ -46,6 +47,7 @@ class Call:
     limit: str | None = None
     error_id: str | None = None
     description: str | None = None
+    secret_expires_at = 0
     op_seconds = 0.0
     seconds = 0.0
     span: Any = None
@@ -66,11 +68,15 @@ class Calls:
     """
 
     def __init__(
-        self, ended: Sequence[Callable[[Call], None]] = (), began: Callable[[Call], None] | None = None
+        self,
+        ended: Sequence[Callable[[Call], None]] = (),
+        began: Callable[[Call], None] | None = None,
+        left: Callable[[Call], None] | None = None,
     ) -> None:
-        """``ended`` are told of every command that was answered, ``began`` of every one at its beginning."""
+        """``ended`` are told of commands that were answered, ``began`` and ``left`` also of those that are given up."""
         self._ended = tuple(ended)
         self._began = began
+        self._left = left
         # One process has one beginning: the number alone tells its commands apart.
         self._beginning = secrets.token_hex(_BEGINNING_BYTES)
         self._numbers = itertools.count(1)
@@ -84,15 +90,17 @@ class Calls:
 
     def end(self, call: Call, error: str | None) -> None:
         """Tell what the command came to: ``error`` is the code of its answer, None if that is ok."""
+        call.error = error
         if not self._ended:
             return
         call.seconds = time.perf_counter() - call.started
-        call.error = error
         for tell in self._ended:
             tell(call)
 
     def leave(self, call: Call) -> None:
         """Go back to what ran before the command, also after one that was given up."""
+        if self._left is not None:
+            self._left(call)
         _current.reset(call.token)
 
 

@@ -92,6 +92,11 @@ class RefreshingCache(Generic[K, V]):
     def __len__(self) -> int:
         return len(self._entries)
 
+    @property
+    def bytes(self) -> int:
+        """How much memory the values take up."""
+        return self._bytes
+
     def fresh(self, key: K) -> V | None:
         """The value if it is there and fresh: a look-up and a comparison."""
         entry = self._entries.get(key)

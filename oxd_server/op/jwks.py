@@ -67,6 +67,11 @@ class KeySetCache:
     def __len__(self) -> int:
         return len(self._cache)
 
+    @property
+    def bytes(self) -> int:
+        """How much memory the entries take up."""
+        return self._cache.bytes
+
     async def get(self, jwks_uri: str, within: Reach | None = None) -> KeySet:
         """The key set, from the cache or from the OP, which may lead as far as `within` says.
 

@@ -57,6 +57,11 @@ class MetadataCache(ABC, Generic[V]):
     def __len__(self) -> int:
         return len(self._cache)
 
+    @property
+    def bytes(self) -> int:
+        """How much memory the entries take up."""
+        return self._cache.bytes
+
     @abstractmethod
     def url_of(self, op_host: str, op_discovery_path: str | None) -> str:
         """The URL of the document.

@@ -7,7 +7,16 @@ import msgspec
 
 from oxd_server.op.errors import OpUnreachable
 
-__all__ = ["Observe", "OpRequest", "Outcome", "nobody_looks", "outcome_of", "outcome_of_failure"]
+__all__ = [
+    "Begin",
+    "Observe",
+    "OpRequest",
+    "Outcome",
+    "nobody_follows",
+    "nobody_looks",
+    "outcome_of",
+    "outcome_of_failure",
+]
 
 Outcome = Literal["ok", "client_error", "server_error", "timeout", "dns", "refused", "tls", "proxy", "other"]
 """How a request ended: by the status of the answer (below 400, 4xx, 5xx), or by why there is none."""
@@ -33,8 +42,19 @@ Observe = Callable[[OpRequest], None]
 up. It must neither wait nor raise. Requests that were not made (refused, or no slot was free) are not told."""
 
 
+Begin = Callable[[str, str, dict[str, str]], Observe]
+"""Told of each request when it begins: its method, its host and its headers, to which it may add. Returns what is told
+of its end."""
+
+
 def nobody_looks(request: OpRequest) -> None:
     """Observe nothing."""
+
+
+def nobody_follows(method: str, host: str, head: dict[str, str]) -> Observe:
+    """Observe no beginning."""
+    del method, host, head
+    return nobody_looks
 
 
 def outcome_of(status: int) -> Outcome:

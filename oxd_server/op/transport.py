@@ -27,7 +27,16 @@ from oxd_server.op.errors import Failure, OpBusy, OpHostRefused, OpInvalidRespon
 from oxd_server.op.http_pool import HttpPool
 from oxd_server.op.network import Resolve, Resolver
 from oxd_server.op.no_connection import NoConnection
-from oxd_server.op.observed import Observe, OpRequest, nobody_looks, outcome_of, outcome_of_failure
+from oxd_server.op.observed import (
+    Begin,
+    Observe,
+    OpRequest,
+    Outcome,
+    nobody_follows,
+    nobody_looks,
+    outcome_of,
+    outcome_of_failure,
+)
 from oxd_server.op.proxy import Proxies, make_proxies
 from oxd_server.op.reach import Reach
 from oxd_server.op.targets import Target, Targets
@@ -84,15 +93,20 @@ class Transport:
     """Sends requests over connections that are kept for a moment; use as an async context manager."""
 
     def __init__(
-        self, settings: TransportSettings, resolve: Resolve | None = None, observe: Observe = nobody_looks
+        self,
+        settings: TransportSettings,
+        resolve: Resolve | None = None,
+        observe: Observe = nobody_looks,
+        begin: Begin = nobody_follows,
     ) -> None:
-        """Prepare the pool; `resolve` gives the addresses of a host, `observe` is told of each request.
+        """Prepare the pool; `resolve` gives the addresses of a host; `begin` and `observe` are told of each request.
 
         Raises:
             ValueError: a host in the settings is none.
         """
         self._settings = settings
         self._observe = observe
+        self._begin = begin
         self._targets = Targets(settings.allowed_op_hosts, settings.plain_http_hosts)
         silence = settings.read_timeout
         self._timeout = {"connect": settings.connect_timeout, "read": silence, "write": silence}
@@ -191,14 +205,21 @@ class Transport:
 
     async def _observed(self, request: "_Request", target: Target, within: Reach | None, redirects: int) -> Answer:
         started = trio.current_time()
+        follow = self._begin(request.method, target.host, request.head)
+
+        def tell(outcome: Outcome) -> None:
+            told = OpRequest(target.host, outcome, trio.current_time() - started)
+            self._observe(told)
+            follow(told)
+
         try:
             answer = await self._follow(request, target, within, redirects)
         except (OpHostRefused, OpBusy):
             raise  # nothing was sent
         except BaseException as error:
-            self._observe(OpRequest(target.host, outcome_of_failure(error), trio.current_time() - started))
+            tell(outcome_of_failure(error))
             raise
-        self._observe(OpRequest(target.host, outcome_of(answer.status), trio.current_time() - started))
+        tell(outcome_of(answer.status))
         return answer
 
     async def _follow(self, request: "_Request", target: Target, within: Reach | None, redirects: int) -> Answer:

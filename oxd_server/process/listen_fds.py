@@ -16,10 +16,11 @@ from typing import Final
 from oxd_server.process import place_descriptors
 from oxd_server.process.service_manager import NOBODY, ServiceManager, service_manager_from
 
-__all__ = ["HTTPS", "LIFELINE", "SOCKET", "Inherited", "hand_over", "inherited_from", "listeners_of"]
+__all__ = ["HTTPS", "LIFELINE", "METRICS", "SOCKET", "Inherited", "hand_over", "inherited_from", "listeners_of"]
 
 SOCKET: Final = "oxd"
 HTTPS: Final = "https"
+METRICS: Final = "metrics"
 LIFELINE: Final = "lifeline"
 """A pipe that ends with the supervisor: only a worker has one."""
 WORKER_NUMBER: Final = "WORKER_NUMBER"
@@ -39,6 +40,7 @@ class Inherited:
     lifeline: int | None = None
     manager: ServiceManager = NOBODY
     worker: int | None = None
+    metrics_sockets: tuple[int, ...] = ()
 
 
 def inherited_from(environment: MutableMapping[str, str], pid: int) -> Inherited:
@@ -60,8 +62,8 @@ def _descriptors_from(environment: MutableMapping[str, str], pid: int) -> Inheri
     descriptors = range(_START, _START + int(count))
     # Without names there is one thing that the sockets can be for.
     known = names.split(":") if names else [SOCKET] * len(descriptors)
-    if len(known) != len(descriptors) or not set(known) <= {SOCKET, HTTPS, LIFELINE}:
-        raise OSError(errno.EINVAL, f"LISTEN_FDNAMES names {len(descriptors)} sockets {SOCKET} or {HTTPS}")
+    if len(known) != len(descriptors) or not set(known) <= {SOCKET, HTTPS, METRICS, LIFELINE}:
+        raise OSError(errno.EINVAL, f"LISTEN_FDNAMES names {len(descriptors)} sockets {SOCKET}, {HTTPS} or {METRICS}")
     try:
         for descriptor in descriptors:
             os.set_inheritable(descriptor, False)
@@ -72,6 +74,7 @@ def _descriptors_from(environment: MutableMapping[str, str], pid: int) -> Inheri
         by_name.get(SOCKET, ()),
         by_name.get(HTTPS, ()),
         next(iter(by_name.get(LIFELINE, ())), None),
+        metrics_sockets=by_name.get(METRICS, ()),
         worker=int(number) if number is not None and number.isdecimal() else None,
     )
 
@@ -103,6 +106,7 @@ def hand_over(command: Sequence[str], inherited: Inherited) -> tuple[list[str], 
     The program in between moves them to where the convention wants them, and becomes the command.
     """
     named = [(SOCKET, fd) for fd in inherited.command_sockets] + [(HTTPS, fd) for fd in inherited.https_sockets]
+    named += [(METRICS, fd) for fd in inherited.metrics_sockets]
     if inherited.lifeline is not None:
         named.append((LIFELINE, inherited.lifeline))
     descriptors = tuple(fd for _, fd in named)

@@ -9,7 +9,7 @@ worker stops as if it had been told to.
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
@@ -38,7 +38,7 @@ async def stop_with_supervisor(lifeline: int) -> None:
 
 @dataclass
 class Supervisor:
-    """Keeps ``count`` workers running. ``shutdown_timeout`` is in seconds."""
+    """Keeps ``count`` workers running. ``shutdown_timeout`` is in seconds; ``variables`` are for them."""
 
     arguments: Sequence[str]
     count: int
@@ -46,6 +46,8 @@ class Supervisor:
     https_sockets: tuple[int, ...]
     shutdown_timeout: float
     manager: ServiceManager
+    metrics_sockets: tuple[int, ...] = ()
+    variables: Mapping[str, str] = field(default_factory=dict)
     _running: dict[int, trio.Process] = field(default_factory=dict)
     _stopping: trio.Event = field(default_factory=trio.Event)
 
@@ -84,9 +86,13 @@ class Supervisor:
     async def _run_one(self, number: int, lifeline: int) -> int:
         # -P: what lies in the current folder is not imported.
         command = [sys.executable, "-P", "-m", "oxd_server", "serve", *self.arguments]
-        inherited = Inherited(self.command_sockets, self.https_sockets, lifeline, worker=number)
+        inherited = Inherited(
+            self.command_sockets, self.https_sockets, lifeline, worker=number, metrics_sockets=self.metrics_sockets
+        )
         command, variables, descriptors = hand_over(command, inherited)
-        process = await trio.lowlevel.open_process(command, env={**os.environ, **variables}, pass_fds=descriptors)
+        process = await trio.lowlevel.open_process(
+            command, env={**os.environ, **self.variables, **variables}, pass_fds=descriptors
+        )
         self._running[number] = process
         try:
             self._log.info("worker_started", worker=number, pid=process.pid)

@@ -113,4 +113,4 @@ async def tell_application(services: Services, site: Site, issuer: str, logout: 
         answer = await services.to_applications.send("POST", url, step="logout notification", form=form)
         answer.expect(200, 202, 204)
     except OpError as error:
-        services.log.warning("An application was not told of a logout.", oxd_id=site.oxd_id, reason=str(error))
+        services.log.warning("logout_not_told", oxd_id=site.oxd_id, reason=str(error))

@@ -248,6 +248,9 @@ class Store(Protocol):
     it done or not done, never half done. Every method raises `StoreError` if the store fails.
     """
 
+    commits: int
+    """How many transactions have been written so far."""
+
     @property
     def locks(self) -> KeyedLocks | None:
         """Locks that hold for all nodes on this store; None if it is for one machine."""

@@ -36,6 +36,7 @@ class MemoryStore:
     locks: KeyedLocks | None = None
 
     def __init__(self) -> None:
+        self.commits = 0  # nothing is written
         self._sites: dict[str, Site] = {}
         self._sessions: dict[str, SiteSession] = {}
         self._issued: dict[str, OrderedDict[bytes, IssuedToken]] = {}

@@ -92,6 +92,7 @@ class RedisStore:
 
     def __init__(self, settings: RedisSettings, cache_size: int, nursery: trio.Nursery) -> None:
         """Use `open_redis_store`."""
+        self.commits = 0
         self._sites = ValueCache[Site](cache_size)
         self._sessions = ValueCache[SiteSession](cache_size)
         self.link = RedisLink(settings, self._take_back, self._forget)
@@ -194,6 +195,7 @@ class RedisStore:
         answer = await self.link.run_script(script, *held_lock(), *arguments, timeout=timeout)
         if answer[0] == b"lost":
             raise StoreUnavailable("the lock of this change has run out, and another may have it; nothing was changed")
+        self.commits += 1
         if self.link.settings.wait_for_replicas:
             await self._waits.run(self._wait_turn, self._wait_for_replicas)
         return answer

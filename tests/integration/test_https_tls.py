@@ -68,7 +68,7 @@ async def test_the_self_signed_certificate_is_made_once_and_kept(tmp_path: Path)
         assert stat.S_IMODE((tmp_path / KEY).stat().st_mode) == 0o600
         first = (tmp_path / CERT).read_bytes(), (tmp_path / KEY).read_bytes()
         assert b"PRIVATE KEY" not in first[0]
-        await front.server.wait_for_log("self-signed")
+        await front.server.wait_for_log("self_signed_certificate")
     async with running_front(tmp_path):
         assert ((tmp_path / CERT).read_bytes(), (tmp_path / KEY).read_bytes()) == first
 

@@ -299,7 +299,7 @@ async def test_the_application_is_called(running: Background, op: RunningSandbox
     await rp.ok("backchannel_logout", logout_token=await logout_token(rp, op, "alice", "s3"))
     for sid in ("s1", "s2", "s3"):
         assert (await rp.ok("session_status", sid=sid))["active"] is False
-    logged = [line for line in running.server.log_lines() if "was not told of a logout" in str(line["event"])]
+    logged = [line for line in running.server.log_lines() if line["event"] == "logout_not_told"]
     assert [line["oxd_id"] for line in logged] == [rp.oxd_id] * 2
     await rp.ok("update_site", backchannel_logout=False)
     stored = await rp.stored()

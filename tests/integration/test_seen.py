@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import socket
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import trio
+from prometheus_client.parser import text_string_to_metric_families
 
 from oxd_server.sandbox import RunningSandbox
+from tests.integration import preloaded
 from tests.integration.conftest import StartServer
 from tests.integration.https_client import Front, running_front
 from tests.integration.logins import data_of, register
@@ -136,3 +141,107 @@ async def test_workers_name_themselves_and_open_the_log_anew(start_server: Start
         assert log.stat().st_mode & 0o777 == 0o600
     assert "Start listening" in old.read_text()
     assert [line["event"] for line in server.log_lines()][-1] == "stopped"
+
+
+# --- figures and readiness ----------------------------------------------------------------------
+
+
+Figures = dict[tuple[str, frozenset[tuple[str, str]]], float]
+
+
+async def scrape(port: int) -> Figures:
+    """Return every sample of the metrics port."""
+    async with httpx2.AsyncClient(trust_env=False) as client:
+        answer = await client.get(f"http://127.0.0.1:{port}/metrics")
+    assert answer.status_code == 200
+    families = text_string_to_metric_families(answer.text)
+    return {(one.name, frozenset(one.labels.items())): one.value for family in families for one in family.samples}
+
+
+def commands(figures: Figures, **labels: str) -> float:
+    """Return how many commands with these labels were counted."""
+    return sum(
+        value for (name, its), value in figures.items() if name == "oxd_commands_total" and labels.items() <= set(its)
+    )
+
+
+async def test_figures_of_workers_are_summed_and_outlive_them(start_server: StartServer) -> None:
+    """Any worker answers for all. What one that is killed has counted is neither lost nor counted twice."""
+    config = {"workers": 2, "metrics": {"enabled": True, "port": 0}}
+    async with start_server(config) as server:
+        port = (await server.wait_for_log("metrics_listening"))["port"]
+        asked = 0
+        with trio.fail_after(START_SECONDS):
+            while len({line["worker"] for line in server.log_lines() if line["event"] == "command"}) < 2:
+                data_of(await server.call("get_rp", list=True))
+                asked += 1
+        await server.call("get_rp", oxd_id="unknown")
+        asked += 1
+        figures = await scrape(port)
+        assert commands(figures, command="get_rp", dialect="3") == asked
+        assert commands(figures, outcome="invalid_oxd_id") == 1
+        victim = next(line["pid"] for line in server.log_lines() if line["event"] == "worker_started")
+        os.kill(victim, signal.SIGKILL)
+        await server.wait_for_log("worker_ended")
+        with trio.fail_after(START_SECONDS):
+            while sum(line["event"] == "metrics_listening" for line in server.log_lines()) < 3:
+                await trio.sleep(LOG_POLL_SECONDS)
+        data_of(await server.call("get_rp", list=True))
+        for _ in range(4):  # whichever worker answers
+            assert commands(await scrape(port), command="get_rp") == asked + 1
+
+
+async def test_figures_of_a_login(tmp_path: Path, sandbox: RunningSandbox) -> None:
+    """Commands, requests to the OP, times, connections, what was refused, what the front's certificate says."""
+    metrics = {"enabled": True, "port": 0, "https_path": "/figures"}
+    async with running_front(tmp_path, {"metrics": metrics}) as front:
+        port = (await front.server.wait_for_log("metrics_listening"))["port"]
+        rp = await register(front.server, sandbox.issuer)
+        await rp.log_in()
+        assert (await front.client.get("/nowhere")).status_code == 404
+        figures = await scrape(port)
+        host = sandbox.issuer.removeprefix("http://")
+        for command in ("register_site", "get_authorization_url", "get_tokens_by_code"):
+            assert commands(figures, command=command, outcome="ok") == 1
+        assert figures["oxd_op_requests_total", frozenset({("host", host), ("outcome", "ok")})] >= 3
+        assert figures["oxd_op_request_seconds_sum", frozenset({("host", host)})] > 0
+        assert figures["oxd_command_seconds_sum", frozenset({("command", "register_site")})] > 0
+        assert figures["oxd_refused_total", frozenset({("entrance", "https"), ("code", "404")})] == 1
+        assert figures["oxd_certificate_expiry_timestamp_seconds", frozenset()] > time.time() + 365 * 86_400
+        shown = await front.client.get("/figures")
+        assert shown.headers["content-type"].startswith("text/plain")
+        assert "oxd_commands_total" in shown.text
+        assert (await front.client.post("/figures")).status_code == 405
+        assert (await front.client.get("/metrics")).status_code == 404
+
+
+async def test_ready_and_health(tmp_path: Path) -> None:
+    """A store that is deleted under the server is noticed on both ports and by the command."""
+    config = {"metrics": {"enabled": True, "port": 0}}
+    async with running_front(tmp_path, config) as front, httpx2.AsyncClient(trust_env=False) as plain:
+        server = front.server
+        url = f"http://127.0.0.1:{(await server.wait_for_log('metrics_listening'))['port']}/ready"
+        for answer in (await front.client.get("/ready"), await plain.get(url)):
+            assert (answer.status_code, answer.json()) == (200, {"status": "ready"})
+        assert (await _health(server.port)) == (0, "The server answers.")
+        (tmp_path / "data").rename(tmp_path / "away")
+        with trio.fail_after(START_SECONDS):
+            while (answer := await plain.get(url)).status_code == 200:  # believed for a second
+                await trio.sleep(LOG_POLL_SECONDS)
+        assert "deleted or replaced" in answer.json()["reason"]
+        assert (await front.client.get("/ready")).status_code == 503
+        assert (await front.client.get("/health-check")).status_code == 200
+        code, said = await _health(server.port)
+        assert (code, "storage_unavailable" in said) == (1, True)
+        (tmp_path / "away").rename(tmp_path / "data")
+        with trio.fail_after(START_SECONDS):
+            while (await plain.get(url)).status_code != 200:
+                await trio.sleep(LOG_POLL_SECONDS)
+    code, said = await _health(server.port)
+    assert (code, said.startswith("oxd-server: ")) == (1, True)
+
+
+async def _health(port: int) -> tuple[int, str]:
+    """Run `oxd-server health`; return its exit code and the one line that it prints."""
+    ran = await trio.to_thread.run_sync(preloaded.run, "health", "--port", str(port))
+    return ran.returncode, (ran.stdout + ran.stderr).strip()

@@ -97,7 +97,7 @@ def test_made_up_callers_do_not_fill_memory() -> None:
 # --- the writer ---------------------------------------------------------------------------------
 
 
-async def test_gathered_lines_are_written_together(autojump_clock: trio.testing.MockClock) -> None:
+async def test_gathered_lines_are_written_together() -> None:
     """While the writer runs they wait a moment, for a line that is written at once no longer than that."""
     pieces: list[list[str]] = []
 
@@ -252,7 +252,7 @@ def test_a_flood_is_counted_but_no_error_that_somebody_was_given_the_id_of() -> 
     assert (events.count("flood"), events.count("bug")) == (10, 30)
 
 
-async def test_sums_and_losses_are_told(autojump_clock: trio.testing.MockClock) -> None:
+async def test_sums_and_losses_are_told() -> None:
     """What was not written is told of when the log ends, at the level of what it was; lost lines as soon as can be."""
     stream = io.StringIO()
     log = configure_logging("info", "json", stream, file=None)

@@ -52,6 +52,6 @@ async def _send(state: ProviderState, uri: str, logout_token: str) -> None:
         async with httpx2.AsyncClient(timeout=_ANSWER_SECONDS, trust_env=False, verify=verify) as http:
             answer = await http.post(uri, data={"logout_token": logout_token})
     except httpx2.HTTPError as error:
-        log.warning("a logout token was not delivered", uri=uri, reason=str(error) or type(error).__name__)
+        log.warning("sandbox_logout_not_delivered", uri=uri, reason=str(error) or type(error).__name__)
     else:
-        log.info("a logout token was delivered", uri=uri, status=answer.status_code)
+        log.info("sandbox_logout_delivered", uri=uri, status=answer.status_code)

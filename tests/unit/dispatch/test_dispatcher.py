@@ -21,7 +21,7 @@ from oxd_server.dispatch.shares import Registrations
 from oxd_server.log import configure_logging
 from oxd_server.observe.call import NOBODY, Call, Caller, Calls, current_call
 from oxd_server.op.errors import OpError, OpUnreachable
-from oxd_server.store import SiteNotFound, StoreError
+from oxd_server.store import Site, SiteNotFound, StoreError
 
 Handle = Callable[[Any, GetRpParams], Awaitable[GetRpResult]]
 SECRET = "hunter2-hunter2"
@@ -39,11 +39,7 @@ class _Services:
 
     async def get(self, oxd_id: str) -> Any:
         hosts = {"a": "https://one.example/x", "b": "https://one.example/y", "c": "https://two.example"}
-        return (
-            SimpleNamespace(oxd_id=oxd_id, op_host=hosts[oxd_id], sync_client_from_op=False)
-            if oxd_id in hosts
-            else None
-        )
+        return Site(oxd_id=oxd_id, op_host=hosts[oxd_id]) if oxd_id in hosts else None
 
 
 class _OpenGuard:
