@@ -32,9 +32,10 @@ from oxd_server.entrances.http1 import HttpRequest, HttpResponse, Limits
 from oxd_server.entrances.http1_places import Open
 from oxd_server.entrances.openapi import openapi_document
 from oxd_server.entrances.openapi_flat import flat_document
-from oxd_server.entrances.pages import POLICY, front_page, style_sheet
+from oxd_server.entrances.pages import POLICY, FrontPage
 from oxd_server.entrances.refusals import Refusals
 from oxd_server.entrances.sockets import as_trio_listeners, open_listeners
+from oxd_server.entrances.style import style_sheet
 from oxd_server.observe.call import Caller
 
 __all__ = [
@@ -77,6 +78,8 @@ class Document:
     body: bytes = field(repr=False)
     for_programs: "Document | None" = None
     """What a request is sent that accepts JSON and nothing else."""
+    page: FrontPage | None = None
+    """What makes the body, where it depends on the request."""
 
 
 def documents(version: str, port: int, dialect: str = AUTO) -> dict[str, Document]:
@@ -84,7 +87,7 @@ def documents(version: str, port: int, dialect: str = AUTO) -> dict[str, Documen
     described = {"3": openapi_document(version)} | {name: flat_document(version, name) for name in NEWER}
     descriptions = {name: Document("application/json", msgspec.json.encode(each)) for name, each in described.items()}
     return {
-        "/": Document("text/html; charset=utf-8", front_page(version, port).encode()),
+        "/": Document("text/html; charset=utf-8", b"", page=FrontPage(version, port)),
         "/style.css": Document("text/css; charset=utf-8", style_sheet()),
         "/openapi.json": descriptions.get(dialect, descriptions["3"]),
         **{f"/openapi-{name}.json": description for name, description in descriptions.items()},
@@ -162,7 +165,9 @@ def _read(document: Document, request: HttpRequest) -> HttpResponse:
     if document.for_programs is not None and request.header("accept") == "application/json":
         document = document.for_programs
     security = _PAGE_SECURITY if document.media_type.startswith("text/html") else _SECURITY
-    return HttpResponse(200, [("Content-Type", document.media_type), *security], document.body)
+    page = document.page
+    body = document.body if page is None else page.render(request.header("host"), request.query)
+    return HttpResponse(200, [("Content-Type", document.media_type), *security], body)
 
 
 def error(status: int, description: str, *headers: tuple[str, str]) -> HttpResponse:

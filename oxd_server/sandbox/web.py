@@ -5,11 +5,11 @@ import ipaddress
 import json
 from collections.abc import Mapping
 from http.cookies import CookieError, SimpleCookie
-from importlib.resources import files
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from oxd_server.entrances.http1 import HttpRequest, HttpResponse
+from oxd_server.entrances.style import style_sheet
 
 __all__ = [
     "SECURITY_HEADERS",
@@ -46,7 +46,7 @@ _PAGE_POLICY = (
     "default-src 'none'; style-src 'self'; img-src data:; base-uri 'none'; frame-ancestors 'none'; "
     "form-action 'self' http: https:"
 )
-STYLE = files("oxd_server.sandbox").joinpath("static/style.css").read_bytes()
+STYLE = style_sheet()
 
 
 class OAuthError(Exception):

@@ -154,7 +154,9 @@ def _step(
 ) -> HttpResponse:
     """The page that is needed next, or the way back to the client."""
     if _must_log_in(state, interaction, session):
-        return _login_page(state, interaction_id, interaction, session, user_to_fill)
+        user = state.users.get(user_to_fill)
+        filled = (user.username, user.password) if user else (interaction.params.get("login_hint", ""), "")
+        return _login_page(state, interaction_id, interaction, session, filled)
     if session.user is not None and _must_consent(interaction, session):
         return page(
             "provider/consent.html",
@@ -174,11 +176,9 @@ def _login_page(
     interaction_id: str,
     interaction: Interaction,
     session: Session,
-    user_to_fill: str,
+    filled: tuple[str, str],
     error: str = "",
 ) -> HttpResponse:
-    user = state.users.get(user_to_fill)
-    filled = (user.username, user.password) if user else (interaction.params.get("login_hint", ""), "")
     return page(
         "provider/login.html",
         401 if error else 200,
@@ -206,7 +206,8 @@ async def login(state: ProviderState, request: HttpRequest) -> HttpResponse:
     user = state.users.get(params.get("username", ""))
     if user is None or not same_secret(params.get("password"), user.password):
         error = "User name or password is wrong."
-        return _login_page(state, interaction_id, interaction, session, "", error)
+        typed = (params.get("username", ""), "")
+        return _login_page(state, interaction_id, interaction, session, typed, error)
     session_id, logged_in = new_session(state, user)
     if session.user is user:
         logged_in.consents = session.consents

@@ -46,7 +46,7 @@ async def follow(http: httpx2.AsyncClient, answer: httpx2.Response) -> httpx2.Re
 
 def commands(page: str) -> list[str]:
     """The commands whose frames a page shows."""
-    return re.findall(r"<h3><code>([a-z_]+)</code></h3>", page)
+    return re.findall(r"<summary><code>([a-z_]+)</code>", page)
 
 
 async def test_log_in_refresh_log_out_leave(tmp_path: Path) -> None:

@@ -206,6 +206,7 @@ async def test_wrong_password_shows_the_form_again(op: Op) -> None:
         answer = await op.http.post("/login", data=data)
         assert answer.status_code == 401
         assert "User name or password is wrong." in answer.text
+        assert f'name="username" value="{name}"' in answer.text, "whoever mistypes a password types no more than that"
     with pytest.raises(LoginFailed, match="wrong"):
         await log_in(op.http, op.authorize_url(await op.register()), "alice", "wrong")
 
