@@ -65,6 +65,7 @@ class ClientMetadata(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     software_version: str | None = None
     software_statement: str | None = None
     tls_client_auth_subject_dn: str | None = None
+    tls_client_certificate_bound_access_tokens: bool | None = None
     post_logout_redirect_uris: Texts = ()
     frontchannel_logout_uri: Texts = ()
     frontchannel_logout_session_required: bool | None = None

@@ -5,7 +5,7 @@ import ssl
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
+from pathlib import Path
 from typing import Final
 from urllib.request import getproxies_environment
 
@@ -21,15 +21,17 @@ from oxd_server.dispatch.routes import ROUTES
 from oxd_server.dispatch.shares import Registrations
 from oxd_server.entrances.tcp import ListenerLimits
 from oxd_server.observe.sight import Sight
+from oxd_server.op.client_identity import ClientIdentity, load_client_identity
 from oxd_server.op.context import OpContext
 from oxd_server.op.discovery import WELL_KNOWN, discovery_url
-from oxd_server.op.errors import InvalidOpHost
+from oxd_server.op.errors import InvalidOpHost, KeyFileError
 from oxd_server.op.key_store import KeyStore, load_key_store
 from oxd_server.op.proxy import DIRECT, Proxies, make_proxies
 from oxd_server.op.settings import SettingsOf, settings_of
 from oxd_server.op.tls import make_ssl_context
 from oxd_server.op.transport import Transport, TransportSettings
 from oxd_server.process.figures import raise_open_files
+from oxd_server.rp.certificates import ClientCertificates
 from oxd_server.rp.logins import Logins, open_logins
 from oxd_server.rp.refreshes import Refreshes
 from oxd_server.rp.services import Services
@@ -40,6 +42,7 @@ __all__ = [
     "Edition",
     "Lasting",
     "listener_limits",
+    "load_certificates",
     "load_keys",
     "make_edition",
     "make_room",
@@ -49,6 +52,7 @@ __all__ = [
     "to_applications",
 ]
 
+_CERTIFICATES: Final = (".pem", ".p12", ".pfx")
 _SECONDS_PER_MINUTE: Final = 60
 _WRITE_TIMEOUT: Final = 30.0
 _REQUESTS_IN_TIME: Final = 4
@@ -92,14 +96,7 @@ async def open_op_context(config: Config, now: Callable[[], float], sight: Sight
 
     Raises ``KeyFileError`` for a trust store that cannot be used, ``ConfigError`` for an OP that is none.
     """
-    context = await trio.to_thread.run_sync(
-        partial(
-            make_ssl_context,
-            config.trust_store_path,
-            config.trust_store_password,
-            trust_all=config.trust_all_certs,
-        )
-    )
+    context = await trio.to_thread.run_sync(_ssl_context, config)
     settings_of_ops = _settings_of_ops(config)
     settings = TransportSettings(
         ssl_context=context,
@@ -164,6 +161,31 @@ def _settings_of_ops(config: Config) -> SettingsOf:
     return settings_of(config.op_settings, config.op_issuers, config.op_exceptions, url_of)
 
 
+async def load_certificates(config: Config) -> ClientCertificates:
+    """Read the certificates that sites show in TLS, if there are any. Raises ``KeyFileError``."""
+    return await trio.to_thread.run_sync(_load_certificates, config)
+
+
+def _load_certificates(config: Config) -> ClientCertificates:
+    path, folder = config.mtls_client_key_store_path, config.mtls_client_key_stores_path
+    try:
+        files = [] if folder is None else [file for file in sorted(folder.iterdir()) if file.suffix in _CERTIFICATES]
+    except OSError as error:
+        raise KeyFileError(f"{folder}: {error.strerror}") from error
+    return ClientCertificates(
+        None if path is None else _load_certificate(config, path),
+        {file.stem: _load_certificate(config, file) for file in files},
+    )
+
+
+def _load_certificate(config: Config, path: Path) -> ClientIdentity:
+    return load_client_identity(path, config.mtls_client_key_store_password, _ssl_context(config))
+
+
+def _ssl_context(config: Config) -> ssl.SSLContext:
+    return make_ssl_context(config.trust_store_path, config.trust_store_password, trust_all=config.trust_all_certs)
+
+
 async def load_keys(config: Config) -> KeyStore | None:
     """Read the private keys that clients authenticate with, if there are any. Raises ``KeyFileError``."""
     path, password = config.crypt_provider_key_store_path, config.crypt_provider_key_store_password
@@ -222,6 +244,7 @@ async def make_edition(
     async with AsyncExitStack() as opened:
         op = await opened.enter_async_context(open_op_context(config, lasting.now, lasting.sight))
         logins, keys = await _open_logins(config, store, lasting.now), await load_keys(config)
+        certificates = await load_certificates(config)
         if before is None:
             services = Services(
                 config=config,
@@ -231,6 +254,7 @@ async def make_edition(
                 to_applications=lasting.to_applications,
                 logins=logins,
                 keys=keys,
+                certificates=certificates,
                 now=lasting.now,
                 random=os.urandom,
                 site_locks=lasting.site_locks,
@@ -244,6 +268,7 @@ async def make_edition(
                 op=op,
                 logins=logins,
                 keys=keys,
+                certificates=certificates,
             )
         return Edition(services, _make_dispatcher(services, lasting), opened.pop_all())
 

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 
 import trio
 
-from oxd_server.app.building import load_keys, open_op_context
+from oxd_server.app.building import load_certificates, load_keys, open_op_context
 from oxd_server.app.listening import tcp_listeners
 from oxd_server.config import Config, ConfigError
 from oxd_server.config.store_place import store_place
@@ -60,6 +60,7 @@ async def _op(config: Config, _: Findings) -> None:
 
 async def _keys(config: Config, _: Findings) -> None:
     await load_keys(config)
+    await load_certificates(config)
 
 
 async def _certificate(config: Config, _: Findings) -> None:

@@ -250,6 +250,27 @@ class Config(Settings, frozen=True, kw_only=True):
     crypt_provider_key_store_password: Annotated[
         str | None, Key(SECRET, "The password of the key store, if it has one.")
     ] = None
+    mtls_client_key_store_path: Annotated[
+        Path | None,
+        Key(
+            PATH,
+            "A PEM or PKCS#12 file with a key, its certificate, and those of the authorities between. Sites whose "
+            "client_token_endpoint_auth_method is tls_client_auth or self_signed_tls_client_auth show it, and those "
+            "with tls_client_certificate_bound_access_tokens.",
+            heading="The certificate that clients show an OP in TLS (RFC 8705).",
+        ),
+    ] = None
+    mtls_client_key_stores_path: Annotated[
+        Path | None,
+        Key(
+            PATH,
+            "A folder with more such files, for single sites (<oxd_id>.pem) or for all sites at an OP "
+            "(<host of the OP>.pem, with a port <host>:<port>.pem); .p12 as well.",
+        ),
+    ] = None
+    mtls_client_key_store_password: Annotated[
+        str | None, Key(SECRET, "The password of these files, if they have one.")
+    ] = None
     crypt_provider_dn_name: Annotated[
         str | None,
         Key(TEXT, "The distinguished name in old key stores; kept for old files, not needed any more."),

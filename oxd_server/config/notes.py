@@ -51,7 +51,12 @@ def _files_with_secrets(path: Path | None, config: Config, given: Mapping[str, G
         path if any(secret.form == "value" and secret.value and secret.origin == "file" for secret in secrets) else None
     ]
     named += [secret.file for secret in secrets if secret.origin != "credential"]
-    named += [config.crypt_provider_key_store_path, config.https.key_path, config.storage_configuration.key_path]
+    named += [
+        config.crypt_provider_key_store_path,
+        config.mtls_client_key_store_path,
+        config.https.key_path,
+        config.storage_configuration.key_path,
+    ]
     return [file for file in named if file is not None]
 
 

@@ -22,7 +22,8 @@ _LEVELS: Final = {
 _CHECKED: Final = "the hash is checked where the id_token has it"
 _OWN_KEYS: Final = "the server makes no keys by itself: see oxd-server keys new, and crypt_provider_key_store_path"
 _TRACING: Final = "there is no tracing; the log has each command"
-_MTLS: Final = "clients authenticate with a secret or a signed assertion, not with a certificate"
+_MTLS: Final = "mtls_enabled is not true"
+_MTLS_KEYS: Final = ("mtls_client_key_store_path", "mtls_client_key_store_password")
 _OWN_TLS: Final = "TLS to OPs is that of the system's OpenSSL, from version 1.2 on"
 _ENCODING: Final = "states and nonces go out percent-encoded and come back as they were"
 
@@ -41,9 +42,6 @@ _WITHOUT_EFFECT: Final = {
     "jwks_expiration_in_hours": _OWN_KEYS,
     "jwks_regeneration_interval_in_hours": _OWN_KEYS,
     "metrics": "SIGUSR1 logs figures",
-    "mtls_client_key_store_password": _MTLS,
-    "mtls_client_key_store_path": _MTLS,
-    "mtls_enabled": _MTLS,
     "persistence_manager_remove_count": "what has expired is forgotten without a timer",
     "proxy_configuration": "OPs are reached directly, not through a proxy",
     "rp_cache_expiration_in_minutes": "a site's change counts from the next command on",
@@ -61,7 +59,6 @@ _AS_WE_DO: Final[dict[str, Any]] = {
     "enable_jwks_generation": False,
     "enable_tracing": False,
     "encode_client_id_in_authorization_url": True,
-    "mtls_enabled": False,
     "validate_user_info_with_id_token": True,
 }
 """Values that ask for what this server does anyway."""
@@ -119,6 +116,7 @@ class _Conversion:
 
     def take_over(self, node: dict[str, Any]) -> None:
         """Take what is ours under the same name, and say so of what is not."""
+        self._certificate(node)
         ours = {declared.name for declared in declared_keys(Config)}
         self.https |= _object(self.path, "https", node.pop("https", {}))  # ours, written into the old file
         for key, value in node.items():
@@ -200,6 +198,15 @@ class _Conversion:
             self.became("logging.level", "log_level")
         for key in logging:
             self.ignored(f"logging.{key}", "there is one log, on stderr")
+
+    def _certificate(self, node: dict[str, Any]) -> None:
+        """Take the certificate over where it was used; else nobody looks whether it can be read."""
+        if node.pop("mtls_enabled", False) is True:
+            self.became("mtls_enabled", "client_token_endpoint_auth_method of each site (tls_client_auth)")
+            return
+        for key in _MTLS_KEYS:
+            if node.pop(key, None):
+                self.ignored(key, _MTLS)
 
     def fapi_enabled(self, value: Any) -> None:
         if value is not True:

@@ -8,7 +8,7 @@ import hmac
 from typing import Final
 
 from oxd_protocol.errors import CommandError
-from oxd_server.op.client_auth import ClientAuthMethod
+from oxd_server.op.client_auth import BY_OUR_KEY
 from oxd_server.op.errors import OpErrorResponse
 from oxd_server.op.reach import origin_of
 from oxd_server.op.registration import check_registration_uri, read_client
@@ -41,7 +41,7 @@ async def check_known_client(services: Services, site: Site, caller: SetupClient
     """
     if not services.access.closed or site.client_id is None:
         return
-    signs = site.client.token_endpoint_auth_method == ClientAuthMethod.PRIVATE_KEY_JWT
+    signs = site.client.token_endpoint_auth_method in BY_OUR_KEY
     known = await sites_of(services, site.op_host, site.op_discovery_path, site.client_id)
     if (known or signs) and not any(_is_shown(site, other) or _is_owner(caller, other) for other in known):
         await prove_client(services, site)
@@ -82,7 +82,7 @@ async def prove_client(services: Services, site: Site) -> None:
         await read_client(services.op, metadata, site.client_id or "", uri, token)
         return
     # This server's key would prove nothing about the caller.
-    signs = site.client.token_endpoint_auth_method == ClientAuthMethod.PRIVATE_KEY_JWT
+    signs = site.client.token_endpoint_auth_method in BY_OUR_KEY
     if site.client_secret is None or signs:
         if signs and not services.access.closed:
             return

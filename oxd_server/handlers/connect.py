@@ -283,7 +283,9 @@ async def get_user_info(services: Services, params: GetUserInfoParams) -> Claims
         leeway=services.config.op_clock_leeway_in_seconds,
         decrypt=_opener_of_userinfo(services, site),
     )
-    claims = await get_userinfo(services.op, metadata, params.access_token, expected, dpop_key_of(site))
+    claims = await get_userinfo(
+        services.op, metadata, params.access_token, expected, dpop_key_of(site), services.identity_of(site)
+    )
     return ClaimsOfUser(claims=claims)
 
 

@@ -28,7 +28,7 @@ from oxd_server.op.registration import RegistrationAnswer, delete_client, update
 from oxd_server.rp.client_sync import as_read, warn_if_unreadable
 from oxd_server.rp.services import Services
 from oxd_server.rp.setup_client import SetupClient, check_token_with
-from oxd_server.rp.site_as_client import as_answered, known_metadata, metadata_of
+from oxd_server.rp.site_as_client import as_answered, known_metadata
 from oxd_server.store.base import Site
 from oxd_server.store.exchange import export_site
 
@@ -127,10 +127,9 @@ async def _update_client(
             return None
         raise CommandError("invalid_registration_client_url")
     metadata = await services.metadata_of(site)
-    signed = metadata.require_signed_request_object
-    asked = metadata_of(changed, services.key_store, requests_are_signed=signed)
+    asked = services.asked_of(changed, metadata)
     # RFC 7592, section 2.2: what is omitted is deleted. So is what the site asked for and does not ask for any more.
-    gone = metadata_of(site, services.key_store, requests_are_signed=signed).keys() - asked.keys()
+    gone = services.asked_of(site, metadata).keys() - asked.keys()
     update = partial(
         update_client,
         services.op,

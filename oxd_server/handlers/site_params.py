@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from oxd_protocol.errors import CommandError
 from oxd_protocol.site import NewSiteParams, SiteMetadata, UpdateSiteParams
 from oxd_server.client_metadata import ClientMetadata
-from oxd_server.op.client_auth import ClientAuthMethod
+from oxd_server.op.client_auth import BY_OUR_KEY, ClientAuthMethod
 from oxd_server.op.discovery import normalize_op_host
 from oxd_server.op.jose import ALGORITHMS
 from oxd_server.op.urls import is_absolute_url
@@ -82,7 +82,7 @@ def _with_own_client(site: Site, brought: NewSiteParams) -> Site:
         if brought.client_secret is not None:
             raise CommandError("invalid_request", "client_secret was given without client_id; bring both or neither.")
         return site
-    without_secret = (ClientAuthMethod.NONE, ClientAuthMethod.PRIVATE_KEY_JWT)
+    without_secret = (ClientAuthMethod.NONE, *BY_OUR_KEY)
     if brought.client_secret is None and site.client.token_endpoint_auth_method not in without_secret:
         raise CommandError("invalid_request", "client_id was given without client_secret; bring both or neither.")
     return replace(

@@ -20,13 +20,12 @@ from oxd_server.op.errors import ClientAuthenticationError, OpError, OpMetadataM
 from oxd_server.op.registration import RegistrationAnswer, delete_client, register_client
 from oxd_server.op.uma import PAT_SCOPE
 from oxd_server.rp.services import Services
-from oxd_server.rp.site_as_client import ENCRYPTED, as_answered, encryption_of, given_less, metadata_of
+from oxd_server.rp.site_as_client import ENCRYPTED, as_answered, encryption_of, given_less, uses_certificate
 from oxd_server.store.base import Site, SiteNotFound
 
 __all__ = ["check_key", "keep", "new_oxd_id", "say_if_less", "say_what_we_cannot", "with_client"]
 
 _UNDO_SECONDS: Final = 15
-_NOT_OURS: Final = ("tls_client_auth_subject_dn",)
 
 
 def new_oxd_id(services: Services) -> str:
@@ -51,7 +50,7 @@ async def with_client(
         return site
     metadata = await services.op.discovery.get(site.op_host, site.op_discovery_path)
     site = await _with_claims_gathering_endpoint(services, site)
-    asked = metadata_of(site, services.key_store, requests_are_signed=metadata.require_signed_request_object)
+    asked = services.asked_of(site, metadata)
     token = initial_access_token or _initial_access_token(services, site)
     try:
         answer = await register_client(services.op, metadata, asked, initial_access_token=token)
@@ -90,7 +89,8 @@ def say_if_less(services: Services, site: Site, asked: Mapping[str, Any], answer
 
 def say_what_we_cannot(services: Services, site: Site) -> None:
     """Log what the OP is asked to register, but this server can do nothing with."""
-    named = [name for name in _NOT_OURS if getattr(site.client, name) is not None]
+    shows_none = site.client.tls_client_auth_subject_dn is not None and services.certificates.of(site) is None
+    named = ["tls_client_auth_subject_dn"] if shows_none else []
     if named := [*named, *_what_cannot_be_decrypted(services, site)]:
         services.log.warning(
             "encryption_unsupported",
@@ -131,7 +131,11 @@ async def _with_claims_gathering_endpoint(services: Services, site: Site) -> Sit
 
 
 def check_key(services: Services, site: Site) -> None:
-    """Raise ``ClientAuthenticationError`` if the site's client is to sign with a key that this server does not have."""
+    """Raise ``ClientAuthenticationError`` if the site's client needs a key or certificate that is not here."""
+    if uses_certificate(site.client) and services.certificates.of(site) is None:
+        raise ClientAuthenticationError(
+            "it has to show a client certificate, and none is configured for it (mtls_client_key_store_path)"
+        )
     if site.client.token_endpoint_auth_method != ClientAuthMethod.PRIVATE_KEY_JWT:
         return
     if services.key_store is None:

@@ -11,6 +11,7 @@ from enum import StrEnum
 from urllib.parse import quote_plus, urlsplit
 
 from oxd_server.op.base64url import encode_base64url
+from oxd_server.op.client_identity import ClientIdentity
 from oxd_server.op.discovery import ProviderMetadata
 from oxd_server.op.dpop import DpopKey
 from oxd_server.op.errors import ClientAuthenticationError, ClientSecretExpired, IdTokenError, MalformedToken
@@ -20,6 +21,8 @@ from oxd_server.op.settings import ISSUER, TOKEN_ENDPOINT
 
 __all__ = [
     "ASSERTION_TYPE",
+    "BY_CERTIFICATE",
+    "BY_OUR_KEY",
     "ClientAuthMethod",
     "ClientAuthentication",
     "ClientCredentials",
@@ -38,13 +41,21 @@ _BEARER_TOKEN = re.compile(r"[!-~]+")
 
 
 class ClientAuthMethod(StrEnum):
-    """The token endpoint authentication methods (Core section 9). `NONE` is for public clients, with PKCE."""
+    """The token endpoint authentication methods (Core section 9, RFC 8705). `NONE` is for public clients, with PKCE."""
 
     CLIENT_SECRET_BASIC = "client_secret_basic"
     CLIENT_SECRET_POST = "client_secret_post"
     CLIENT_SECRET_JWT = "client_secret_jwt"
     PRIVATE_KEY_JWT = "private_key_jwt"
+    TLS_CLIENT_AUTH = "tls_client_auth"
+    SELF_SIGNED_TLS_CLIENT_AUTH = "self_signed_tls_client_auth"
     NONE = "none"
+
+
+BY_CERTIFICATE = (ClientAuthMethod.TLS_CLIENT_AUTH, ClientAuthMethod.SELF_SIGNED_TLS_CLIENT_AUTH)
+"""RFC 8705 section 2."""
+BY_OUR_KEY = (ClientAuthMethod.PRIVATE_KEY_JWT, *BY_CERTIFICATE)
+"""What proves who this server is, whoever asks it to."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +69,7 @@ class ClientCredentials:
         key_id: which key there; default: the first that fits.
         client_secret_expires_at: seconds since the epoch; 0 and None: never.
         dpop_key: what its tokens are bound to, if they are.
+        identity: shown in TLS, by a client that authenticates with it or whose tokens are bound to it.
     """
 
     client_id: str
@@ -68,6 +80,7 @@ class ClientCredentials:
     key_id: str | None = None
     client_secret_expires_at: int | None = None
     dpop_key: DpopKey | None = field(default=None, repr=False)
+    identity: ClientIdentity | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +161,11 @@ def authenticate(
             return _by_assertion(client_id, _secret_assertion(credentials, audience(), now, random))
         case ClientAuthMethod.PRIVATE_KEY_JWT:
             return _by_assertion(client_id, _private_key_assertion(credentials, audience(), now, random))
+        case ClientAuthMethod.TLS_CLIENT_AUTH | ClientAuthMethod.SELF_SIGNED_TLS_CLIENT_AUTH:
+            if credentials.identity is None:
+                raise ClientAuthenticationError(f"{credentials.method} needs a client certificate, and there is none")
+            # RFC 8705 section 2: requests "MUST include the client_id parameter".
+            return ClientAuthentication(form={"client_id": client_id})
         case ClientAuthMethod.NONE:
             return ClientAuthentication(form={"client_id": client_id})
     raise ClientAuthenticationError(f"{(credentials.method or 'nothing')[:50]} is no known authentication method")
@@ -176,7 +194,7 @@ def _with_token(scheme: str, token: str) -> dict[str, str]:
 def secret_expires_within(credentials: ClientCredentials, now: float, seconds: float) -> bool:
     """Whether the client secret, if the client authenticates with it, expires in the next `seconds` or has expired."""
     expires_at = credentials.client_secret_expires_at
-    unused = credentials.method in (ClientAuthMethod.PRIVATE_KEY_JWT, ClientAuthMethod.NONE)
+    unused = credentials.method in (*BY_OUR_KEY, ClientAuthMethod.NONE)
     return bool(expires_at and not unused and now + seconds >= expires_at)
 
 

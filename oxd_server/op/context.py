@@ -9,7 +9,7 @@ from typing import Self
 
 from oxd_server.op.answer import Answer
 from oxd_server.op.client_auth import ClientCredentials, assertion_audience, authenticate, usual_method
-from oxd_server.op.discovery import DiscoveryCache, ProviderMetadata
+from oxd_server.op.discovery import DiscoveryCache, ProviderMetadata, url_for
 from oxd_server.op.dpop import DpopKey, sign_proof
 from oxd_server.op.dpop_nonces import DpopNonces
 from oxd_server.op.jwks import KeySetCache
@@ -73,15 +73,23 @@ class OpContext:
     ) -> Answer:
         """POST a form to an endpoint of the OP, authenticated as the client; `headers` are sent besides.
 
+        A client with a certificate is sent to the endpoint's alias (RFC 8705).
+
         Raises:
             ClientAuthenticationError: the client cannot authenticate (nothing was sent).
             OpHostRefused, OpUnreachable, OpInvalidResponse
         """
         audience = partial(assertion_audience, metadata, url)
         proof = authenticate(usual_method(credentials, metadata), audience, self.clock(), self.random)
-        sent = {**proof.headers, **(headers or {})}
+        identity = credentials.identity
         return await self.transport.send(
-            "POST", url, step=step, within=metadata.reach, headers=sent, form={**form, **proof.form}
+            "POST",
+            url_for(metadata, url, identity),
+            step=step,
+            within=metadata.reach,
+            headers={**proof.headers, **(headers or {})},
+            form={**form, **proof.form},
+            identity=identity,
         )
 
     async def with_proof(

@@ -9,6 +9,7 @@ import msgspec
 
 from oxd_server.op import members
 from oxd_server.op.answer import Answer, text_member, type_name
+from oxd_server.op.client_identity import ClientIdentity
 from oxd_server.op.errors import InvalidOpHost, OpMetadataMissing
 from oxd_server.op.metadata_cache import MetadataCache
 from oxd_server.op.reach import Reach, origin_of
@@ -27,6 +28,7 @@ __all__ = [
     "process_discovery",
     "required",
     "supports_s256",
+    "url_for",
     "usable_endpoints",
 ]
 
@@ -50,6 +52,7 @@ class ProviderMetadata(msgspec.Struct, frozen=True, kw_only=True):
     RFC 9126 section 5 and RFC 9101 section 10.5 add what an OP may require of requests.
 
     Attributes:
+        mtls_aliases: of endpoints, the URL in whose place a client with a certificate uses another one.
         unusable: the endpoints that were published but cannot be used, and why; only a step that needs one fails.
         settings: what the operator says of this OP.
         reach: how far the OP may lead us, from where its metadata came; None: anywhere, where no server has sent it.
@@ -76,6 +79,7 @@ class ProviderMetadata(msgspec.Struct, frozen=True, kw_only=True):
     introspection_endpoint_auth_methods_supported: tuple[str, ...] | None = None
     code_challenge_methods_supported: tuple[str, ...] = ()
     dpop_signing_alg_values_supported: tuple[str, ...] = ()
+    mtls_aliases: dict[str, str] = {}
     unusable: dict[str, str] = {}
     settings: OpSettings = NOTHING_SPECIAL
     reach: Reach | None = None
@@ -99,6 +103,11 @@ def required(metadata: Published, field: str) -> str:
     if endpoint is None:
         raise OpMetadataMissing(field, metadata.unusable.get(field))
     return endpoint
+
+
+def url_for(metadata: ProviderMetadata, url: str, identity: ClientIdentity | None) -> str:
+    """Where this endpoint of the OP is for a client that shows this certificate, or none (RFC 8705 section 5)."""
+    return url if identity is None else metadata.mtls_aliases.get(url, url)
 
 
 def normalize_op_host(op_host: str) -> str:
@@ -164,6 +173,7 @@ def process_discovery(answer: Answer, url: str, settings: OpSettings = NOTHING_S
         **listed(document, "userinfo_signing_alg_values_supported", "authorization_signing_alg_values_supported"),
         **listed(document, "dpop_signing_alg_values_supported"),
         **_flags(document),
+        mtls_aliases=_mtls_aliases(document, endpoints, issuer),
         unusable=unusable,
         settings=settings,
         reach=Reach(answer.zone, origin_of(url)),
@@ -228,6 +238,13 @@ def listed(document: Mapping[str, object], *names: str) -> dict[str, Any]:
     """The members of these names that hold texts."""
     found = {name: members.texts(document.get(name)) for name in names}
     return {name: texts for name, texts in found.items() if texts}
+
+
+def _mtls_aliases(document: Mapping[str, object], endpoints: Mapping[str, str], issuer: str) -> dict[str, str]:
+    """RFC 8705 section 5: a client with a certificate "MUST use the alias URL of the endpoint [...] when present"."""
+    named = document.get("mtls_endpoint_aliases")
+    aliases, _ = usable_endpoints(named if isinstance(named, dict) else {}, ENDPOINTS, issuer)
+    return {endpoints[name]: alias for name, alias in aliases.items() if name in endpoints}
 
 
 def _flags(document: Mapping[str, object]) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """The connections to OPs, kept for the next request: a lean pool behind the interface of httpx2's transports.
 
-A connection is kept for whoever goes to the same place: scheme, host and port, led there from the same zone. So nobody
-has one who may not open it. httpx2's own pool does more (HTTP/2, bodies as streams, tracing), and that costs more than
-all the rest of a command.
+A connection is kept for whoever goes to the same place: scheme, host and port, led there from the same zone, and with
+the same certificate. So nobody has one who may not open it. httpx2's own pool does more (HTTP/2, bodies as streams,
+tracing), and that costs more than all the rest of a command.
 """
 
 import ssl
@@ -12,6 +12,7 @@ from typing import NamedTuple
 import httpx2
 import trio
 
+from oxd_server.op.client_identity import ClientIdentity
 from oxd_server.op.http_connection import HttpConnection
 from oxd_server.op.network import Resolve, connect, refuse_address
 from oxd_server.op.no_connection import NoConnection
@@ -28,12 +29,13 @@ _DEFAULT_PORTS = {b"http": 80, b"https": 443}
 
 
 class _Place(NamedTuple):
-    """Where a connection goes, and in which zone the OP lies that leads there; None: a caller does."""
+    """Where a connection goes, in which zone the OP lies that leads there (None: a caller does), and as whom."""
 
     scheme: bytes
     host: str
     port: int
     within: Zone | None
+    identity: ClientIdentity | None
 
 
 class _Kept(NamedTuple):
@@ -70,7 +72,8 @@ class HttpPool(httpx2.AsyncBaseTransport):
         """Send the request and read the whole answer, as `HttpConnection.exchange` does.
 
         Args:
-            request: of its extensions, `timeout` also has `connect`; `within` is the zone of the OP that leads there.
+            request: of its extensions, `timeout` also has `connect`; `within` is the zone of the OP that leads there,
+                `identity` what is shown in TLS.
 
         Raises:
             OpHostRefused: the address may not be called.
@@ -79,7 +82,8 @@ class HttpPool(httpx2.AsyncBaseTransport):
         """
         url = request.url
         port = url.port or _DEFAULT_PORTS[url.raw_scheme]
-        place = _Place(url.raw_scheme, url.raw_host.decode("ascii"), port, request.extensions["within"])
+        within, identity = request.extensions["within"], request.extensions.get("identity")
+        place = _Place(url.raw_scheme, url.raw_host.decode("ascii"), port, within, identity)
         await acquire(self._slots, request.extensions["until"])
         try:
             connection = await self._take(place) or await self._open(place, request)
@@ -122,7 +126,9 @@ class HttpPool(httpx2.AsyncBaseTransport):
         with trio.move_on_at(min(timeout, request.extensions["until"])):
             if proxy is not None:
                 return await self._open_through(proxy, place)
-            stream, zone = await self._connect(place.host, place.port, place.within, tls=place.scheme == b"https")
+            stream, zone = await self._connect(place.host, place.port, place.within)
+            if place.scheme == b"https":
+                stream = await self._start_tls(stream, place.host, place.identity)
             return HttpConnection(stream, zone)
         raise httpx2.ConnectTimeout("timed out: there is no connection")
 
@@ -131,7 +137,9 @@ class HttpPool(httpx2.AsyncBaseTransport):
         refuse_address(place.host, place.within)
         port = proxy.url.port or _DEFAULT_PORTS[proxy.url.raw_scheme]
         try:
-            stream, _ = await self._connect(proxy.url.host, port, None, tls=proxy.url.scheme == "https")
+            stream, _ = await self._connect(proxy.url.host, port, None)
+            if proxy.url.scheme == "https":
+                stream = await self._start_tls(stream, proxy.url.host, None)
         except NoConnection as error:
             raise NoConnection(f"{error} (of the proxy)", error.cause) from error
         connection = HttpConnection(stream, Zone.PUBLIC, proxy)
@@ -143,18 +151,18 @@ class HttpPool(httpx2.AsyncBaseTransport):
         except BaseException:
             await connection.aclose()
             raise
-        return HttpConnection(await self._start_tls(tunnel, place.host), Zone.PUBLIC)
+        return HttpConnection(await self._start_tls(tunnel, place.host, place.identity), Zone.PUBLIC)
 
-    async def _connect(self, host: str, port: int, within: Zone | None, *, tls: bool) -> tuple[trio.abc.Stream, Zone]:
+    async def _connect(self, host: str, port: int, within: Zone | None) -> tuple[trio.abc.Stream, Zone]:
         try:
             opened, zone = await connect(host, port, within, self._resolve)
         except (OSError, UnicodeError) as error:
             raise NoConnection.because_of(error) from error
-        stream = TcpStream.taken_over(opened)
-        return await self._start_tls(stream, host) if tls else stream, zone
+        return TcpStream.taken_over(opened), zone
 
-    async def _start_tls(self, stream: trio.abc.Stream, host: str) -> trio.abc.Stream:
-        tls = TlsStream(stream, self._ssl_context, server_hostname=host)
+    async def _start_tls(self, stream: trio.abc.Stream, host: str, identity: ClientIdentity | None) -> trio.abc.Stream:
+        context = self._ssl_context if identity is None else identity.ssl_context
+        tls = TlsStream(stream, context, server_hostname=host)
         try:
             await tls.do_handshake()
         except BaseException as error:

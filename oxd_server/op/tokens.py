@@ -10,7 +10,7 @@ from oxd_server.op import members
 from oxd_server.op.answer import Answer, text_member
 from oxd_server.op.client_auth import ClientCredentials
 from oxd_server.op.context import OpContext
-from oxd_server.op.discovery import ProviderMetadata, required
+from oxd_server.op.discovery import ProviderMetadata, required, url_for
 from oxd_server.op.settings import NO_TOKEN_TYPE
 
 __all__ = [
@@ -141,7 +141,7 @@ async def request_tokens(
     return await op.with_proof(
         credentials.dpop_key,
         "POST",
-        url,
+        url_for(metadata, url, credentials.identity),
         lambda headers: op.post_form(url, metadata, credentials, form, step=step, headers=headers),
     )
 

@@ -23,6 +23,7 @@ from oxd_server import __version__
 from oxd_server.log.known import note_secrets
 from oxd_server.op.answer import Answer
 from oxd_server.op.body import BodyTooLarge, UnreadableBody, unpacked
+from oxd_server.op.client_identity import ClientIdentity
 from oxd_server.op.errors import Failure, OpBusy, OpHostRefused, OpInvalidResponse, OpUnreachable
 from oxd_server.op.http_pool import HttpPool
 from oxd_server.op.network import Resolve, Resolver
@@ -154,6 +155,7 @@ class Transport:
         shared: bool = False,
         redirects: int = 0,
         max_bytes: int = sys.maxsize,
+        identity: ClientIdentity | None = None,
     ) -> Answer:
         """One request, one answer of any status.
 
@@ -169,6 +171,7 @@ class Transport:
                 whoever waits for it in the middle of a login must not be sent away for others' requests.
             redirects: so many are followed. For a GET of what is public.
             max_bytes: of the answer, where that is less than the settings allow.
+            identity: shown in TLS, on a connection that serves nobody else (RFC 8705).
 
         Raises:
             OpHostRefused: the URL may not be contacted (nothing was sent).
@@ -197,6 +200,7 @@ class Transport:
             shared,
             min(max_bytes, self._settings.max_response_bytes),
             trio.current_time() + self._settings.total_timeout,
+            identity,
         )
         answer = await self._observed(request, target, within, redirects)
         if not shared:  # what is shared by many is public
@@ -266,6 +270,7 @@ class _Request:
     shared: bool
     max_bytes: int
     until: float
+    identity: ClientIdentity | None
 
     def to(self, target: Target, extensions: dict[str, Any]) -> httpx2.Request:
         """The request as it goes to one place."""
@@ -306,11 +311,12 @@ class _Exchange:
     async def _response(self) -> httpx2.Response:
         """What came back. A GET is sent once more if the connection broke before an answer."""
         within = None if self.within is None else self.within.zone
-        extensions = {
+        extensions: dict[str, Any] = {
             "timeout": self.timeout,
             "until": self.request.until,
             "within": within,
             "max_bytes": self.request.max_bytes,
+            "identity": self.request.identity,
         }
         request = self.request.to(self.target, extensions)
         try:

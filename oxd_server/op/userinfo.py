@@ -6,8 +6,9 @@ from dataclasses import dataclass, field, replace
 
 from oxd_server.op.answer import Answer, type_name
 from oxd_server.op.client_auth import bearer_header, dpop_header
+from oxd_server.op.client_identity import ClientIdentity
 from oxd_server.op.context import OpContext
-from oxd_server.op.discovery import ProviderMetadata, required
+from oxd_server.op.discovery import ProviderMetadata, required, url_for
 from oxd_server.op.dpop import DpopKey
 from oxd_server.op.errors import IdTokenCheck, IdTokenError, OpInvalidResponse
 from oxd_server.op.id_token import check_audience, check_issuer, check_times
@@ -85,8 +86,11 @@ async def get_userinfo(
     access_token: str,
     expected: UserInfoExpectations,
     dpop_key: DpopKey | None = None,
+    identity: ClientIdentity | None = None,
 ) -> dict[str, object]:
-    """The claims about the user whom the access token stands for; `dpop_key` is what the token is bound to, if it is.
+    """The claims about the user whom the access token stands for.
+
+    The token may be bound to a key, or to a certificate that the client shows.
 
     Raises:
         OpMetadataMissing: the OP has no userinfo endpoint.
@@ -94,7 +98,7 @@ async def get_userinfo(
         OpInvalidResponse: the answer failed a check.
         OpHostRefused, OpUnreachable
     """
-    answer = _opened(await request_userinfo(op, metadata, access_token, dpop_key), expected)
+    answer = _opened(await request_userinfo(op, metadata, access_token, dpop_key, identity), expected)
     if not is_signed(answer) or not needs_key_set(expected.algorithms):
         return process_userinfo(answer, expected, KeySet(), op.clock())
     jwks_uri = required(metadata, "jwks_uri")
@@ -108,15 +112,20 @@ async def get_userinfo(
 
 
 async def request_userinfo(
-    op: OpContext, metadata: ProviderMetadata, access_token: str, dpop_key: DpopKey | None = None
+    op: OpContext,
+    metadata: ProviderMetadata,
+    access_token: str,
+    dpop_key: DpopKey | None = None,
+    identity: ClientIdentity | None = None,
 ) -> Answer:
-    """The endpoint's answer, not yet validated (Core section 5.3.1; RFC 9449 section 7)."""
-    url = required(metadata, "userinfo_endpoint")
+    """The endpoint's answer, not yet validated (Core section 5.3.1; RFC 9449 section 7; RFC 8705 section 3)."""
+    url = url_for(metadata, required(metadata, "userinfo_endpoint"), identity)
     scheme = bearer_header if dpop_key is None else dpop_header
     shown = {**scheme(access_token), "accept": "application/json, application/jwt"}
 
     async def send(headers: dict[str, str]) -> Answer:
-        return await op.transport.send("GET", url, step=STEP, within=metadata.reach, headers={**shown, **headers})
+        sent = {**shown, **headers}
+        return await op.transport.send("GET", url, step=STEP, within=metadata.reach, headers=sent, identity=identity)
 
     if dpop_key is None:
         return await send({})

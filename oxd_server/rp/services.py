@@ -9,6 +9,7 @@ import structlog
 from oxd_server.config import Config, DefaultSite
 from oxd_server.log.known import note_secrets
 from oxd_server.op.client_auth import ClientCredentials, secret_expires_within
+from oxd_server.op.client_identity import ClientIdentity
 from oxd_server.op.context import OpContext
 from oxd_server.op.discovery import ProviderMetadata
 from oxd_server.op.dpop import ProofReplays
@@ -16,9 +17,10 @@ from oxd_server.op.key_store import KeyStore
 from oxd_server.op.transport import Transport
 from oxd_server.op.uma_discovery import UmaMetadata
 from oxd_server.rp.access import Access
+from oxd_server.rp.certificates import ClientCertificates
 from oxd_server.rp.logins import Logins
 from oxd_server.rp.refreshes import Refreshes
-from oxd_server.rp.site_as_client import credentials_of
+from oxd_server.rp.site_as_client import as_registered, credentials_of, metadata_of, uses_certificate
 from oxd_server.store.base import Site, SiteNotFound, Store
 from oxd_server.sync.locks import KeyedLocks
 from oxd_server.sync.memo import Memo
@@ -56,6 +58,7 @@ class Services:
     keys: KeyStore | None
     now: Callable[[], float]
     random: Callable[[int], bytes]
+    certificates: ClientCertificates = field(default_factory=ClientCertificates)
     access: Access = field(default_factory=Access)
     site_locks: KeyedLocks = field(default_factory=KeyedLocks)
     refreshes: Refreshes = field(default_factory=Refreshes)
@@ -73,7 +76,9 @@ class Services:
 
     def public_jwks(self) -> dict[str, Any]:
         """Return the JWK Set of the public keys, for OPs; it is empty without a key store."""
-        return {"keys": []} if self.key_store is None else self.key_store.public_jwks()
+        own: Any = [] if self.key_store is None else self.key_store.public_jwks()["keys"]
+        shown = self.certificates.for_all
+        return {"keys": own if shown is None else [*own, shown.jwk]}
 
     async def site(self, oxd_id: str) -> Site:
         """Return the site. Raises ``SiteNotFound``."""
@@ -95,7 +100,7 @@ class Services:
 
     def credentials_of(self, site: Site) -> ClientCredentials:
         """Return what the site's client authenticates with; warn when its secret is about to expire."""
-        credentials = credentials_of(site, self.key_store)
+        credentials = credentials_of(site, self.key_store, self.certificates.of(site))
         if secret_expires_within(credentials, self.now(), _WARN_SECONDS):
             self.log.warning(
                 "client_secret_expires",
@@ -105,6 +110,16 @@ class Services:
                 expires_at=site.client_secret_expires_at // 1000,
             )
         return credentials
+
+    def identity_of(self, site: Site) -> ClientIdentity | None:
+        """Return what the site's client shows in TLS; None if it shows nothing."""
+        return self.certificates.of(site) if uses_certificate(as_registered(site)) else None
+
+    def asked_of(self, site: Site, metadata: ProviderMetadata) -> dict[str, Any]:
+        """Return what the site's OP is asked to register, keys and certificate included."""
+        identity = self.certificates.of(site)
+        signed = metadata.require_signed_request_object
+        return metadata_of(site, self.key_store, identity, requests_are_signed=signed)
 
     async def metadata_of(self, site: Site) -> ProviderMetadata:
         """Return the metadata of the site's OP. Raises ``OpError`` when it cannot be had."""

@@ -7,7 +7,8 @@ import msgspec
 from msgspec.structs import replace
 
 from oxd_server.client_metadata import ClientMetadata
-from oxd_server.op.client_auth import ClientAuthMethod, ClientCredentials
+from oxd_server.op.client_auth import BY_CERTIFICATE, ClientAuthMethod, ClientCredentials
+from oxd_server.op.client_identity import ClientIdentity
 from oxd_server.op.dpop import DpopKey, load_dpop_key
 from oxd_server.op.errors import ClientAuthenticationError
 from oxd_server.op.jose import ALGORITHMS
@@ -27,6 +28,7 @@ __all__ = [
     "given_less",
     "known_metadata",
     "metadata_of",
+    "uses_certificate",
 ]
 
 Encrypted = Literal["id_token", "userinfo", "authorization"]
@@ -38,7 +40,8 @@ _SETS_OF_WORDS: Final = frozenset({"scope", "response_types"})
 
 
 _DECIDING: Final[Mapping[str, tuple[str, ...]]] = {
-    "token_endpoint_auth_method": tuple(ClientAuthMethod),
+    # A certificate is shown where the site asks for that, and not because the OP says so.
+    "token_endpoint_auth_method": tuple(method for method in ClientAuthMethod if method not in BY_CERTIFICATE),
     "token_endpoint_auth_signing_alg": tuple(ALGORITHMS),
     "id_token_signed_response_alg": tuple(ALGORITHMS),
     "userinfo_signed_response_alg": tuple(ALGORITHMS),
@@ -52,11 +55,17 @@ _registered_decoder: Final = msgspec.json.Decoder(_Members)
 """It reads those members alone; they are of any type, for others wrote them."""
 
 
-def metadata_of(site: Site, key_store: KeyStore | None = None, *, requests_are_signed: bool = False) -> dict[str, Any]:
+def metadata_of(
+    site: Site,
+    key_store: KeyStore | None = None,
+    identity: ClientIdentity | None = None,
+    *,
+    requests_are_signed: bool = False,
+) -> dict[str, Any]:
     """Return all that the OP is asked to register, under the registered names.
 
-    A site that uses the key store and names no keys of its own sends the public keys along. ``requests_are_signed``
-    says that the OP requires it.
+    A site that uses the key store and names no keys of its own sends the public keys along, and one that authenticates
+    with a certificate what the OP knows that by. ``requests_are_signed`` says that the OP requires it.
     """
     client = site.client
     asked: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(client))  # lists, as an answer has them
@@ -68,7 +77,28 @@ def metadata_of(site: Site, key_store: KeyStore | None = None, *, requests_are_s
     # RFC 7591, section 2: "The "jwks_uri" and "jwks" parameters MUST NOT both be present in the same request".
     if key_store and uses_keys and not client.jwks_uri and not client.jwks:
         asked["jwks"] = key_store.public_jwks()
+    if identity is not None:
+        _add_certificate(asked, client, identity)
     return {**(client.custom_attributes or {}), **asked}
+
+
+def _add_certificate(asked: dict[str, Any], client: ClientMetadata, identity: ClientIdentity) -> None:
+    """Say what the OP knows the certificate by: its subject, or for one of nobody's authority the key itself.
+
+    RFC 8705, sections 2.1.2 and 2.2.2. What the site names itself stays.
+    """
+    if client.token_endpoint_auth_method == ClientAuthMethod.TLS_CLIENT_AUTH:
+        asked.setdefault("tls_client_auth_subject_dn", identity.subject)
+    by_key = client.token_endpoint_auth_method == ClientAuthMethod.SELF_SIGNED_TLS_CLIENT_AUTH
+    if by_key and not client.jwks_uri and not client.jwks:
+        asked["jwks"] = {"keys": [*asked.get("jwks", {}).get("keys", ()), identity.jwk]}
+
+
+def uses_certificate(client: ClientMetadata) -> bool:
+    """Return whether the client shows a certificate: to authenticate, or because its tokens are bound to it."""
+    return bool(
+        client.tls_client_certificate_bound_access_tokens or client.token_endpoint_auth_method in BY_CERTIFICATE
+    )
 
 
 def _uses_keys(client: ClientMetadata) -> bool:
@@ -144,9 +174,16 @@ def _items(name: str, value: Any) -> set[str]:
     return {" ".join(sorted(text.split())) for text in texts} if name == "response_types" else set(texts)
 
 
-def credentials_of(site: Site, key_store: KeyStore | None) -> ClientCredentials:
-    """Return what the site's client authenticates with, in the way it is registered for."""
+def credentials_of(site: Site, key_store: KeyStore | None, identity: ClientIdentity | None = None) -> ClientCredentials:
+    """Return what the site's client authenticates with, in the way it is registered for.
+
+    Raises ``ClientAuthenticationError`` if it has to show a certificate, and there is none.
+    """
     client = as_registered(site)
+    if not uses_certificate(client):
+        identity = None
+    elif identity is None:
+        raise ClientAuthenticationError("it has to show a client certificate, and there is none for it")
     if key_store is not None and (kids := _kids_at_the_op(site)):
         key_store = key_store.known_as(kids)
     return ClientCredentials(
@@ -157,6 +194,7 @@ def credentials_of(site: Site, key_store: KeyStore | None) -> ClientCredentials:
         key_store=key_store,
         client_secret_expires_at=site.client_secret_expires_at // _MILLISECONDS,
         dpop_key=dpop_key_of(site),
+        identity=identity,
     )
 
 

@@ -61,6 +61,7 @@ ERROR_CODES: Mapping[str, str] = {
     "invalid_state_bad_hash": "The id_token's s_hash does not belong to the state.",
     "invalid_authorization_response": "The authorization response is not valid.",
     "authorization_refused": "The OP, or the user there, refused the login.",
+    "invalid_client_certificate": "The access token is bound to another certificate than the one that came with it.",
     "remove_site_failed": "The site could not be removed.",
     "blank_protection_access_token": "protection_access_token is missing or blank; this command needs one.",
     "no_setup_client_for_oxd_id": "No setup client belongs to this site. Call setup_client first.",

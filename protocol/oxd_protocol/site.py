@@ -98,7 +98,10 @@ class SiteMetadata(ProtectedParams, frozen=True, kw_only=True):
     client_token_endpoint_auth_method: (
         Annotated[
             str,
-            Meta(description="client_secret_basic, client_secret_post, client_secret_jwt, private_key_jwt or none."),
+            Meta(
+                description="client_secret_basic, client_secret_post, client_secret_jwt, private_key_jwt, "
+                "tls_client_auth, self_signed_tls_client_auth or none."
+            ),
         ]
         | None
     ) = None
@@ -193,7 +196,13 @@ class SiteMetadata(ProtectedParams, frozen=True, kw_only=True):
     default_max_age: Annotated[int, Meta(description="Seconds after which a user has to log in again.")] | None = None
     require_auth_time: Annotated[bool, Meta(description="true: id_tokens say when the user logged in.")] | None = None
     initiate_login_uri: Annotated[str, Meta(description="Where others may start a login.")] | None = None
-    tls_client_auth_subject_dn: Annotated[str, Meta(description=_REGISTERED)] | None = None
+    tls_client_auth_subject_dn: (
+        Annotated[str, Meta(description="The subject of the client's certificate; that of the server's if absent.")]
+        | None
+    ) = None
+    tls_client_certificate_bound_access_tokens: (
+        Annotated[bool, Meta(description="true: tokens are bound to the certificate that this server shows.")] | None
+    ) = None
     frontchannel_logout_session_required: (
         Annotated[bool, Meta(description="true: the OP names the session at logout.")] | None
     ) = None
@@ -366,9 +375,19 @@ class ClientTokenResult(Result, frozen=True, kw_only=True):
 
 
 class IntrospectAccessTokenParams(OxdIdParams, frozen=True, kw_only=True):
-    """The token to ask about, and the request that it came with, to have its DPoP proof checked."""
+    """The token to ask about, and what came with it, to have checked that it is bound to that."""
 
     access_token: Annotated[Token, Meta(description="An access token of the OP.")]
+    client_certificate: (
+        Annotated[
+            str,
+            Meta(
+                description="The certificate that came with the token in TLS (PEM, also percent-encoded, or base64 of "
+                "DER), to have it checked that the token is bound to it (RFC 8705)."
+            ),
+        ]
+        | None
+    ) = None
     dpop: Annotated[Token, Meta(description="The request's DPoP header.")] | None = None
     http_method: Annotated[str, Meta(description="The request's method; needed with dpop.")] | None = None
     url: Annotated[str, Meta(description="The URL of the request; needed with dpop.")] | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import ssl
 import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Iterator
@@ -153,7 +154,11 @@ async def _stop(process: trio.Process) -> None:
 
 
 async def log_in(
-    authorization_url: str, login: str = "alice", password: str = "any", redirect_uri: str | None = None
+    authorization_url: str,
+    login: str = "alice",
+    password: str = "any",
+    redirect_uri: str | None = None,
+    verify: ssl.SSLContext | bool = True,
 ) -> str:
     """Log in and consent as a person would; return the callback URL that the relying party is called with.
 
@@ -161,7 +166,7 @@ async def log_in(
     """
     redirect_uri = redirect_uri or parse_qs(urlsplit(authorization_url).query)["redirect_uri"][0]
     answers = {"login": login, "username": login, "password": password}
-    async with user_agent() as person:
+    async with user_agent(verify) as person:
         return await person.visit(authorization_url, until=redirect_uri, answers=answers)
 
 

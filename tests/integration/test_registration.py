@@ -128,6 +128,7 @@ GENERATION_4: dict[str, tuple[Any, str, Any]] = {
     "require_auth_time": (False, "require_auth_time", False),
     "initiate_login_uri": ("https://rp.example/login", "initiate_login_uri", "https://rp.example/login"),
     "tls_client_auth_subject_dn": ("CN=rp", "tls_client_auth_subject_dn", "CN=rp"),
+    "tls_client_certificate_bound_access_tokens": (False, "tls_client_certificate_bound_access_tokens", False),
     "id_token_binding_cnf": ("tbh", "id_token_binding_cnf", "tbh"),
     "authorized_origins": (["https://rp.example"], "authorized_origins", ["https://rp.example"]),
     "custom_attributes": ({"dept": "sales"}, "dept", "sales"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -108,9 +109,11 @@ class UserAgent:
 
 
 @asynccontextmanager
-async def user_agent() -> AsyncIterator[UserAgent]:
-    """Open a `UserAgent` that has no cookies yet."""
+async def user_agent(verify: ssl.SSLContext | bool = True) -> AsyncIterator[UserAgent]:
+    """Open a `UserAgent` that has no cookies yet; `verify` trusts whom it is to trust."""
     # Browsers send secure cookies to loopback without TLS as well.
     cookies = CookieJar(DefaultCookiePolicy(secure_protocols=("http", "https")))
-    async with httpx2.AsyncClient(trust_env=False, follow_redirects=False, timeout=30, cookies=cookies) as client:
+    async with httpx2.AsyncClient(
+        trust_env=False, follow_redirects=False, timeout=30, cookies=cookies, verify=verify
+    ) as client:
         yield UserAgent(client)

@@ -20,7 +20,7 @@ _BAD_REQUEST: Final = (
 )  # fmt: skip
 _FORBIDDEN: Final = (
     "blank_access_token", "inactive_access_token", "invalid_access_token", "access_token_insufficient_scope",
-    "need_info", "oxd_access_denied", "rpt_not_authorized", "no_setup_client_for_oxd_id",
+    "need_info", "oxd_access_denied", "invalid_client_certificate", "rpt_not_authorized", "no_setup_client_for_oxd_id",
 )  # fmt: skip
 _OTHERS: Final = {
     "request_object_not_found": 404,

@@ -14,6 +14,7 @@
 // It leaves as soon as its standard input closes, so that it never outlives the test that started it.
 import { generateKeyPair, randomBytes, randomUUID } from 'node:crypto';
 import { createServer } from 'node:http';
+import { createServer as createTlsServer } from 'node:https';
 import { createInterface } from 'node:readline';
 import { promisify } from 'node:util';
 
@@ -41,6 +42,7 @@ const DEFAULTS = {
   features: {},
   fapi: false,
   encrypts: false,
+  tls: null, // {"key": ..., "cert": ..., "ca": ...}: https, and one more port where clients show certificates
 };
 
 const KEY_PAIRS = {
@@ -67,6 +69,20 @@ async function encryptionKey() {
 const FAPI_FEATURES = {
   fapi: { enabled: true, profile: '2.0' },
   pushedAuthorizationRequests: { enabled: true, requirePushedAuthorizationRequests: true },
+};
+
+const BY_CERTIFICATE = ['tls_client_auth', 'self_signed_tls_client_auth'];
+
+// A certificate is good if its authority is known, or if the client has registered its key.
+const CERTIFICATES = {
+  enabled: true,
+  certificateBoundAccessTokens: true,
+  selfSignedTlsClientAuth: true,
+  tlsClientAuth: true,
+  getCertificate: (ctx) => ctx.socket.getPeerX509Certificate?.()?.toString(),
+  certificateAuthorized: (ctx) => ctx.socket.authorized,
+  certificateSubjectMatches: (ctx, property, expected) => property === 'tls_client_auth_subject_dn'
+    && ctx.socket.getPeerX509Certificate().subject.split('\n').reverse().join(',') === expected,
 };
 
 async function generateKeys(algs) {
@@ -114,6 +130,7 @@ function configuration(options, keys) {
     scopes: ['openid', 'offline_access', ...options.extraScopes],
     findAccount,
     pkce: { required: () => options.pkceRequired },
+    ...(options.tls && { clientAuthMethods: [...BY_CERTIFICATE, 'client_secret_basic'] }),
     ...(options.fapi && { clientAuthMethods: ['private_key_jwt'] }),
     rotateRefreshToken: options.rotateRefreshToken,
     issueRefreshToken: (_ctx, client, token) => client.grantTypeAllowed('refresh_token')
@@ -147,6 +164,7 @@ function configuration(options, keys) {
       userinfo: { enabled: true },
       jwtUserinfo: { enabled: true },
       ...(options.fapi && FAPI_FEATURES),
+      ...(options.tls && { mTLS: CERTIFICATES }),
       encryption: { enabled: options.encrypts },
       ...options.features,
     },
@@ -158,21 +176,42 @@ class Host {
   #keys = [];
   #serve;
   #requests = [];
-  #server = createServer((request, response) => {
-    this.#requests.push(`${request.method} ${request.url.split('?')[0]}`);
-    return this.#serve(request, response);
-  });
+  #aliases = {};
 
   constructor(options) {
     this.#options = { ...DEFAULTS, cookieKey: randomUUID(), nonceSecret: randomBytes(32), ...options };
   }
 
-  async start() {
+  // Requests to the port of those with certificates are listed as "mtls POST /token".
+  #listener(prefix) {
+    return (request, response) => {
+      this.#requests.push(`${prefix}${request.method} ${request.url.split('?')[0]}`);
+      return this.#serve(request, response);
+    };
+  }
+
+  async #listen(server, port) {
     await new Promise((resolve, reject) => {
-      this.#server.once('error', reject);
-      this.#server.listen(this.#options.port, '127.0.0.1', resolve);
+      server.once('error', reject);
+      server.listen(port, '127.0.0.1', resolve);
     });
-    this.issuer = `http://127.0.0.1:${this.#server.address().port}`;
+    return server.address().port;
+  }
+
+  async start() {
+    const { tls, port } = this.#options;
+    const plain = tls ? createTlsServer(tls, this.#listener('')) : createServer(this.#listener(''));
+    const scheme = tls ? 'https' : 'http';
+    this.issuer = `${scheme}://${tls ? 'localhost' : '127.0.0.1'}:${await this.#listen(plain, port)}`;
+    if (tls) {
+      const asking = { ...tls, requestCert: true, rejectUnauthorized: false };
+      const other = await this.#listen(createTlsServer(asking, this.#listener('mtls ')), 0);
+      const paths = {
+        token: 'token', userinfo: 'me', introspection: 'token/introspection', pushed_authorization_request: 'request',
+      };
+      this.#aliases = Object.fromEntries(Object.entries(paths)
+        .map(([name, path]) => [`${name}_endpoint`, `https://localhost:${other}/${path}`]));
+    }
     await this.rotateKeys({ keepOld: false });
     return { issuer: this.issuer };
   }
@@ -182,7 +221,10 @@ class Host {
     const fresh = await generateKeys(this.#options.idTokenSigningAlgs);
     if (this.#options.encrypts) fresh.push(await encryptionKey());
     this.#keys = keepOld ? [...fresh, ...this.#keys] : fresh;
-    this.#serve = new Provider(this.issuer, configuration(this.#options, this.#keys)).callback();
+    this.#serve = new Provider(this.issuer, {
+      ...configuration(this.#options, this.#keys),
+      discovery: { mtls_endpoint_aliases: this.#options.tls ? this.#aliases : undefined },
+    }).callback();
     return { kids: fresh.map(({ kid }) => kid) };
   }
 
@@ -190,6 +232,8 @@ class Host {
     return { requests: this.#requests.splice(0) };
   }
 }
+
+console.info = console.error; // standard output is for answers
 
 const hosts = new Map();
 const named = (issuer) => hosts.get(issuer) ?? hosts.values().next().value;

@@ -195,6 +195,7 @@ def test_audience_of_assertions(endpoint, url, settings, audience):
 def test_methods_have_their_registered_names():
     """The methods are called as the specification calls them."""
     names = {"client_secret_basic", "client_secret_post", "client_secret_jwt", "private_key_jwt", "none"}
+    names |= {"tls_client_auth", "self_signed_tls_client_auth"}
     assert {method.value for method in ClientAuthMethod} == names
 
 
