@@ -132,7 +132,7 @@ async def test_endpoints_for_those_with_a_certificate(op, client, identity, auth
         credentials = ClientCredentials(client_id="c", client_secret="s", method=method, identity=who)
         await request_client_token(client, metadata, credentials)
         expected = userinfo_expectations(metadata, client_id="c", leeway=1.0)
-        await get_userinfo(client, metadata, "at", expected, who)
+        await get_userinfo(client, metadata, "at", expected, identity=who)
     asked = [(request.method, request.target) for request in op.requests[1:]]
     assert asked == [("POST", "/mtls/token"), ("GET", "/mtls/me"), ("POST", "/token"), ("GET", "/me")]
     assert op.requests[1].form == {"grant_type": "client_credentials", "client_id": "c"}
