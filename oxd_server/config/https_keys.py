@@ -28,9 +28,9 @@ class HttpsConfig(Settings, frozen=True, kw_only=True):
         tuple[str, ...],
         Key(
             TEXTS,
-            "Names that the front is called by (the Host header), besides localhost, the addresses that it listens on "
-            "and the names of its certificate. Requests by another name are refused: a web page can make one resolve "
-            "to this machine. *: any name.",
+            "Further names of the front in the Host header. It always takes localhost, the addresses that it "
+            "listens on and the names of its certificate. It refuses requests by other names, because a web page "
+            "can make one resolve to this machine. *: any name.",
         ),
     ] = ()
     dialect: Annotated[
@@ -38,7 +38,8 @@ class HttpsConfig(Settings, frozen=True, kw_only=True):
         Key(
             one_of("auto", "3", "4", "4-beta"),
             "3: envelopes, as in oxd 3.1. 4: flat answers with HTTP statuses, as in oxd 4.0 to 4.2. 4-beta: as in oxd "
-            "4.0.beta. auto: told from the site and the client; whoever registers without a token gets 4.",
+            "4.0.beta. auto: the dialect that the site or the client was registered in; a site that registers without "
+            "a token gets 4.",
         ),
     ] = "auto"
     url: Annotated[
@@ -54,23 +55,23 @@ class HttpsConfig(Settings, frozen=True, kw_only=True):
         int,
         Key(
             CONNECTIONS,
-            "How many connections may be open; a new one takes the place of the one that has been idle for longest.",
+            "How many connections may be open. A new one replaces the one that has been idle for longest.",
         ),
     ] = 1000
     max_connections_per_address: Annotated[
         int,
         Key(
             CONNECTIONS,
-            "How many of them one address may have (an IPv6 network of 64 bits counts as one); the next one is "
-            "answered with 503 server_busy. Raise it to max_connections behind a proxy.",
+            "How many connections one address may have (an IPv6 network of 64 bits counts as one). The next one "
+            "gets 503 server_busy. Behind a proxy, raise it to max_connections.",
         ),
     ] = 500
     cert_path: Annotated[
         Path | None,
         Key(
             PATH,
-            "The certificate with its chain (PEM). Without one, a self-signed one for localhost is made once and kept "
-            "where the sites are.",
+            "The certificate with its chain (PEM). Without one, the server makes a self-signed one for localhost, "
+            "once, and keeps it beside the sites.",
         ),
     ] = None
     key_path: Annotated[Path | None, Key(PATH, "The key of the certificate (PEM, without a password).")] = None

@@ -127,8 +127,9 @@ class Config(Settings, frozen=True, kw_only=True):
         tuple[str, ...],
         Key(
             TEXTS,
-            "The sites whose clients' tokens may run commands of other sites (the header AuthorizationOxdId); empty: "
-            "every site may read along at its own OP, but change no site, see no secrets, get no tokens as its client.",
+            "The sites whose clients' tokens may run commands of other sites (the header AuthorizationOxdId). "
+            "Empty: a site's token may run commands of other sites at the same OP, as long as they change "
+            "nothing, show no secrets and get no tokens.",
         ),
     ] = ()
 
@@ -154,21 +155,21 @@ class Config(Settings, frozen=True, kw_only=True):
         tuple[str, ...],
         Key(
             TEXTS,
-            "The OPs that may be used; empty: any. A host is meant with any port, host:port with that port only, a "
-            "URL with its own port or that of its scheme.",
+            "The OPs that sites may use; empty: any. A host allows any port. host:port allows that port. A URL "
+            "allows its port, or the port of its scheme.",
             heading="How it talks to OpenID providers (OPs).",
         ),
     ] = ()
     allow_http_op_hosts: Annotated[
         tuple[str, ...],
-        Key(TEXTS, "Hosts, besides those on this machine, that may be spoken to without TLS. Best left empty."),
+        Key(TEXTS, "Hosts that the server may talk to without TLS, besides this machine. Best left empty."),
     ] = ()
     trust_all_certs: Annotated[
         bool,
         Key(
             FLAG,
-            "true: certificates of OPs are not checked, and anybody on the way can pose as the OP. For trying things "
-            "out only.",
+            "true: the server does not check certificates of OPs, and anybody on the path can pose as the OP. For "
+            "trying things out only.",
         ),
     ] = False
     trust_store_path: Annotated[
@@ -193,17 +194,15 @@ class Config(Settings, frozen=True, kw_only=True):
         int,
         Key(
             whole(1, 10_000),
-            "How many requests one host of an OP may get at a time, and beside them a quarter as many for its metadata "
-            "and keys; twice as many wait, more are answered with "
-            "server_busy, so that an OP that hangs does not hold up the sites of others.",
+            "How many requests one OP host may have under way. A quarter as many may fetch its metadata and keys. "
+            "Twice as many may wait. More fail with server_busy, so that an OP that hangs does not hold up other "
+            "sites.",
         ),
     ] = 100
     op_proxy: Annotated[
         ProxyConfig, Key(ProxyConfig, "The proxy that leads to OPs. Without one, the server connects to them itself.")
     ] = ProxyConfig()
-    op_clock_leeway_in_seconds: Annotated[
-        int, Key(whole(0, 600), "How far the clock of an OP may be off from ours.")
-    ] = 10
+    op_clock_leeway_in_seconds: Annotated[int, Key(whole(0, 600), "How far the OP's clock may differ from ours.")] = 10
     discovery_cache_expiration_in_minutes: Annotated[
         int, Key(MINUTES, "How long an OP's metadata is used before it is fetched again, if the OP does not say.")
     ] = 60
@@ -215,8 +214,8 @@ class Config(Settings, frozen=True, kw_only=True):
         dict[str, str],
         Key(
             mapping(TEXT, "the URL of an OP's metadata"),
-            "OPs whose issuer is another URL than the one that their metadata is under, and that issuer. {tenantid} in "
-            "it stands for the tid of a token, as Entra's common endpoint has it.",
+            "OPs whose issuer differs from the URL of their metadata: that URL, and the issuer. {tenantid} stands "
+            "for the tid of a token, as in Entra's common endpoint.",
         ),
     ] = {}
     op_settings: Annotated[
@@ -287,12 +286,12 @@ class Config(Settings, frozen=True, kw_only=True):
     request_object_expiration_in_minutes: Annotated[
         int, Key(MINUTES, "How long an OP may fetch a request object (get_request_object_uri).")
     ] = 5
-    nonce_expiration_in_minutes: Annotated[int, Key(MINUTES, "How long a nonce is good for.")] = 5
+    nonce_expiration_in_minutes: Annotated[int, Key(MINUTES, "How long a nonce is valid.")] = 5
     op_initial_access_tokens: Annotated[
         dict[str, str],
         Key(
             mapping(SECRET, "each OP"),
-            "For OPs that register nobody without one: an initial access token, for example "
+            "Initial access tokens, for OPs that register clients only with one, for example "
             '{"https://op.example.org": "..."}.',
         ),
     ] = {}
@@ -300,8 +299,8 @@ class Config(Settings, frozen=True, kw_only=True):
         bool,
         Key(
             FLAG,
-            "true: logins are asked for in the ui_locales and claims_locales of the site. false: only where "
-            "get_authorization_url names them, as the old server.",
+            "true: logins ask for the site's ui_locales and claims_locales. false: only get_authorization_url can "
+            "ask for them, as with the old server.",
         ),
     ] = False
     deregister_client_on_remove: Annotated[bool, Key(FLAG, "true: remove_site also deletes the client at the OP.")] = (
@@ -323,8 +322,8 @@ class Config(Settings, frozen=True, kw_only=True):
         bool,
         Key(
             FLAG,
-            "true: a client of a site that speaks dialect 4 may get tokens for itself (client_credentials), as its "
-            "protection needs.",
+            "true: clients of sites that speak dialect 4 are registered for client_credentials, because their own "
+            "tokens protect them.",
         ),
     ] = True
     uma2_auto_register_claims_gathering_endpoint_as_redirect_uri_of_client: Annotated[
@@ -348,25 +347,25 @@ class Config(Settings, frozen=True, kw_only=True):
         int,
         Key(
             whole(1, 100_000),
-            "How many commands may run at once; those of one site, those at one OP host and those that name no site "
-            "half as many each. More are answered with server_busy.",
+            "How many commands may run at once. One site, one OP host, and all commands that name no site may "
+            "each have half of them. More fail with server_busy.",
         ),
     ] = 500
     open_registrations_per_hour: Annotated[
         int,
         Key(
             whole(1, 1_000_000),
-            "How many clients one address may have registered in an hour without a token, over HTTPS or a socket that "
-            "is not loopback; all addresses together ten times as many. Each worker counts for itself.",
+            "How many clients one address may register in an hour without a token, over HTTPS or a socket that is "
+            "not loopback. All addresses together may register ten times as many. Each worker counts for itself.",
         ),
     ] = 500
     max_sites_without_token: Annotated[
         int,
         Key(
             whole(0, 10_000_000),
-            "How many sites and setup clients are kept for one address (of IPv6: for one network of 64 bits) that were "
-            "registered without a token where commands are protected; for all addresses together ten times as many. "
-            "Beyond that, server_busy. 0: no bound.",
+            "How many sites and setup clients that were registered without a token the server keeps for one "
+            "address (in IPv6: one network of 64 bits), where commands are protected. It keeps ten times as many "
+            "for all addresses together. More fail with server_busy. 0: no bound.",
         ),
     ] = 5000
     time_out_in_seconds: Annotated[
@@ -383,7 +382,7 @@ class Config(Settings, frozen=True, kw_only=True):
         float,
         Key(
             seconds(0, zero_is_none=True),
-            "How long a connection may be idle; 0: as long as it likes, because some libraries cannot reconnect.",
+            "How long a connection may be idle. 0: without end, because some libraries cannot reconnect.",
         ),
     ] = 0
     shutdown_timeout_in_seconds: Annotated[

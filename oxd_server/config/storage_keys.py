@@ -49,13 +49,14 @@ class StorageConfig(Settings, frozen=True, kw_only=True):
     cert_path: Annotated[Path | None, Key(PATH, "For redis: the server's own certificate (PEM) for TLS.")] = None
     key_path: Annotated[Path | None, Key(PATH, "For redis: its key.")] = None
     prefix: Annotated[
-        str, Key(PREFIX, "For redis: what every key begins with, in braces; nothing else is touched.")
+        str, Key(PREFIX, "For redis: what every key begins with, in braces. The server touches no other keys.")
     ] = "oxd"
     wait_for_replicas: Annotated[
         int | None,
         Key(
             whole(0, 100),
-            "For redis: how many replicas must have a write before it is acknowledged; none: 1 with Sentinel, else 0.",
+            "For redis: how many replicas must have a write before the server acknowledges it. Not set: 1 with "
+            "Sentinel, otherwise 0.",
         ),
     ] = None
     timeout_in_seconds: Annotated[float, Key(seconds(0.1), "For redis: how long an answer may take.")] = 2.0
