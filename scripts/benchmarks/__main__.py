@@ -14,11 +14,13 @@ from typing import Any
 
 from scripts.benchmarks import report
 from scripts.benchmarks.commands import measure_commands, measure_https, measure_op_commands, running_world
+from scripts.benchmarks.crowds import measure_idle, measure_workers
 from scripts.benchmarks.gateway import measure_gateway
+from scripts.benchmarks.microseconds import measure_parts, picture_of
 from scripts.benchmarks.processes import WrongAnswer
 from scripts.benchmarks.scale import FULL, QUICK, Scale
 from scripts.benchmarks.seen import measure_seen
-from scripts.benchmarks.stores import measure_idle, measure_sizes, measure_writers
+from scripts.benchmarks.stores import measure_sizes, measure_writers
 
 Row = dict[str, Any]
 
@@ -30,6 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     started = time.monotonic()
     rows = []
     try:
+        if options.picture is not None:
+            return _draw(options.picture, scale)
         with tempfile.TemporaryDirectory(prefix="oxd-bench-") as folder:
             for row in _measure(Path(folder), dict(options.config), scale):
                 rows.append(row)
@@ -38,6 +42,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"bench: {error}", file=sys.stderr)
         return 1
     _write(options.output, rows)
+    return 0
+
+
+def _draw(picture: Path, scale: Scale) -> int:
+    """Measure nothing but where the time goes, and draw that."""
+    with tempfile.TemporaryDirectory(prefix="oxd-bench-") as folder:
+        parts = measure_parts(Path(folder), scale)
+    picture.write_text(picture_of(parts))
+    for one in parts:
+        print(f"{one.command}, microseconds: " + ", ".join(f"{part} {us:.1f}" for part, us in one.microseconds.items()))
+    print(f"Drawn to {picture}")
     return 0
 
 
@@ -54,6 +69,14 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         metavar="KEY=JSON",
         help="a key of oxd-conf.json for the server that is measured; may be repeated",
+    )
+    parser.add_argument(
+        "--picture",
+        type=Path,
+        nargs="?",
+        const=Path("docs/pictures/microseconds.svg"),
+        metavar="FILE",
+        help="only draw where a command's microseconds go, to this SVG; default: %(const)s",
     )
     parser.add_argument(
         "--output",
@@ -87,6 +110,7 @@ def _measure(folder: Path, settings: dict[str, Any], scale: Scale) -> Iterator[R
         yield from measure_gateway(world, settings, scale)
         yield from measure_seen(world, settings, scale)
         yield measure_idle(world, scale)
+        yield from measure_workers(folder / "workers", world.issuer, settings, scale)
         yield from measure_writers(folder / "writers", world.issuer, settings, scale)
         yield from measure_sizes(folder / "sizes", world.issuer, settings, scale)
 

@@ -25,8 +25,8 @@ from scripts.benchmarks.processes import (
     free_port,
     http_request,
     running_control,
+    running_quiet_server,
     running_sandbox,
-    running_server,
     try_call,
 )
 from scripts.benchmarks.scale import Scale
@@ -54,12 +54,15 @@ class World:
 
 @contextmanager
 def running_world(folder: Path, settings: dict[str, Any]) -> Iterator[World]:
-    """Run the sandbox and a server with one site that brought its own client; the HTTPS front is on."""
+    """Run the sandbox and a server with one site that brought its own client; the HTTPS front is on.
+
+    The control writes no log, so commands leave no lines in this one; what a line costs has a row of its own.
+    """
     https = {"enabled": True, "port": free_port(), "bind_addresses": ["127.0.0.1"]}
     # Over HTTPS commands are protected by default, and what that costs is the OP's answer.
-    unbounded = {"max_connections": 4000, "open_registrations_per_hour": 1_000_000}
+    unbounded = {"max_connections": 12_000, "open_registrations_per_hour": 1_000_000}
     settings = {"https": https, "protect_commands_with_access_token": False, **unbounded, **settings}
-    with running_sandbox(folder) as issuer, running_server(folder / "server", settings) as server:
+    with running_sandbox(folder) as issuer, running_quiet_server(folder / "server", settings) as server:
         oxd_id = call(server.port, "register_site", op_host=issuer, **SITE, **OWN_CLIENT)["oxd_id"]
         call(server.port, "get_authorization_url", oxd_id=oxd_id)  # fetches the OP's metadata
         yield World(server, issuer, folder, oxd_id)

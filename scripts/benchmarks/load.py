@@ -60,7 +60,7 @@ class Load:
     def run(self) -> dict[str, Any]:
         """Send everything; return seconds, CPU seconds, latencies in seconds and the answers that were not expected."""
         lanes = [Lane(self._open()) for _ in range(min(self._job.connections, self._job.count))]
-        cpu = cpu_when_idle(self._job.pids)
+        cpu = cpu_of_each_when_idle(self._job.pids)
         started = time.perf_counter()
         for lane in lanes:
             self._send_next(lane)
@@ -70,7 +70,7 @@ class Load:
         seconds = time.perf_counter() - started
         return {
             "seconds": seconds,
-            "cpu": cpu_when_idle(self._job.pids) - cpu,
+            "cpu": [after - before for before, after in zip(cpu, cpu_of_each_when_idle(self._job.pids), strict=True)],
             "latencies": self._latencies,
             "wrong": len(self._wrong),
             "first_wrong": self._wrong[0][:500].decode("utf-8", "replace") if self._wrong else None,
@@ -145,15 +145,20 @@ def cpu_clock(pid: int) -> float:
 
 
 def cpu_when_idle(pids: list[int]) -> float:
-    """Return the CPU seconds of processes that have come, or come now, to the end of their work.
+    """Return the CPU seconds of processes that have come, or come now, to the end of their work."""
+    return sum(cpu_of_each_when_idle(pids))
+
+
+def cpu_of_each_when_idle(pids: list[int]) -> list[float]:
+    """Return the CPU seconds of each.
 
     The system adds what a process uses only when it stops running or the next tick comes.
     """
-    before, now = -1.0, 0.0
+    before, now = [-1.0], [0.0]
     deadline = time.perf_counter() + _SETTLING_SECONDS
     while now != before and time.perf_counter() < deadline:
         time.sleep(_TICK_SECONDS)
-        before, now = now, sum(map(cpu_clock, pids))
+        before, now = now, list(map(cpu_clock, pids))
     return now
 
 

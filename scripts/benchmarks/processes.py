@@ -53,6 +53,7 @@ class Outcome:
     seconds: float
     latencies: list[float]
     cpu: float
+    busiest: float  # CPU seconds of the process that used most
 
     @property
     def throughput(self) -> float:
@@ -63,6 +64,11 @@ class Outcome:
     def cpu_per_command(self) -> float:
         """CPU seconds of the measured process per answer."""
         return self.cpu / len(self.latencies)
+
+    @property
+    def capacity(self) -> float:
+        """Answers per second of the busiest process, as if each had a processor of its own and nobody else had any."""
+        return len(self.latencies) / self.busiest
 
 
 class WrongAnswer(Exception):
@@ -108,7 +114,7 @@ def apply_load(target: Measured, plan: Plan) -> Outcome:
     outcome = json.loads(done.stdout)
     if outcome["wrong"]:
         raise WrongAnswer(f"{target.name}: {outcome['wrong']} of {plan.count}, such as {outcome['first_wrong']}")
-    return Outcome(outcome["seconds"], outcome["latencies"], outcome["cpu"])
+    return Outcome(outcome["seconds"], outcome["latencies"], sum(outcome["cpu"]), max(outcome["cpu"]))
 
 
 def frame(command: str, params: Mapping[str, Any]) -> str:
@@ -195,8 +201,8 @@ def running_quiet_server(folder: Path, settings: Mapping[str, Any]) -> Iterator[
     port = free_port()
     command = server_command(write_config(folder, {**settings, "port": port, "log_level": "warning"}))
     with _running("oxd-server", command, folder / "server.log") as process:
-        _wait_for_port(process, port)
-        yield Measured("oxd-server", process, port, None)
+        _wait_for_port(process, folder / "server.log", port)
+        yield Measured("oxd-server", process, port, settings.get("https", {}).get("port"))
 
 
 @contextmanager
@@ -243,13 +249,13 @@ def stop(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def _wait_for_port(process: subprocess.Popen[bytes], port: int) -> None:
+def _wait_for_port(process: subprocess.Popen[bytes], log: Path, port: int) -> None:
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline and process.poll() is None:
         with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=_POLL_SECONDS):
             return
         time.sleep(_POLL_SECONDS)
-    raise WrongAnswer(f"{process.args!r} did not start")
+    raise _not_started(process, log)
 
 
 def _wait_for_line(process: subprocess.Popen[bytes], log: Path, text: str) -> str:
@@ -261,5 +267,9 @@ def _wait_for_line(process: subprocess.Popen[bytes], log: Path, text: str) -> st
         if process.poll() is not None:
             break
         time.sleep(_POLL_SECONDS)
+    raise _not_started(process, log)
+
+
+def _not_started(process: subprocess.Popen[bytes], log: Path) -> WrongAnswer:
     lines = re.sub(r"\s+", " ", log.read_text(errors="replace"))[-500:]
-    raise WrongAnswer(f"{process.args!r} did not start: {lines}")
+    return WrongAnswer(f"{process.args!r} did not start: {lines}")

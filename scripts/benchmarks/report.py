@@ -31,7 +31,7 @@ def targets(rows: Iterable[Row]) -> list[Row]:
 
 def _targets(rows: list[Row]) -> Iterable[Row]:
     url = [row for row in rows if row["case"] == "get_authorization_url" and row["over"] == "socket"]
-    kept = next((row for row in url if row["connections"] == 8 and not row["one_connection_per_command"]), {})
+    kept = _kept(rows, "get_authorization_url")
     one_shot = next((row for row in url if row["one_connection_per_command"]), {})
     access = next((row for row in rows if row["case"] == "uma_rs_check_access"), {})
     sizes = [row for row in rows if row["case"] == "stored sites"]
@@ -41,8 +41,16 @@ def _targets(rows: list[Row]) -> Iterable[Row]:
     slow = next((row for row in rows if row["case"] == "writers" and row["disk"] != "this disk"), {})
     seen = next((row for row in rows if row["case"] == "being seen"), {})
     idle = next((row for row in rows if row["case"] == "idle connections"), {})
-    yield _target("8 kept connections: throughput / control", kept.get("throughput_ratio"), at_least=0.65)
-    yield _target("8 kept connections: CPU per command / control", kept.get("cpu_ratio"), at_most=1.6)
+    workers = next((row for row in rows if row["case"] == "workers"), {})
+    yield _target("8 kept connections: throughput / control", kept.get(8, {}).get("throughput_ratio"), at_least=0.65)
+    for case in ("get_authorization_url", "get_rp"):
+        for connections, most in ((1, 1.2), (8, 0.75), (32, 0.75)):
+            ratio = _kept(rows, case).get(connections, {}).get("cpu_ratio")
+            yield _target(f"{case}, {connections} kept: CPU per command / control", ratio, at_most=most)
+    slowest = kept[32]["p99_ms"] / kept[32]["p50_ms"] if 32 in kept else None
+    yield _target("get_authorization_url, 32 kept: p99 / median", slowest, at_most=2)
+    yield _target("workers: CPU per command / one worker", workers.get("cost_ratio"), at_most=1.1)
+    yield _target("workers: commands per CPU second of the busiest / one", workers.get("capacity_ratio"), at_least=1.7)
     yield _target("one connection per command: throughput / control", one_shot.get("throughput_ratio"), at_least=0.85)
     yield _target("uma_rs_check_access: CPU beyond a bare call, us", access.get("own_cpu_us"), at_most=120)
     yield _target(f"start with {few.get('sites')} sites, s", few.get("start_seconds"), at_most=0.8)
@@ -58,6 +66,20 @@ def _targets(rows: list[Row]) -> Iterable[Row]:
     yield _target("get_authorization_url: CPU with its line in the log / without", seen.get("log_ratio"), at_most=1.15)
     yield _target("64 writers / one writer, commits of 5 ms", slow.get("ratio"), at_least=10)
     yield _target("an idle connection, KiB", idle.get("kib_each"), at_most=16)
+    crowd = f"{idle.get('connections')} idle connections"
+    yield _target(f"{crowd}: CPU of the others' commands / without them", idle.get("cost_ratio"), at_most=1.1)
+    yield _target(f"{crowd}: memory in all, MB", idle.get("megabytes_with_them"), at_most=90)
+    megabytes = few["memory_kib"] * 1024 / 1e6 if sizes else None
+    yield _target(f"memory after start with {few.get('sites')} sites, MB", megabytes, at_most=60)
+
+
+def _kept(rows: Iterable[Row], case: str) -> dict[int, Row]:
+    """Return the rows of a command over kept connections to the socket, by their number."""
+    return {
+        row["connections"]: row
+        for row in rows
+        if row["case"] == case and row["over"] == "socket" and not row["one_connection_per_command"]
+    }
 
 
 def _target(what: str, measured: float | None, *, at_least: float | None = None, at_most: float | None = None) -> Row:

@@ -41,7 +41,7 @@ class Scale:
     @property
     def idle_connections(self) -> int:
         """Connections that do nothing but be open."""
-        return max(min(self.requests, 1500), 100)
+        return max(min(self.requests * 5 // 2, 10_000), 100)
 
     @property
     def store_sizes(self) -> tuple[int, ...]:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import random
-import resource
-import socket
 import statistics
 import subprocess
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +16,7 @@ from typing import Any
 from oxd_server.client_metadata import ClientMetadata
 from oxd_server.store import Site
 from oxd_server.store import database as store_database
-from scripts.benchmarks.commands import OWN_CLIENT, REDIRECT_URI, SITE, World
+from scripts.benchmarks.commands import OWN_CLIENT, REDIRECT_URI, SITE
 from scripts.benchmarks.processes import (
     HERE,
     Measured,
@@ -176,31 +174,3 @@ def measure_writers(folder: Path, issuer: str, settings: dict[str, Any], scale: 
                     found.append(apply_load(server, plan).throughput)
         one, many = (statistics.median(found) for found in rates.values())
         yield {"case": "writers", "disk": disk, "one_per_second": one, "many_per_second": many, "ratio": many / one}
-
-
-def measure_idle(world: World, scale: Scale) -> Row:
-    """Measure what an open connection costs that has carried one command and carries none now."""
-    count = scale.idle_connections
-    _allow_open_files(count + 200)
-    request = frame("get_rp", {"oxd_id": world.oxd_id}).encode()
-    with _connections(world.server.port, 50):  # what the first ones cost is not theirs
-        pass
-    before = world.server.memory_kib()
-    with _connections(world.server.port, count) as sockets:
-        for sock in sockets:
-            sock.sendall(request)
-            sock.recv(65_536)
-        after = world.server.memory_kib()
-    return {"case": "idle connections", "connections": count, "kib_each": (after - before) / count}
-
-
-@contextmanager
-def _connections(port: int, count: int) -> Iterator[list[socket.socket]]:
-    with ExitStack() as opened:
-        yield [opened.enter_context(socket.create_connection(("127.0.0.1", port))) for _ in range(count)]
-
-
-def _allow_open_files(count: int) -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft < count:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (min(max(count, soft), hard), hard))

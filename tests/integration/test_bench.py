@@ -53,6 +53,7 @@ def test_every_case_is_measured(output: Path) -> None:
     assert [row["sites"] for row in rows if row["case"] == "stored sites"] == [10, 1000]
     assert len([row for row in rows if row["case"] == "writers"]) == 2
     assert len([row for row in rows if row["case"] == "idle connections"]) == 1
+    assert [row["workers"] >= 2 for row in rows if row["case"] == "workers"] == [True]
     assert [row["log_ratio"] > 0 for row in rows if row["case"] == "being seen"] == [True]
 
 
@@ -69,9 +70,20 @@ def test_table_and_picture_are_written(output: Path) -> None:
     """The tables name every target, and the picture is a whole SVG document."""
     written = json.loads((output / "bench.json").read_text())
     text = (output / "bench.md").read_text()
-    assert len(written["targets"]) == 11
+    assert len(written["targets"]) == 23
     assert all(target["target"] in text for target in written["targets"])
     assert ElementTree.parse(output / "bench.svg").getroot().tag == "{http://www.w3.org/2000/svg}svg"
+
+
+def test_the_picture_of_the_microseconds(tmp_path: Path) -> None:
+    """It names every part of the program that a command spends time in."""
+    picture = tmp_path / "microseconds.svg"
+    done = _bench("--requests", "200", "--picture", str(picture))
+    assert done.returncode == 0, done.stderr
+    drawn = "".join(ElementTree.parse(picture).getroot().itertext())
+    assert "get_authorization_url: " in drawn
+    assert "system calls: " in drawn
+    assert picture.name in done.stdout
 
 
 def test_wrong_answers_are_an_error(tmp_path: Path) -> None:
