@@ -12,18 +12,18 @@ from typing import Self
 
 import trio
 
-__all__ = ["TcpStream", "TlsStream"]
+__all__ = ["TcpStream", "TlsListener", "TlsStream"]
 
 _READ_BYTES = 32 * 1024
 
 
 class TcpStream(trio.abc.HalfCloseableStream):
-    """One end of a TCP connection, for one task at a time."""
+    """One end of a TCP connection, for one task at a time, over a `socket` that belongs to it."""
 
     def __init__(self, sock: socket.socket) -> None:
-        """Use the connected socket, which belongs to the stream from now on."""
+        """Use a connected socket."""
         sock.setblocking(False)
-        self._socket = sock
+        self.socket = sock
 
     @classmethod
     def taken_over(cls, stream: trio.SocketStream) -> Self:
@@ -33,7 +33,7 @@ class TcpStream(trio.abc.HalfCloseableStream):
     def is_readable(self) -> bool:
         """Whether something has come that was not received yet, or the end."""
         try:
-            self._socket.recv(1, socket.MSG_PEEK)
+            self.socket.recv(1, socket.MSG_PEEK)
         except BlockingIOError:
             return False
         except OSError:
@@ -48,12 +48,12 @@ class TcpStream(trio.abc.HalfCloseableStream):
         """
         sent = self._send(data)
         while sent < len(data):
-            await trio.lowlevel.wait_writable(self._socket)
+            await trio.lowlevel.wait_writable(self.socket)
             sent += self._send(memoryview(data)[sent:])
 
     async def wait_send_all_might_not_block(self) -> None:
         """Wait until the system takes something."""
-        await trio.lowlevel.wait_writable(self._socket)
+        await trio.lowlevel.wait_writable(self.socket)
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """Wait for bytes and return some; none at the end of the connection.
@@ -62,9 +62,9 @@ class TcpStream(trio.abc.HalfCloseableStream):
             trio.BrokenResourceError: the connection broke.
         """
         while True:
-            await trio.lowlevel.wait_readable(self._socket)
+            await trio.lowlevel.wait_readable(self.socket)
             try:
-                return self._socket.recv(max_bytes or _READ_BYTES)
+                return self.socket.recv(max_bytes or _READ_BYTES)
             except BlockingIOError:
                 continue  # what was there has gone: the system dropped it
             except OSError as error:
@@ -73,16 +73,16 @@ class TcpStream(trio.abc.HalfCloseableStream):
     async def send_eof(self) -> None:
         """Tell the peer that nothing more comes."""
         with suppress(OSError):  # it has gone
-            self._socket.shutdown(socket.SHUT_WR)
+            self.socket.shutdown(socket.SHUT_WR)
 
     async def aclose(self) -> None:
         """Close the connection."""
-        self._socket.close()
+        self.socket.close()
         await trio.lowlevel.checkpoint()
 
     def _send(self, data: bytes | bytearray | memoryview) -> int:
         try:
-            return self._socket.send(data)
+            return self.socket.send(data)
         except BlockingIOError:
             return 0
         except OSError as error:
@@ -189,3 +189,26 @@ class TlsStream(trio.abc.Stream):
     async def _flush(self) -> None:
         if self._outgoing.pending:
             await self.transport_stream.send_all(self._outgoing.read())
+
+
+class TlsListener(trio.abc.Listener[TlsStream]):
+    """Takes connections with the certificate in force: another `context` is for those who connect from then on."""
+
+    def __init__(self, listener: trio.SocketListener, context: ssl.SSLContext) -> None:
+        self.context = context
+        self._listener = listener
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Address and port."""
+        name = self._listener.socket.getsockname()
+        return str(name[0]), int(name[1])
+
+    async def accept(self) -> TlsStream:
+        """Take a connection; the handshake comes with the first use of it."""
+        stream = TcpStream.taken_over(await self._listener.accept())
+        return TlsStream(stream, self.context, server_side=True)
+
+    async def aclose(self) -> None:
+        """Take no more connections."""
+        await self._listener.aclose()

@@ -98,16 +98,21 @@ ALLOWED: dict[str, set[str]] = {
         "oxd_protocol", "oxd_server.handlers", "oxd_server.log.known", "oxd_server.observe.call", "oxd_server.op",
         "oxd_server.rp", "oxd_server.store", "oxd_server.sync",
     },
+    "oxd_server.entrances.http1_answer": set(),
     "oxd_server.entrances.http1_head": set(),
-    "oxd_server.entrances.http1_places": set(),
     "oxd_server.entrances.style": set(),
-    "oxd_server.entrances.http1": {"oxd_server.entrances.http1_head", "oxd_server.entrances.http1_places"},
+    "oxd_server.entrances.http1_places": {"oxd_server.streams"},
+    "oxd_server.entrances.http1": {
+        "oxd_server.entrances.http1_answer", "oxd_server.entrances.http1_head", "oxd_server.entrances.http1_places",
+    },
     "oxd_server.entrances.deadlines": set(),
     "oxd_server.entrances": {
-        "oxd_protocol", "oxd_server.config", "oxd_server.observe.call", "oxd_server.sync.first_wait",
+        "oxd_protocol", "oxd_server.config", "oxd_server.observe.call", "oxd_server.streams",
+        "oxd_server.sync.first_wait",
     },
     "oxd_server.sandbox": {
         "oxd_protocol", "oxd_server.entrances.http1", "oxd_server.entrances.style", "oxd_server.rp.uma_rules",
+        "oxd_server.streams",
     },
     "oxd_server.admin": {"oxd_server.config", "oxd_server.store"},
     "oxd_server.app": {

@@ -1,4 +1,4 @@
-"""A small HTTP/1.1 server on trio: h11 parses and writes, this module bounds and refuses.
+"""A small HTTP/1.1 server on trio: h11 parses, this module bounds and refuses.
 
 One connection is one task. A request is read whole (its head, then its body, each with its own size
 and time limit), handed to the handler, and answered before the next one is looked at; that is also
@@ -16,15 +16,14 @@ import re
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from email.utils import formatdate
 from functools import partial
-from http import HTTPStatus
 
 import h11
 import trio
 
+from oxd_server.entrances.http1_answer import answer_bytes, phrase
 from oxd_server.entrances.http1_head import (
     BARE_CR_OR_LF_OR_NUL,
     Refused,
@@ -103,19 +102,11 @@ OnException = Callable[[Exception, HttpRequest], None]
 OnRefused = Callable[[int, str, str, str], None]
 """Told of a refusal: status, reason, the client and the request's id."""
 RefuseAddress = Callable[[str], str | None]
-_Outgoing = h11.InformationalResponse | h11.Response | h11.Data | h11.EndOfMessage
-
-
-def _phrase(status: int) -> str:
-    try:
-        return HTTPStatus(status).phrase
-    except ValueError:
-        return "Unknown"
 
 
 def plain_error(status: int, reason: str) -> HttpResponse:
     """The default error answer: one line of text."""
-    text = f"{status} {_phrase(status)}: {reason}\n"
+    text = f"{status} {phrase(status)}: {reason}\n"
     return HttpResponse(status, [("Content-Type", "text/plain; charset=utf-8")], text.encode())
 
 
@@ -187,8 +178,9 @@ class _Connection:
                 return
             if request is None:
                 return
-            await self._send(await self._handle(request), close=self._service.idle.stopping)
-            if (self._h11.our_state, self._h11.their_state) != (h11.DONE, h11.DONE):
+            answer, goes_on = await self._answer(request)
+            await self._send(answer)
+            if not goes_on:
                 await self._linger()
                 return
             first_wait = self._limits.idle_timeout
@@ -226,19 +218,19 @@ class _Connection:
 
     async def _read_head(self, first_wait: float) -> bytes | None:
         """The next head with its blank line; None if the peer left or sent nothing for too long."""
-        with trio.CancelScope() as scope:
+        has_begun = False
+        with trio.CancelScope(deadline=trio.current_time() + first_wait) as scope:
             self._service.idle.enter(scope, self._peer.share)
             try:
-                if not self._buffer:
-                    with trio.move_on_after(first_wait):
-                        await self._receive()
-                if not self._buffer:
+                if not self._buffer and not await self._receive():
                     return None
-                with trio.move_on_after(self._limits.header_timeout):
-                    return await self._complete_head()
-                raise Refused(408, "the head of the request took too long")
+                has_begun = True
+                scope.deadline = trio.current_time() + self._limits.header_timeout
+                return await self._complete_head()
             finally:
                 self._service.idle.leave(scope)
+        if has_begun and trio.current_time() >= scope.deadline:
+            raise Refused(408, "the head of the request took too long")
         return None
 
     async def _complete_head(self) -> bytes:
@@ -287,24 +279,22 @@ class _Connection:
         declared = next((int(v) for n, v in event.headers if n == b"content-length"), 0)
         if declared > self._limits.max_body_bytes:
             raise Refused(413, f"a body may have {self._limits.max_body_bytes} bytes at most")
-        with trio.move_on_after(self._limits.body_timeout):
-            return await self._complete_body(chunked=any(n == b"transfer-encoding" for n, _ in event.headers))
-        raise Refused(408, "the body of the request took too long")
+        return await self._complete_body(chunked=any(n == b"transfer-encoding" for n, _ in event.headers))
 
     async def _complete_body(self, *, chunked: bool) -> bytes:
-        limit = self._limits.max_body_bytes
+        limit, deadline = self._limits.max_body_bytes, trio.current_time() + self._limits.body_timeout
         body = bytearray()
         tail = b""  # the last bytes that h11 was given
         received = 0
         while True:
             event = self._next_body_event()
-            if isinstance(event, h11.Data):
+            if type(event) is h11.Data:
                 body += event.data
-            elif isinstance(event, h11.EndOfMessage):
+            elif type(event) is h11.EndOfMessage:
                 self._take_back_rest(tail, chunked=chunked)
                 return bytes(body)
             else:
-                tail = tail[-4:] + await self._more_body()
+                tail = tail[-4:] + await self._more_body(deadline)
                 received += len(tail)
             # Chunk sizes cost bytes too, but a peer that sends far more of those than data (extensions,
             # trailers) only spends our time.
@@ -317,16 +307,24 @@ class _Connection:
         except h11.RemoteProtocolError as error:
             raise Refused(error.error_status_hint, "the body of the request is malformed") from error
 
-    async def _more_body(self) -> bytes:
+    async def _more_body(self, deadline: float) -> bytes:
         """Give h11 the bytes that came, after 100 (Continue) if the peer waits for it."""
         if self._h11.they_are_waiting_for_100_continue:
-            await self._send_events(h11.InformationalResponse(status_code=100, headers=[], reason=b"Continue"))
-        if not self._buffer and not await self._receive():
-            raise Refused(400, "the request ends within its body")
+            proceed = h11.InformationalResponse(status_code=100, headers=[], reason=b"Continue")
+            await self._send(self._h11.send(proceed) or b"")
+        if not self._buffer:
+            await self._receive_body(deadline)
         data = bytes(self._buffer)
         self._buffer.clear()
         self._h11.receive_data(data)
         return data
+
+    async def _receive_body(self, deadline: float) -> None:
+        with trio.move_on_at(deadline):
+            if not await self._receive():
+                raise Refused(400, "the request ends within its body")
+            return
+        raise Refused(408, "the body of the request took too long")
 
     def _take_back_rest(self, tail: bytes, *, chunked: bool) -> None:
         """Move what follows the request from h11 back to the buffer."""
@@ -337,42 +335,31 @@ class _Connection:
         if chunked and not used.endswith(b"\r\n\r\n"):
             raise Refused(400, "the last chunk does not end in CRLF")
 
-    async def _handle(self, request: HttpRequest) -> HttpResponse:
+    async def _answer(self, request: HttpRequest) -> tuple[bytes, bool]:
+        """The answer to a request, and whether another one may follow."""
         try:
             response = await self._service.handler(request)
-            self._response_head(response, close=False)  # a header that cannot be sent is the handler's mistake
-            return response
-        except Exception as exception:
+            return self._bytes_of(response, close=not self._goes_on()), self._goes_on()
+        except Exception as exception:  # a header that cannot be sent is the handler's mistake as well
             self._service.on_exception(exception, request)
-            return self._service.error_response(500, "something went wrong here")
+            response = self._service.error_response(500, "something went wrong here")
+            return self._bytes_of(response, close=not self._goes_on()), self._goes_on()
+
+    def _goes_on(self) -> bool:
+        return self._h11.their_state is h11.DONE and not self._service.idle.stopping
 
     async def _refuse(self, refused: Refused) -> None:
         self._service.on_refused(refused.status, refused.reason, self._peer.name, self._request_id)
-        await self._send(self._service.error_response(refused.status, refused.reason), close=True)
+        await self._send(self._bytes_of(self._service.error_response(refused.status, refused.reason), close=True))
         await self._linger()
 
-    def _response_head(self, response: HttpResponse, *, close: bool) -> h11.Response:
-        names = {name.lower() for name, _ in response.headers}
-        added = [("Date", formatdate(self._service.now(), usegmt=True))] if "date" not in names else []
-        added.append(("X-Request-Id", self._request_id))
-        if response.status not in (204, 304):
-            added.append(("Content-Length", str(len(response.body))))
-        if close:
-            added.append(("Connection", "close"))
-        return h11.Response(
-            status_code=response.status,
-            headers=[(n.encode("ascii"), v.encode("latin-1")) for n, v in [*response.headers, *added]],
-            reason=_phrase(response.status).encode("ascii"),
-        )
+    def _bytes_of(self, response: HttpResponse, *, close: bool) -> bytes:
+        headers = [*response.headers, ("X-Request-Id", self._request_id)]
+        if all(name.lower() != "date" for name, _ in response.headers):
+            headers.append(("Date", formatdate(self._service.now(), usegmt=True)))
+        return answer_bytes(response.status, headers, response.body, close=close, omit_body=self._omit_body)
 
-    async def _send(self, response: HttpResponse, *, close: bool) -> None:
-        events: list[_Outgoing] = [self._response_head(response, close=close)]
-        if response.body and not self._omit_body:
-            events.append(h11.Data(data=response.body))
-        await self._send_events(*events, h11.EndOfMessage())
-
-    async def _send_events(self, *events: _Outgoing) -> None:
-        data = b"".join(self._h11.send(event) or b"" for event in events)
+    async def _send(self, data: bytes) -> None:
         with trio.move_on_after(self._limits.send_timeout):
             await self._stream.send_all(data)
             return
@@ -381,10 +368,10 @@ class _Connection:
     async def _linger(self) -> None:
         """Let the peer read the last answer before the close: bytes unread here would turn it into a reset."""
         left = _LINGER_BYTES
-        half_close = isinstance(self._stream, trio.SocketStream)
+        half_close = isinstance(self._stream, trio.abc.HalfCloseableStream)
         # TLS has no half close: its peer may itself wait for the end, so not for long.
         with trio.move_on_after(_LINGER_SECONDS if half_close else _LINGER_SECONDS / 10):
-            if isinstance(self._stream, trio.SocketStream):
+            if isinstance(self._stream, trio.abc.HalfCloseableStream):
                 await self._stream.send_eof()
             while left > 0 and (data := await self._stream.receive_some(_RECEIVE_SIZE)):
                 left -= len(data)
@@ -403,21 +390,11 @@ async def _serve_stream(stream: trio.abc.Stream, service: _Service, peer: Peer) 
     try:
         await _Connection(stream, service, peer).run()
     except (trio.BrokenResourceError, trio.ClosedResourceError):
-        await _send_alert(stream)  # else the peer is gone: nobody to tell
+        pass  # the peer is gone: nobody to tell
     except Exception as exception:  # a mistake here must end this connection only, not the server
         service.on_exception(exception, HttpRequest("", "", client=peer.name))
     finally:
         await _close(stream)
-
-
-async def _send_alert(stream: trio.abc.Stream) -> None:
-    """Send what TLS has to say about a handshake that failed (RFC 8446, section 6.2), which trio leaves unsent."""
-    if not isinstance(stream, trio.SSLStream):
-        return
-    alert = stream._outgoing.read()
-    if alert:
-        with trio.move_on_after(_CLOSE_SECONDS), suppress(trio.BrokenResourceError, trio.ClosedResourceError):
-            await stream.transport_stream.send_all(alert)
 
 
 async def _turn_away(stream: trio.abc.Stream, service: _Service, peer: Peer, refused: Refused) -> None:
@@ -474,8 +451,8 @@ async def serve(
 ) -> None:
     """Serve all `listeners` until cancelled, or until `stop` is set and the running requests are answered.
 
-    A TLS listener should be an `trio.SSLListener(..., https_compatible=True)`; the handshake counts
-    as part of the first request's head. At `max_connections` the connection that has waited longest
+    The streams of a TLS listener may leave the handshake to their first use; it counts as part of the first request's
+    head. At `max_connections` the connection that has waited longest
     for a request makes room for a new one; if none waits, the new one gets 503. So it is for the share of each
     address. `refuse_address` says why an address is not served (403, before anything is read), None if it is;
     `on_refused` is told of every refusal; `opened` counts the connections.

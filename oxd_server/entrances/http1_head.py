@@ -39,11 +39,12 @@ def check_raw_head(head: bytes) -> None:
 
 def check_framing(head: bytes, event: h11.Request) -> None:
     """Refuse messages whose length two parsers could read differently."""
-    names = [line.partition(b":")[0].lower() for line in head.split(b"\r\n")[1:]]
+    headers = _raw_headers(head)
+    names = [name for name, _ in headers]
     lengths, codings = names.count(b"content-length"), names.count(b"transfer-encoding")
     # RFC 9112 6.3: differing lengths MUST be treated as an unrecoverable error. Equal ones may be merged;
     # no client sends them, so we do not.
-    if lengths > 1 or any(n == b"content-length" and not v.isdigit() for n, v in _raw_headers(head)):
+    if lengths > 1 or any(name == b"content-length" and not value.isdigit() for name, value in headers):
         raise Refused(400, "Content-Length is not one number")
     # RFC 9112 6.1: "A server MAY reject a request that contains both Content-Length and
     # Transfer-Encoding"; and a coding in an HTTP/1.0 message makes its framing faulty.

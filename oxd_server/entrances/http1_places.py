@@ -9,6 +9,8 @@ from typing import NamedTuple, Protocol
 
 import trio
 
+from oxd_server.streams import TcpStream
+
 __all__ = ["Idle", "Most", "Open", "Peer", "Places", "peer_of"]
 
 
@@ -61,7 +63,7 @@ class Peer(NamedTuple):
 def peer_of(stream: object) -> Peer:
     """Return the peer of a TCP stream, or of TLS over one."""
     inner = getattr(stream, "transport_stream", stream)
-    if not isinstance(inner, trio.SocketStream):
+    if not isinstance(inner, trio.SocketStream | TcpStream):
         return Peer()
     try:
         name, own = inner.socket.getpeername(), inner.socket.getsockname()

@@ -37,13 +37,13 @@ from oxd_server.entrances.refusals import Refusals
 from oxd_server.entrances.sockets import as_trio_listeners, open_listeners
 from oxd_server.entrances.style import style_sheet
 from oxd_server.observe.call import Caller
+from oxd_server.streams import TlsListener
 
 __all__ = [
     "Document",
     "FrontSettings",
     "HttpsFront",
     "PublicKeys",
-    "TlsListener",
     "documents",
     "front_settings",
     "make_certificate",
@@ -194,29 +194,6 @@ def _sent(answer: Answer, *headers: tuple[str, str]) -> HttpResponse:
 
 def _refused(status: int, reason: str) -> HttpResponse:
     return error(status, f"The request was not taken: {reason}.")
-
-
-class TlsListener(trio.abc.Listener[trio.SSLStream[trio.SocketStream]]):
-    """Takes connections with the certificate in force: another ``context`` is for those who connect from then on."""
-
-    def __init__(self, listener: trio.SocketListener, context: ssl.SSLContext) -> None:
-        self.context = context
-        self._listener = listener
-
-    @property
-    def address(self) -> tuple[str, int]:
-        """Address and port."""
-        name = self._listener.socket.getsockname()
-        return str(name[0]), int(name[1])
-
-    async def accept(self) -> trio.SSLStream[trio.SocketStream]:
-        """Take a connection; the handshake comes with the first use of it."""
-        stream = await self._listener.accept()
-        return trio.SSLStream(stream, self.context, server_side=True, https_compatible=True)
-
-    async def aclose(self) -> None:
-        """Take no more connections."""
-        await self._listener.aclose()
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 import secrets
 import ssl
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -20,6 +20,7 @@ from oxd_server.sandbox.provider import routes
 from oxd_server.sandbox.provider.keys import SigningKeys
 from oxd_server.sandbox.provider.model import ProviderState
 from oxd_server.sandbox.web import is_loopback_host
+from oxd_server.streams import TlsListener
 
 __all__ = ["RunningSandbox", "SandboxError", "SandboxSettings", "new_token", "run_sandbox"]
 
@@ -78,10 +79,11 @@ async def run_sandbox(
             f"the sandbox binds to loopback only (127.0.0.1, ::1 or localhost), not to {settings.bind_address}: "
             "its users and passwords are public"
         )
-    listeners, issuer = await _listen(settings.bind_address, settings.port)
+    sockets, issuer = await _listen(settings.bind_address, settings.port)
+    listeners: Sequence[Listener] = sockets
     demo_listeners, demo_url = await _listen(settings.bind_address, settings.demo_port)
     if settings.certificate is not None:
-        listeners = await trio.to_thread.run_sync(_with_tls, listeners, settings.certificate)
+        listeners = await trio.to_thread.run_sync(_with_tls, sockets, settings.certificate)
         issuer = f"https://localhost:{issuer.rpartition(':')[2]}"
     keys = await trio.to_thread.run_sync(SigningKeys.generate)
     state = ProviderState(issuer, keys, now, new_token)
@@ -95,7 +97,7 @@ async def run_sandbox(
         task_status.started(RunningSandbox(issuer, demo_url, state))
 
 
-async def _listen(host: str, port: int) -> tuple[list[Listener], str]:
+async def _listen(host: str, port: int) -> tuple[list[trio.SocketListener], str]:
     """Listeners on one address, and the URL of what they serve."""
     try:
         listeners = await trio.open_tcp_listeners(port, host="127.0.0.1" if host == "localhost" else host)
@@ -103,20 +105,20 @@ async def _listen(host: str, port: int) -> tuple[list[Listener], str]:
         raise SandboxError(f"cannot listen on {host} port {port}: {error.strerror or error}") from error
     name = listeners[0].socket.getsockname()
     address = f"[{name[0]}]" if ":" in name[0] else name[0]
-    return list(listeners), f"http://{address}:{name[1]}"
+    return listeners, f"http://{address}:{name[1]}"
 
 
-def _with_tls(listeners: list[Listener], certificate: Path) -> list[Listener]:
+def _with_tls(listeners: list[trio.SocketListener], certificate: Path) -> list[Listener]:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     try:
         context.load_cert_chain(certificate)
     except OSError as error:  # ssl.SSLError is one
         raise SandboxError(f"{certificate} is no PEM file of a certificate and its key: {error}") from error
-    return [trio.SSLListener(listener, context, https_compatible=True) for listener in listeners]
+    return [TlsListener(listener, context) for listener in listeners]
 
 
 async def _serve(
-    listeners: list[Listener],
+    listeners: Sequence[Listener],
     handler: Handler,
     url: str,
     *,

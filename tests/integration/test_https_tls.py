@@ -29,6 +29,20 @@ async def handshake(port: int, context: ssl.SSLContext) -> ssl.SSLObject | trio.
     return secure
 
 
+def check_resumption(port: int, context: ssl.SSLContext) -> None:
+    """Assert that of two connections the second one resumes the session of the first."""
+    session: ssl.SSLSession | None = None
+    for is_resumed in (False, True):
+        with (
+            socket.create_connection(("127.0.0.1", port), timeout=10) as plain,
+            context.wrap_socket(plain, server_hostname="localhost", session=session) as secure,
+        ):
+            secure.sendall(b"GET /health-check HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert secure.recv(65_536).startswith(b"HTTP/1.1 200")
+            assert secure.session_reused is is_resumed
+            session = secure.session
+
+
 def context_for(cafile: Path, version: ssl.TLSVersion, ciphers: str | None = None) -> ssl.SSLContext:
     """Return a client context for one version, with OpenSSL's own refusal of old ones switched off."""
     context = ssl.create_default_context(cafile=cafile)
@@ -42,7 +56,10 @@ def context_for(cafile: Path, version: ssl.TLSVersion, ciphers: str | None = Non
 
 @pytest.mark.filterwarnings("ignore:ssl.TLSVersion:DeprecationWarning")
 async def test_only_tls_1_2_and_1_3_are_spoken(tmp_path: Path) -> None:
-    """Older versions are refused, and with TLS 1.2 only suites with forward secrecy and authenticated encryption."""
+    """Older versions are refused, and with TLS 1.2 only suites with forward secrecy and authenticated encryption.
+
+    In both versions a client that comes back with its ticket (RFC 8446, section 2.2; RFC 5077) resumes its session.
+    """
     async with running_front(tmp_path) as front:
         cert = tmp_path / CERT
         for version in (ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1):
@@ -52,6 +69,7 @@ async def test_only_tls_1_2_and_1_3_are_spoken(tmp_path: Path) -> None:
             stream = await handshake(front.port, context_for(cert, version))
             assert stream.version() == name
             assert stream.compression() is None
+            await trio.to_thread.run_sync(check_resumption, front.port, context_for(cert, version))
         # The last two are among those that Python's own list takes, with forward secrecy but without authentication.
         weak_ones = ("AES128-SHA", "ECDHE-ECDSA-AES128-SHA", "AES128-GCM-SHA256", "NULL",
                      "ECDHE-ECDSA-AES128-SHA256", "ECDHE-ECDSA-AES256-SHA384")  # fmt: skip

@@ -72,12 +72,12 @@ async def test_readable_before_it_is_received() -> None:
     async with connection() as (ours, theirs):
         assert not ours.is_readable()
         await theirs.send_all(b"x")
-        await trio.lowlevel.wait_readable(ours._socket)
+        await trio.lowlevel.wait_readable(ours.socket)
         assert ours.is_readable()
         assert await ours.receive_some() == b"x"
         assert not ours.is_readable()
         reset(theirs)
-        await trio.lowlevel.wait_readable(ours._socket)
+        await trio.lowlevel.wait_readable(ours.socket)
         assert ours.is_readable()
 
 

@@ -498,3 +498,36 @@ def make_contexts() -> tuple[ssl.SSLContext, ssl.SSLContext]:
         file.flush()
         server.load_cert_chain(file.name)
     return server, ssl.create_default_context(cadata=pem.decode())
+
+
+@pytest.mark.parametrize("header", [("Content-Length", "5"), ("transfer-encoding", "chunked"), ("Connection", "close")])
+async def test_header_that_frames_is_an_internal_error(header: tuple[str, str]) -> None:
+    """Where an answer ends is decided here and not by a handler; nor may it answer with an interim status."""
+    for response in (HttpResponse(200, [header]), HttpResponse(101, [])):
+
+        async def handler(request: HttpRequest, response: HttpResponse = response) -> HttpResponse:
+            return response
+
+        async with serving(handler) as port:
+            assert status(await converse(port, LAST)) == 500
+
+
+@pytest.mark.parametrize("code", [204, 304])
+async def test_answers_without_content(code: int) -> None:
+    """Some statuses have no content and no length (RFC 9110, sections 15.3.5 and 15.4.5)."""
+
+    async def handler(request: HttpRequest) -> HttpResponse:
+        return HttpResponse(code, [], b"not sent")
+
+    async with serving(handler) as port:
+        answer = await converse(port, LAST)
+    assert answer.endswith(b"\r\n\r\n")
+    assert b"content-length" not in answer.lower()
+
+
+async def test_upgrade_is_not_taken() -> None:
+    """A request that offers another protocol is answered in this one, and the connection ends."""
+    async with serving() as port:
+        answer = await converse(port, GET + b"Connection: upgrade\r\nUpgrade: h2c\r\n\r\n")
+    assert status(answer) == 200
+    assert b"connection: close" in answer.lower()
