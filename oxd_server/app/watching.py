@@ -1,5 +1,6 @@
 """What operators' programs read of a server: its figures, and whether it is ready."""
 
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -101,7 +102,7 @@ def shared_figures(config: Config) -> Iterator[dict[str, str]]:
     from oxd_server.observe.metrics import FOLDER_VARIABLE
 
     # They are written with every command: in memory where that is to be had, and gone when the server ends.
-    folder = tempfile.mkdtemp(prefix="oxd-metrics-", dir=_IN_MEMORY if _IN_MEMORY.is_dir() else None)
+    folder = tempfile.mkdtemp(prefix="oxd-metrics-", dir=_IN_MEMORY if os.access(_IN_MEMORY, os.W_OK) else None)
     try:
         yield {FOLDER_VARIABLE: folder}
     finally:

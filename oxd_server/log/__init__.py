@@ -40,7 +40,7 @@ class Log:
         self._ending = _ending(console, colors)
         self._console = console
         self._names = dict(names)
-        self._encode = msgspec.json.Encoder().encode
+        self._encoder = msgspec.json.Encoder()
         self._writer = LineWriter(output, self._rendered)
         self._repeats = Repeats(time.monotonic, self._tell_repeats)
         self._lost = 0
@@ -108,13 +108,14 @@ class Log:
             return event_dict
         raise structlog.DropEvent
 
-    def _rendered(self, line: object) -> str:
-        if not self._console:
-            return self._encode(line).decode() + "\n"
-        event: Any = {name: value for name, value in msgspec.to_builtins(line).items() if value is not None}
+    def _rendered(self, lines: list[CommandLine]) -> bytes:
+        return b"".join(map(self._shown, lines)) if self._console else self._encoder.encode_lines(lines)
+
+    def _shown(self, line: CommandLine) -> bytes:
+        event: Any = msgspec.to_builtins(line)
         for process in self._ending:
-            event = process(None, event["level"], event)
-        return f"{event}\n"
+            event = process(None, line.level, event)
+        return f"{event}\n".encode("utf-8", "backslashreplace")
 
     def _beginning(self) -> list[Processor]:
         stamps: list[Processor] = [

@@ -9,7 +9,7 @@ __all__ = ["COMMAND", "CommandLine"]
 COMMAND = "command"
 
 
-class CommandLine(msgspec.Struct, frozen=True, tag_field="event", tag=COMMAND):
+class CommandLine(msgspec.Struct, frozen=True, gc=False, tag_field="event", tag=COMMAND):
     """What is told of a command. What is not known is left out; durations are in milliseconds.
 
     No field may hold a secret: those that come from outside have been through redaction.

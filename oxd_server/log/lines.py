@@ -4,7 +4,7 @@ import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final, Protocol, TextIO
+from typing import Any, Final, Protocol, TextIO
 
 import trio
 
@@ -19,8 +19,8 @@ _PIPE_BYTES: Final = 4096
 class Output(Protocol):
     """Takes whole lines."""
 
-    def write(self, lines: list[str]) -> None:
-        """Write the lines. Raises ``OSError``."""
+    def write(self, lines: bytes) -> None:
+        """Write the lines, the last with its end. Raises ``OSError``."""
 
     def reopen(self) -> None:
         """Go on in a new file if this is one. Raises ``OSError``, and then the old one is still written to."""
@@ -32,20 +32,17 @@ class StreamOutput:
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
 
-    def write(self, lines: list[str]) -> None:
+    def write(self, lines: bytes) -> None:
         """Write the lines, as many at a time as stay in one piece."""
-        piece, size = "", 0
-        for line in lines:
-            if piece and size + len(line) > _PIPE_BYTES:
-                self._put(piece)
-                piece, size = "", 0
-            piece += line
-            size += len(line)
-        self._put(piece)
-
-    def _put(self, piece: str) -> None:
-        self._stream.write(piece)
-        self._stream.flush()
+        start = 0
+        while start < len(lines):
+            end = len(lines)
+            if end - start > _PIPE_BYTES:
+                # At least one line, however long.
+                end = (lines.rfind(b"\n", start, start + _PIPE_BYTES) + 1) or (lines.find(b"\n", start) + 1)
+            self._stream.write(lines[start:end].decode("utf-8", "replace"))
+            self._stream.flush()
+            start = end
 
     def reopen(self) -> None:
         """Do nothing: who opened the stream decides where it leads."""
@@ -63,11 +60,10 @@ class LogFile:
         # Several workers append to one file: with O_APPEND no write lands inside another one (open(2)).
         return os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
-    def write(self, lines: list[str]) -> None:
+    def write(self, lines: bytes) -> None:
         """Append the lines."""
-        data = "".join(lines).encode("utf-8", "backslashreplace")
-        while data:
-            data = data[os.write(self._descriptor, data) :]
+        while lines:
+            lines = lines[os.write(self._descriptor, lines) :]
 
     def reopen(self) -> None:
         """Open the path anew: whoever rotates logs has moved the file that we write to."""
@@ -81,11 +77,11 @@ class LineWriter:
     A line may come from any thread. What cannot be written is lost: a full disk does not stop a command.
     """
 
-    def __init__(self, output: Output, render: Callable[[object], str]) -> None:
-        """``render`` makes the line of what is gathered."""
+    def __init__(self, output: Output, render: Callable[[list[Any]], bytes]) -> None:
+        """``render`` makes the lines of what is gathered."""
         self._output = output
         self._render = render
-        self._gathered: list[object] = []
+        self._gathered: list[Any] = []
         self._is_run = False
         self._turn = threading.Lock()
         self.lost = 0
@@ -103,17 +99,17 @@ class LineWriter:
     def write(self, line: str) -> None:
         """Write a line now, after those that were gathered before it."""
         with self._turn:
-            self._put([*self._taken(), line])
+            self._put(line.encode("utf-8", "backslashreplace"))
 
     def write_gathered(self) -> None:
         """Write what was gathered."""
         with self._turn:
-            self._put(self._taken())
+            self._put(b"")
 
     def reopen(self) -> None:
         """Go on in a new file. Raises ``OSError``, and then the old one is still written to."""
         with self._turn:
-            self._put(self._taken())
+            self._put(b"")
             self._output.reopen()
 
     async def run(self, each_time: Callable[[], None]) -> None:
@@ -130,13 +126,12 @@ class LineWriter:
             self._is_run = False
             self.write_gathered()
 
-    def _taken(self) -> list[str]:
+    def _put(self, line: bytes) -> None:
+        """Write what was gathered, and a line after it."""
         gathered, self._gathered = self._gathered, []
-        return [self._render(line) for line in gathered]
-
-    def _put(self, lines: list[str]) -> None:
+        lines = self._render(gathered) + line if gathered else line
         try:
             if lines:
                 self._output.write(lines)
         except OSError:
-            self.lost += len(lines)
+            self.lost += len(gathered) + (1 if line else 0)

@@ -32,8 +32,8 @@ def command_log(log: Log) -> Callable[[Call], None]:
                 call.command or _shown(call.name[:_LONGEST_NAME]),
                 call.caller.dialect,
                 "ok" if call.error is None else "error",
-                _milliseconds(call.seconds),
-                _milliseconds(call.op_seconds),
+                round(call.seconds * 1000, 3),
+                round(call.op_seconds * 1000, 3),
                 call.oxd_id or UNSET,
                 call.error or UNSET,
                 call.limit or UNSET,
@@ -55,7 +55,3 @@ def _is_written(log: Log, call: Call) -> bool:
 def _shown(text: str) -> str:
     """Return a text that others had a part in as the log may show it."""
     return redact_text(text, known_secrets()).encode("utf-8", "replace").decode()
-
-
-def _milliseconds(seconds: float) -> float:
-    return round(seconds * 1000, 3)

@@ -1,4 +1,4 @@
-"""What it costs to be seen: the line that every command leaves in the log."""
+"""What it costs to be seen: the line that every command leaves in the log, and the figures for Prometheus."""
 
 from __future__ import annotations
 
@@ -18,13 +18,16 @@ _TURNS_PER_ROUND = 3
 
 
 def measure_seen(world: World, settings: dict[str, Any], scale: Scale) -> Iterator[Row]:
-    """Measure get_authorization_url over kept connections with and without the log's lines of commands, in turn."""
-    running = {"plain": running_quiet_server, "log": running_server}
+    """Measure get_authorization_url over kept connections: with neither, with its line, and with both, in turn."""
+    both = {**settings, "metrics": {"enabled": True, "port": 0}}
+    folders = {name: world.folder / f"seen-{name}" for name in ("plain", "log", "figures")}
     with ExitStack() as stack:
-        servers = {}
-        for name, run in running.items():
-            server = stack.enter_context(run(world.folder / f"seen-{name}", settings))
-            servers[name] = _prepared(server, world.issuer, scale)
+        running = {
+            "plain": stack.enter_context(running_quiet_server(folders["plain"], settings)),
+            "log": stack.enter_context(running_server(folders["log"], settings)),
+            "figures": stack.enter_context(running_server(folders["figures"], both)),
+        }
+        servers = {name: _prepared(server, world.issuer, scale) for name, server in running.items()}
         cpu: dict[str, list[float]] = {name: [] for name in running}
         for _ in range(scale.rounds * _TURNS_PER_ROUND):
             for name, (server, plan) in servers.items():
@@ -35,6 +38,7 @@ def measure_seen(world: World, settings: dict[str, Any], scale: Scale) -> Iterat
         "case": CASE,
         "plain_cpu_us": best["plain"] * 1e6,
         "log_cpu_us": best["log"] * 1e6,
+        "figures_cpu_us": best["figures"] * 1e6,
         "log_ratio": best["log"] / best["plain"],
     }
 

@@ -2,7 +2,6 @@
 
 import io
 import json
-import os
 import stat
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -97,20 +96,24 @@ def test_made_up_callers_do_not_fill_memory() -> None:
 # --- the writer ---------------------------------------------------------------------------------
 
 
+def joined(lines: list[str]) -> bytes:
+    return "".join(lines).encode()
+
+
 async def test_gathered_lines_are_written_together() -> None:
     """While the writer runs they wait a moment, for a line that is written at once no longer than that."""
-    pieces: list[list[str]] = []
+    pieces: list[bytes] = []
 
     class Output:
-        def write(self, lines: list[str]) -> None:
+        def write(self, lines: bytes) -> None:
             pieces.append(lines)
 
         def reopen(self) -> None:
             raise AssertionError
 
-    writer = LineWriter(Output(), str)
+    writer = LineWriter(Output(), joined)
     writer.gather("before\n")
-    assert pieces == [["before\n"]]
+    assert pieces == [b"before\n"]
     async with trio.open_nursery() as nursery:
         nursery.start_soon(writer.run, lambda: None)
         await trio.testing.wait_all_tasks_blocked()
@@ -118,38 +121,37 @@ async def test_gathered_lines_are_written_together() -> None:
         writer.gather("b\n")
         assert len(pieces) == 1
         writer.write("c\n")
-        assert pieces[1] == ["a\n", "b\n", "c\n"]
+        assert pieces[1] == b"a\nb\nc\n"
         writer.gather("d\n")
         with trio.fail_after(5):
             while len(pieces) < 3:
                 await trio.sleep(0.01)
         writer.gather("e\n")
         nursery.cancel_scope.cancel()
-    assert pieces[2:] == [["d\n"], ["e\n"]]
+    assert pieces[2:] == [b"d\n", b"e\n"]
 
 
 async def test_what_cannot_be_written_is_lost_and_counted() -> None:
     """A full disk stops nobody; neither does somebody who logs faster than the disk takes it."""
 
     class Full:
-        def write(self, lines: list[str]) -> None:
+        def write(self, lines: bytes) -> None:
             raise OSError("no space left on device")
 
         def reopen(self) -> None:
             raise AssertionError
 
-    writer = LineWriter(Full(), str)
+    writer = LineWriter(Full(), joined)
     writer.write("a\n")
     writer.gather("b\n")
     assert writer.lost == 2
-    with trio.CancelScope() as scope:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(writer.run, lambda: None)
-            await trio.testing.wait_all_tasks_blocked(0)
-            for _ in range(20_001):
-                writer.gather("c\n")
-            assert writer.lost == 3
-            scope.cancel()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(writer.run, lambda: None)
+        await trio.testing.wait_all_tasks_blocked(0)
+        for _ in range(20_001):
+            writer.gather("c\n")
+        assert writer.lost == 3
+        nursery.cancel_scope.cancel()
     assert writer.lost == 20_003
 
 
@@ -168,31 +170,33 @@ def test_a_stream_gets_whole_lines_in_small_pieces() -> None:
 
     stream = Stream()
     output = StreamOutput(stream)
-    output.write(["x" * 1000 + "\n"] * 10 + ["y" * 9000 + "\n", "z\n"])
+    lines = ("x" * 1000 + "\n") * 10 + "y" * 9000 + "\nz\n"
+    output.write(lines.encode())
     output.reopen()
     assert stream.sizes == [4004, 4004, 2002, 9001, 2]
+    assert stream.getvalue() == lines
 
 
 def test_a_file_is_appended_to_and_opened_anew(tmp_path: Path) -> None:
     """Only its owner can read it. After it was moved, reopening makes a new one; failing to keeps the old one."""
     path = tmp_path / "oxd.log"
     path.write_text("before\n")
+    path.chmod(0o600)
     log = LogFile(path)
-    log.write(["a\n"])
+    log.write(b"a\n")
     path.rename(tmp_path / "oxd.log.1")
-    log.write(["b\n"])
+    log.write(b"b\n")
     log.reopen()
-    log.write(["c\n"])
+    log.write(b"c\n")
     assert (tmp_path / "oxd.log.1").read_text() == "before\na\nb\n"
     assert path.read_text() == "c\n"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    path.unlink()
+    path.rename(tmp_path / "oxd.log.2")
     path.mkdir()
     with pytest.raises(OSError, match="directory"):
         log.reopen()
-    log.write(["d\n"])
-    log._descriptor, descriptor = -1, log._descriptor
-    os.close(descriptor)
+    log.write(b"d\n")
+    assert (tmp_path / "oxd.log.2").read_text() == "c\nd\n"
 
 
 # --- the log of a process -----------------------------------------------------------------------
