@@ -1,6 +1,6 @@
 """Looking at the store from the command line, also while a server runs on it."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -50,6 +50,10 @@ _SECRETS = frozenset(
 )
 
 
+def _unobserved(_done: int, _total: int) -> None:
+    pass
+
+
 async def list_sites(config: Config) -> list[tuple[str, str]]:
     """Return oxd_id and client_name of every site. Raises ``StoreError``."""
     async with _open(config) as store:
@@ -68,15 +72,22 @@ async def remove_site(config: Config, oxd_id: str) -> None:
         await store.remove(oxd_id)
 
 
-async def export_sites(config: Config, oxd_id: str | None) -> list[dict[str, Any]]:
+async def export_sites(
+    config: Config, oxd_id: str | None, progress: Callable[[int, int], None] = _unobserved
+) -> list[dict[str, Any]]:
     """Return one site or all of them in the shape of the old store's files, secrets included.
 
-    Raises ``StoreError``.
+    ``progress`` is told how many of how many have been read. Raises ``StoreError``.
     """
     if oxd_id is not None:
         return [await _export(config, oxd_id)]
     async with _open(config) as store:
-        return [await _export_from(store, name) for name, _ in await store.list()]
+        names = await store.list()
+        sites = []
+        for number, (name, _) in enumerate(names, 1):
+            sites.append(await _export_from(store, name))
+            progress(number, len(names))
+        return sites
 
 
 @dataclass(frozen=True, slots=True)

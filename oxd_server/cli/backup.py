@@ -5,6 +5,7 @@ from pathlib import Path
 
 from oxd_server.cli.options import Commands, add_config, sources_of, stored_config
 from oxd_server.cli.output import counted
+from oxd_server.cli.progress import progress
 
 __all__ = ["add"]
 
@@ -38,7 +39,9 @@ def _backup(options: argparse.Namespace) -> int:
     from oxd_server.config.store_place import store_file
     from oxd_server.store.backup import back_up
 
-    content = back_up(store_file(stored_config(sources_of(options))), options.file, replace=options.replace)
+    store = store_file(stored_config(sources_of(options)))
+    with progress("backing up"):
+        content = back_up(store, options.file, replace=options.replace)
     print(f"Backed up {counted(content.sites, 'site')} to {options.file}; sha256 of the rows: {content.sha256}")
     return 0
 
@@ -47,6 +50,8 @@ def _restore(options: argparse.Namespace) -> int:
     from oxd_server.config.store_place import store_file
     from oxd_server.store.backup import restore
 
-    content = restore(options.file, store_file(stored_config(sources_of(options))), replace=options.replace)
+    store = store_file(stored_config(sources_of(options)))
+    with progress("restoring"):
+        content = restore(options.file, store, replace=options.replace)
     print(f"Restored {counted(content.sites, 'site')} from {options.file}.")
     return 0

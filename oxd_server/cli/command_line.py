@@ -2,6 +2,7 @@
 
 import argparse
 import io
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -32,6 +33,21 @@ _EXPECTED_ERRORS: Final = (
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one subcommand and return the exit code."""
+    try:
+        return _run(arguments)
+    finally:
+        _flush()
+
+
+def _flush() -> None:
+    """Write what is left; where nobody reads it any more, as after ``| head``, that is no error."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter flushes once more
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal that cannot show a character stops nothing
@@ -39,6 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     run: Callable[[argparse.Namespace], int] = options.run
     try:
         return run(options)
+    except* BrokenPipeError:
+        pass
     except* _EXPECTED_ERRORS as group:
         print(f"oxd-server: {plain_text(text_of_first(group))}", file=sys.stderr)
     except* KeyboardInterrupt:

@@ -8,7 +8,7 @@ import trio
 
 from oxd_server.cli.errors import CliError
 from oxd_server.cli.options import Commands, add_config, add_flags, sources_of
-from oxd_server.cli.output import print_json
+from oxd_server.cli.output import add_output, output_of, print_json
 from oxd_server.config import (
     ConfigError,
     Loaded,
@@ -60,6 +60,7 @@ def _add_config_commands(commands: Commands) -> None:
         action="store_true",
         help="print its defaultSiteConfig instead, for oxd-default-site-config.json",
     )
+    add_output(action)
     action.set_defaults(run=_config_convert)
 
 
@@ -107,5 +108,6 @@ def _config_convert(options: argparse.Namespace) -> int:
     converted = convert(options.file)
     for warning in converted.without_effect:
         print(f"warning: {plain_text(warning)}", file=sys.stderr)
-    print_json(converted.default_site if options.default_site else converted.node, sys.stdout)
+    with output_of(options) as stream:
+        print_json(converted.default_site if options.default_site else converted.node, stream)
     return 0

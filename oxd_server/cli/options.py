@@ -57,5 +57,5 @@ def stored_config(sources: Sources) -> Config:
     """
     config = load_settings(sources).config
     if config.storage == "memory":
-        raise CliError("storage is memory: there is no file; use oxd-server call get_rp '{\"list\": true}'")
+        raise CliError("storage is memory: there is no file; use oxd-server call get_rp list:=true")
     return config

@@ -1,11 +1,18 @@
 """What is printed for people and for programs."""
 
+import argparse
 import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Final, TextIO
 
-from oxd_server.log.plain import plain_json
+from oxd_server.cli.errors import CliError
+from oxd_server.log.plain import colours_wanted, plain_json
 
-__all__ = ["counted", "print_json"]
+__all__ = ["add_output", "counted", "output_of", "print_json"]
 
 _KEY: Final = "\x1b[36m"
 _TEXT: Final = "\x1b[32m"
@@ -21,7 +28,37 @@ def counted(number: int, noun: str) -> str:
 def print_json(value: object, stream: TextIO) -> None:
     """Write a value as indented JSON, in colours on a terminal."""
     text = plain_json(json.dumps(value, indent=2, ensure_ascii=False))
-    print(_coloured(text) if stream.isatty() else text, file=stream)
+    print(_coloured(text) if colours_wanted(stream.isatty(), os.environ) else text, file=stream)
+
+
+def add_output(parser: argparse.ArgumentParser) -> None:
+    """Add ``--output``, for what may hold secrets."""
+    parser.add_argument(
+        "--output", type=Path, metavar="FILE", help="write to FILE, readable by its owner only; it must be new"
+    )
+
+
+@contextmanager
+def output_of(options: argparse.Namespace) -> Iterator[TextIO]:
+    """Yield where the output goes: the new file of ``--output``, or standard output. What fails leaves no file.
+
+    Raises:
+        CliError: the file cannot be made, or is there already.
+    """
+    if options.output is None:
+        yield sys.stdout
+        return
+    path: Path = options.output
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except OSError as error:
+        raise CliError(f"{path} cannot be written: {error.strerror}") from None
+    try:
+        with open(descriptor, "w", encoding="utf-8") as stream:
+            yield stream
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
 
 
 def _coloured(text: str) -> str:

@@ -3,17 +3,17 @@
 import argparse
 import os
 import sys
-from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import trio
 
 from oxd_server.cli.errors import CliError
 from oxd_server.cli.options import Commands, add_config, sources_of, stored_config
-from oxd_server.cli.output import counted, print_json
-from oxd_server.config import Config, Sources
+from oxd_server.cli.output import add_output, counted, output_of, print_json
+from oxd_server.cli.progress import progress
+from oxd_server.config import Sources
 from oxd_server.config.given import Given
 from oxd_server.config.kinds import SECRET
 from oxd_server.log.plain import plain_text
@@ -51,6 +51,12 @@ def add(commands: Commands) -> None:
             action.add_argument("--password-path", type=Path, metavar="FILE", help="holds the password of that Redis")
             action.add_argument("--password-variable", metavar="NAME", help="environment variable that holds it")
             action.add_argument("--dry-run", action="store_true", help="only say what would be added")
+        if name in ("list", "show", "export"):
+            add_output(action)
+        if name == "list":
+            action.add_argument("--json", action="store_true", help="as a JSON array")
+            action.add_argument("--limit", type=_count, metavar="N", help="at most N sites")
+            action.add_argument("--after", metavar="OXD_ID", help="only sites after this one, in the order of oxd_id")
         action.set_defaults(run=run)
     copy = actions.add_parser(
         "copy",
@@ -67,17 +73,33 @@ def add(commands: Commands) -> None:
 def _sites_list(options: argparse.Namespace) -> int:
     from oxd_server.admin import list_sites
 
-    sites = trio.run(list_sites, stored_config(sources_of(options)))
-    print("oxd_id  client_name")
-    for oxd_id, client_name in sites:
-        print(plain_text(f"{oxd_id}  {client_name}"))
+    with output_of(options) as stream:
+        sites = trio.run(list_sites, stored_config(sources_of(options)))
+        found = [site for site in sites if options.after is None or site[0] > options.after]
+        page = found[: options.limit]
+        if options.json:
+            print_json([{"oxd_id": oxd_id, "client_name": name} for oxd_id, name in page], stream)
+        else:
+            for line in ("oxd_id  client_name", *(f"{oxd_id}  {name}" for oxd_id, name in page)):
+                print(plain_text(line), file=stream)
+    if len(page) < len(found):
+        print(plain_text(f"{len(found) - len(page)} more: --after {page[-1][0]}"), file=sys.stderr)
     return 0
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("must be 1 or more")
+    return number
 
 
 def _sites_show(options: argparse.Namespace) -> int:
     from oxd_server.admin import show_site
 
-    return _print_sites(show_site, options)
+    with output_of(options) as stream:
+        print_json(trio.run(show_site, stored_config(sources_of(options)), options.oxd_id), stream)
+    return 0
 
 
 def _sites_remove(options: argparse.Namespace) -> int:
@@ -91,11 +113,11 @@ def _sites_remove(options: argparse.Namespace) -> int:
 def _sites_export(options: argparse.Namespace) -> int:
     from oxd_server.admin import export_sites
 
-    return _print_sites(export_sites, options)
-
-
-def _print_sites(read: Callable[[Config, Any], Awaitable[object]], options: argparse.Namespace) -> int:
-    print_json(trio.run(read, stored_config(sources_of(options)), options.oxd_id), sys.stdout)
+    config = stored_config(sources_of(options))
+    with output_of(options) as stream:
+        with progress("exporting") as shown:
+            sites = trio.run(partial(export_sites, config, options.oxd_id, partial(shown, "exporting")))
+        print_json(sites, stream)
     return 0
 
 
@@ -106,7 +128,8 @@ def _sites_import(options: argparse.Namespace) -> int:
     run = partial(
         import_sites, stored_config(sources_of(options)), options.source, dry_run=options.dry_run, password=password
     )
-    done = trio.run(run)
+    with progress("importing"):
+        done = trio.run(run)
     print(f"Read {options.source}: {done.source.kind}, {counted(len(done.source.sites), 'site')}.")
     print(f"{'Would add' if options.dry_run else 'Added'} {done.added}; {len(done.known)} were there already.")
     for line in (
@@ -133,18 +156,18 @@ def _sites_copy(options: argparse.Namespace) -> int:
     from oxd_server.admin import copy_between
 
     source, target = stored_config(Sources(options.source)), stored_config(Sources(options.target))
-    progress = _show_progress if sys.stderr.isatty() else _show_nothing
-    copied = trio.run(partial(copy_between, source, target, replace=options.replace, progress=progress))
+    with progress("copying") as shown:
+        copied = trio.run(
+            partial(
+                copy_between,
+                source,
+                target,
+                replace=options.replace,
+                progress=lambda number, done, total: shown(f"pass {number}", done, total),
+            )
+        )
     print(
         f"Added {copied.added}, changed {copied.changed}, removed {copied.removed}; in the last of {copied.passes} "
         f"passes both had {counted(copied.sites, 'site')} and the same sha256 over them: {copied.sha256}"
     )
     return 0
-
-
-def _show_progress(number: int, done: int, total: int) -> None:
-    print(f"\rpass {number}: {done} of {total}", end="\n" if done == total else "", file=sys.stderr, flush=True)
-
-
-def _show_nothing(_number: int, _done: int, _total: int) -> None:
-    pass

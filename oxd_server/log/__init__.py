@@ -1,6 +1,7 @@
 """The log: one line an event on stderr or in a file, and no secret in it, whoever logged it."""
 
 import logging
+import os
 import sys
 import time
 from collections.abc import Mapping
@@ -14,7 +15,7 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 from oxd_server.log.command_line import COMMAND, CommandLine
 from oxd_server.log.lines import LineWriter, LogFile, Output, StreamOutput
 from oxd_server.log.names import is_secret_name
-from oxd_server.log.plain import plain_text
+from oxd_server.log.plain import colours_wanted, plain_text
 from oxd_server.log.redaction import REDACTED, redact, redact_text
 from oxd_server.log.repeats import REPEATED, Repeats
 
@@ -170,8 +171,9 @@ def configure_logging(
     """
     out = sys.stderr if stream is None else stream
     on_terminal = file is None and out.isatty()
+    colors = colours_wanted(on_terminal, os.environ)
     console = format == "console" or (format == "auto" and on_terminal)
-    log = Log(StreamOutput(out) if file is None else LogFile(file), console, on_terminal, names or {})
+    log = Log(StreamOutput(out) if file is None else LogFile(file), console, colors, names or {})
     log.set_level(level)
     return log
 

@@ -1,6 +1,13 @@
 """Text for people's eyes: nothing in it moves the cursor, changes colours or makes up lines. Pure."""
 
-__all__ = ["plain_json", "plain_text"]
+from collections.abc import Mapping
+
+__all__ = ["colours_wanted", "plain_json", "plain_text"]
+
+
+def colours_wanted(on_terminal: bool, environment: Mapping[str, str]) -> bool:
+    """Return whether to write in colours: on a terminal that has them, unless NO_COLOR is set to anything at all."""
+    return on_terminal and not environment.get("NO_COLOR") and environment.get("TERM") != "dumb"
 
 
 def plain_text(text: str) -> str:

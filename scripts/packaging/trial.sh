@@ -50,7 +50,7 @@ wait_until_started() {
 }
 
 answers() {
-    oxd-server call get_rp '{"list": true}' | grep -q '"status": "ok"'
+    oxd-server call get_rp list:=true | grep -q '"status": "ok"'
 }
 
 # The package is installed by the line of the page; apt is told of no source, as all that it needs is there.

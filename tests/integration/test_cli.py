@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import socket
+import stat
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,8 +20,10 @@ import trio
 from oxd_server import __version__
 from tests.integration import preloaded
 from tests.integration.conftest import StartServer
+from tests.integration.https_client import CERT, running_front
 from tests.integration.logins import REDIRECT_URI, SCOPES, data_of, error_of
 from tests.integration.oxd_process import ServerProcess, write_config
+from tests.integration.tls_op import make_certificates
 
 OXD_SERVER = Path(sys.executable).with_name("oxd-server")
 OWN = {"client_id": "own-client", "client_secret": "own-secret"}
@@ -89,7 +94,7 @@ async def test_version() -> None:
     assert (await oxd("--version")).output == f"oxd-server {__version__}\n"
 
 
-@pytest.mark.parametrize("arguments", [[], ["fly"], ["sites"], ["sites", "show"], ["call"], ["serve", "--port", "1"]])
+@pytest.mark.parametrize("arguments", [[], ["fly"], ["sites"], ["sites", "show"], ["call"], ["serve", "--fly", "1"]])
 async def test_wrong_usage(arguments: list[str]) -> None:
     """Arguments that mean nothing get the usage and exit code 2."""
     ran = await oxd(*arguments)
@@ -126,6 +131,31 @@ async def test_check_config_of_wrong_ones(tmp_path: Path) -> None:
 async def test_sites_list(config: Path) -> None:
     """A header, then oxd_id and client_name of each site."""
     assert (await oxd("sites", "list", "--config", config)).output == "oxd_id  client_name\nsite-1  First\n"
+
+
+async def test_sites_list_page_by_page(config: Path, tmp_path: Path) -> None:
+    """As JSON, so many at a time, after the last one of the page before; how many are left is said apart."""
+    source = tmp_path / "more"
+    source.mkdir()
+    for number in (3, 2):
+        node = {"oxd_id": f"site-{number}", "op_host": SITE["op_host"], "client_name": f"No. {number}", **OWN}
+        (source / f"{number}.json").write_text(json.dumps(node), "utf-8")
+    assert (await oxd("sites", "import", "--config", config, source)).code == 0
+    ran = await oxd("sites", "list", "--config", config, "--json", "--limit", "2")
+    assert (ran.code, ran.err) == (0, "1 more: --after site-2\n")
+    assert [site["oxd_id"] for site in json.loads(ran.out)] == ["site-1", "site-2"]
+    ran = await oxd("sites", "list", "--config", config, "--json", "--limit", "2", "--after", "site-2")
+    assert json.loads(ran.output) == [{"oxd_id": "site-3", "client_name": "No. 3"}]
+    assert (await oxd("sites", "list", "--config", config, "--limit", "0")).code == 2
+
+
+async def test_sites_export_to_a_file(config: Path, tmp_path: Path) -> None:
+    """The secrets go into a new file of the owner's; one that is there is not written over."""
+    path = tmp_path / "export.json"
+    assert (await oxd("sites", "export", "--config", config, "--output", path)).output == ""
+    assert json.loads(path.read_text())[0]["client_secret"] == "own-secret"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert "File exists" in (await oxd("sites", "export", "--config", config, "--output", path)).error
 
 
 async def test_sites_show(config: Path) -> None:
@@ -256,6 +286,99 @@ async def test_call_without_a_server() -> None:
         await unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]
         assert f"127.0.0.1 port {port}" in (await oxd("call", "--port", str(port), "get_rp")).error
+
+
+async def test_call_keeps_secrets_off_the_command_line(server: ServerProcess, tmp_path: Path) -> None:
+    """Params come from files too, the token from its own; what is typed all the same is warned about, by name.
+
+    The answer goes into a new file that only its owner can read.
+    """
+    token, answer = tmp_path / "token", tmp_path / "answer"
+    token.write_text("s3same\n")
+    at = ("--port", str(server.port))
+    ran = await oxd("call", *at, "--token-file", token, "--output", answer, "get_rp", "oxd_id=nobody")
+    assert (ran.code, ran.out, ran.err) == (1, "", "")
+    assert json.loads(answer.read_text())["data"]["error"] == "invalid_oxd_id"
+    assert stat.S_IMODE(answer.stat().st_mode) == 0o600
+    ran = await oxd("call", *at, "get_client_token", "client_secret=s3same")
+    assert ran.err.startswith("warning: everybody on this machine can read a command line, and with it client_secret: ")
+    assert "s3same" not in ran.err
+
+
+async def test_call_over_standard_input_and_https(tmp_path: Path) -> None:
+    """A command goes to the front as it goes to the socket: with a token from a file, over TLS that is verified."""
+    async with running_front(tmp_path, {"protect_commands_with_access_token": True}) as front:
+        (tmp_path / "token").write_text("s3same\n")
+        trusted = ("--ca-file", tmp_path / CERT, "--token-file", tmp_path / "token")
+        ran = await oxd("call", "--https", front.url, *trusted, "get_rp", "list:=true")
+        assert (ran.code, json.loads(ran.out)["data"]["error"]) == (1, "no_setup_client_for_oxd_id")
+        assert "its TLS certificate is not trusted" in (await oxd("call", "--https", front.url, "get_rp")).error
+        without = await oxd("call", "--https", f"{front.url}/", "--ca-file", tmp_path / CERT, "get_rp", "list:=true")
+        assert (without.code, json.loads(without.out)["data"]["error"]) == (1, "403")
+        address = f"--port={front.server.port}"
+        command: list[str | Path] = [OXD_SERVER, "call", address, "get_rp", "-"]
+        piped = await trio.run_process(command, stdin=b'{"list": true}', capture_stdout=True, check=False)
+        assert json.loads(piped.stdout)["data"]["error"] == "blank_protection_access_token"
+    for url in ("http://localhost:8443", "https://token@localhost:8443"):
+        assert "--https takes a URL such as https://" in (await oxd("call", "--https", url, "get_rp")).error
+
+
+async def test_call_at_something_else(tmp_path: Path) -> None:
+    """An HTTPS server that is none of ours, one that never answers, and one that answers without end are told apart."""
+    listener = trio.socket.socket()
+    await listener.bind(("127.0.0.1", 0))
+    listener.listen()
+    silent = ("--timeout", "0.2", "--https", f"https://127.0.0.1:{listener.getsockname()[1]}")
+    assert "timed out" in (await oxd("call", *silent, "get_rp")).error
+    listener.close()
+    certificates = make_certificates(tmp_path)
+    for body, reason in ((b"<html>", "HTTP status 200 and no JSON"), (b" " * 1_000_001, "larger than 1000000 bytes")):
+
+        async def answer(stream: trio.SSLStream[trio.SocketStream], body: bytes = body) -> None:
+            await stream.receive_some()
+            await stream.send_all(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+            with suppress(trio.BrokenResourceError):  # whoever has read enough leaves
+                async for _ in stream:
+                    pass
+
+        async with trio.open_nursery() as nursery:
+            serve = partial(trio.serve_ssl_over_tcp, answer, 0, certificates.contexts["good"], host="127.0.0.1")
+            (started,) = await nursery.start(serve)
+            url = f"https://localhost:{started.transport_listener.socket.getsockname()[1]}"
+            ran = await oxd("call", "--https", url, "--ca-file", certificates.trust_store, "get_rp")
+            nursery.cancel_scope.cancel()
+        assert reason in ran.error
+
+
+async def test_call_at_a_unix_socket(tmp_path: Path) -> None:
+    """A path takes the place of host and port, also in the error."""
+    path = tmp_path / "oxd.sock"
+
+    async def answer(stream: trio.SocketStream) -> None:
+        await stream.receive_some()
+        await stream.send_all(b'0025{"status":"ok","data":{}}')
+
+    with trio.socket.socket(socket.AF_UNIX) as sock:
+        await sock.bind(str(path))
+        sock.listen()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(trio.serve_listeners, answer, [trio.SocketListener(sock)])
+            ran = await oxd("call", "--unix", path, "get_rp", "list:=true")
+            assert json.loads(ran.output) == {"status": "ok", "data": {}}
+            nursery.cancel_scope.cancel()
+    path.unlink()
+    assert f"No oxd server answers at {path}" in (await oxd("call", "--unix", path, "get_rp")).error
+
+
+async def test_a_pipe_that_is_closed(config: Path) -> None:
+    """Whoever reads the output may stop doing so, as `head` does: that is no error, and nothing is said."""
+    for arguments in (["sites", "list", "--config", config], ["--help"]):
+        reader, writer = os.pipe()
+        os.close(reader)
+        command: list[Any] = [OXD_SERVER, *arguments]
+        ran = await trio.run_process(command, stdout=writer, capture_stderr=True, check=False)
+        os.close(writer)
+        assert ran.stderr == b""
 
 
 async def test_call_is_in_colour_on_a_terminal(server: ServerProcess) -> None:

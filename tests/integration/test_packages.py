@@ -265,3 +265,48 @@ def assert_known_variables(environment: Any) -> None:
     values = declared_values(Config)
     known = {value.variable for value in values} | {f"{value.variable}_FILE" for value in values if value.is_secret}
     assert set(environment) <= known
+
+
+def manifests() -> list[dict[str, Any]]:
+    """Return all resources that the kustomization names."""
+    folder = CONF / "kubernetes"
+    names = yaml.safe_load((folder / "kustomization.yaml").read_text())["resources"]
+    assert {path.name for path in folder.iterdir()} == {*names, "kustomization.yaml"}
+    return [resource for name in names for resource in yaml.safe_load_all((folder / name).read_text())]
+
+
+def test_the_kubernetes_manifests_are_valid() -> None:
+    """Kubernetes's own schemas know every field."""
+    files = [CONF / "kubernetes" / name for name in ("server.yaml", "redis.yaml")]
+    ran = subprocess.run(
+        [TOOLS / "kubernetes-validate", "--strict", *files], capture_output=True, check=False, text=True
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+def test_the_kubernetes_manifests_confine_their_pods() -> None:
+    """No pod runs as root, writes to its root or has a token; each is probed, and a drain leaves one server."""
+    resources = {(one["kind"], one["metadata"]["name"]): one for one in manifests()}
+    for kind, name in (("Deployment", "oxd"), ("StatefulSet", "redis")):
+        pod = resources[kind, name]["spec"]["template"]["spec"]
+        (container,) = pod["containers"]
+        assert pod["securityContext"]["runAsNonRoot"] is True
+        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert pod["automountServiceAccountToken"] is False
+        assert container["securityContext"] == {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        }
+        assert container["readinessProbe"]
+        assert container["livenessProbe"]
+        labels = resources[kind, name]["spec"]["template"]["metadata"]["labels"]
+        assert resources["Service", name]["spec"]["selector"] == labels
+    server = resources["Deployment", "oxd"]["spec"]
+    (container,) = server["template"]["spec"]["containers"]
+    assert container["readinessProbe"]["httpGet"]["path"] == "/ready"
+    assert container["livenessProbe"]["httpGet"]["path"] == "/health-check"
+    assert_known_variables(one["name"] for one in container["env"])
+    budget = resources["PodDisruptionBudget", "oxd"]["spec"]
+    assert budget["selector"] == server["selector"]
+    assert budget["minAvailable"] < server["replicas"]

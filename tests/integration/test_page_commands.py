@@ -43,6 +43,7 @@ SHELL = ("sh", "console", "bash")
 NOT_SHELL = (
     "json",
     "text",
+    "http",
     "frames",
     "python",
     "php",
@@ -92,13 +93,14 @@ ELSEWHERE: dict[tuple[str, str], By | Not] = {
     ("docs/how-to/https.md", "OXD=${OXD:-"): By("tests/integration/test_curl_walk.py"),
     ("docs/how-to/https.md", "curl --silent --cacert"): By("tests/integration/test_curl_walk.py"),
     ("docs/how-to/debian.md", ""): By("scripts/package"),  # --try
+    ("docs/how-to/operating.md", "$ oxd-server call"): By("tests/integration/test_cli.py"),
     ("docs/how-to/production.md", "$ oxd-server restore"): By("tests/integration/test_cli.py"),
     ("docs/how-to/production.md", "$ cp conf/systemd"): Not("it changes the machine, as root, with systemd"),
-    ("docs/how-to/replacing-oxd.md", "python3 -m venv /opt/oxd"): By("scripts/test"),  # check_wheel
+    ("docs/how-to/replacing-oxd.md", "python3 -m venv /opt/oxd"): By("scripts/test"),  # check_packages
     ("docs/how-to/replacing-oxd.md", "$ keytool"): Not("it needs a JDK, and the key store of an old server"),
     ("docs/reference/metrics.md", "pip install"): Not("it needs a collector of traces; test_traces.py has the spans"),
     ("CONTRIBUTING.md", "./scripts/test --fast"): Not("it would run the unit tests within a test"),
-    ("CONTRIBUTING.md", ".venv/bin/python -m pip wheel"): By("scripts/test"),  # check_wheel
+    ("CONTRIBUTING.md", ".venv/bin/python -m pip wheel"): By("scripts/test"),  # check_packages
 }
 """Blocks that are not run here, by their page and how they begin."""
 

@@ -1,7 +1,9 @@
 """A client for programs on trio: one command, one connection, one answer. Needs ``oxd-protocol[trio]``."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from os import PathLike
 from typing import Any
 
 import trio
@@ -13,11 +15,12 @@ __all__ = ["OxdClient"]
 
 @dataclass(frozen=True)
 class OxdClient:
-    """Where the server listens and how long a command may take (seconds)."""
+    """Where the server listens, by TCP or at a Unix socket, and how long a command may take (seconds)."""
 
     host: str = "127.0.0.1"
     port: int = DEFAULT_PORT
     timeout: float = DEFAULT_TIMEOUT
+    unix_socket_path: str | PathLike[str] | None = None
 
     async def call(self, command: str, params: Mapping[str, Any]) -> dict[str, Any]:
         """Send one command and return the answer's envelope (``status``, ``data``). Raises ``OxdUnreachable``."""
@@ -32,10 +35,21 @@ class OxdClient:
 
     async def _send_and_receive(self, pending: Pending) -> Exchange:
         try:
-            async with await trio.open_tcp_stream(self.host, self.port) as stream:
+            async with await self._connect() as stream:
                 await stream.send_all(pending.sent)
                 while (exchange := pending.receive_data(await stream.receive_some(RECEIVE_BYTES))) is None:
                     pass
                 return exchange
         except (OSError, trio.BrokenResourceError) as error:
-            raise OxdUnreachable(f"No oxd server answers on {self.host} port {self.port}") from error
+            raise OxdUnreachable(f"No oxd server answers {self._place}") from error
+
+    async def _connect(self) -> trio.SocketStream:
+        if self.unix_socket_path is None:
+            return await trio.open_tcp_stream(self.host, self.port)
+        return await trio.open_unix_socket(self.unix_socket_path)
+
+    @property
+    def _place(self) -> str:
+        if self.unix_socket_path is None:
+            return f"on {self.host} port {self.port}"
+        return f"at {os.fspath(self.unix_socket_path)}"
