@@ -111,8 +111,8 @@ ALLOWED: dict[str, set[str]] = {
         "oxd_server.sync.first_wait",
     },
     "oxd_server.sandbox": {
-        "oxd_protocol", "oxd_server.entrances.http1", "oxd_server.entrances.style", "oxd_server.rp.uma_rules",
-        "oxd_server.streams",
+        "oxd_protocol", "oxd_server.entrances.http1", "oxd_server.entrances.reference", "oxd_server.entrances.style",
+        "oxd_server.rp.uma_rules", "oxd_server.streams",
     },
     "oxd_server.admin": {"oxd_server.config", "oxd_server.store"},
     "oxd_server.app": {

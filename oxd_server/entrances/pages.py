@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import parse_qs
@@ -10,9 +9,9 @@ from urllib.parse import parse_qs
 from oxd_protocol.errors import ERROR_CODES
 from oxd_protocol.params import AnyCommand
 from oxd_server.entrances.dialects.flat import flat_routes
-from oxd_server.entrances.reference import GROUPS, example_params, http_path, parameters
+from oxd_server.entrances.reference import GROUPS, example_params, http_path, matches, parameters, search_text
 
-__all__ = ["POLICY", "FrontPage", "matches"]
+__all__ = ["POLICY", "FrontPage"]
 
 POLICY: Final = (
     "default-src 'none'; style-src 'self'; img-src data:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
@@ -60,7 +59,7 @@ class FrontPage:
 
         def shown(command: AnyCommand) -> _Shown:
             text = details.render(command=command, curl=_curl, parameters=parameters, in_dialect_4=in_dialect_4)
-            return _Shown(command.name, command.summary, _words(command), Markup(text))  # noqa: S704 - our template's
+            return _Shown(command.name, command.summary, search_text(command), Markup(text))  # noqa: S704 - our template's
 
         self._groups = [(title, [shown(command) for command in commands]) for title, commands in GROUPS]
 
@@ -84,16 +83,6 @@ class FrontPage:
             groups=[(title, shown) for title, shown in groups if shown],
             codes=ERROR_CODES,
         ).encode()
-
-
-def matches(query: str, text: str) -> bool:
-    """Whether the text, which is in small letters, has every word of the query; dashes are as good as underscores."""
-    return all(word in text for word in query.lower().replace("-", "_").split())
-
-
-def _words(command: AnyCommand) -> str:
-    names: Iterable[str] = () if command.unsupported else (row.name for row in parameters(command))
-    return " ".join([command.name, command.summary, *names]).lower().replace("-", "_")
 
 
 def _curl(command: AnyCommand) -> str:

@@ -18,9 +18,11 @@ __all__ = [
     "Parameter",
     "example_params",
     "http_path",
+    "matches",
     "parameters",
     "params_schemas",
     "schemas",
+    "search_text",
     "typed_schemas",
 ]
 
@@ -190,3 +192,14 @@ def example_params(command: AnyCommand) -> dict[str, Any]:
     """Return params that show how the command is used."""
     shown = _SHOWN.get(command.name, ())
     return {row.name: EXAMPLES[row.name] for row in parameters(command) if row.required or row.name in shown}
+
+
+def search_text(command: AnyCommand) -> str:
+    """Return what people search a command by: its name, its summary and its parameters, in small letters."""
+    names = () if command.unsupported else tuple(row.name for row in parameters(command))
+    return " ".join([command.name, command.summary, *names]).lower().replace("-", "_")
+
+
+def matches(query: str, text: str) -> bool:
+    """Tell whether the text has every word of the query; dashes are as good as underscores."""
+    return all(word in text for word in query.lower().replace("-", "_").split())

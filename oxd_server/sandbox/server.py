@@ -14,6 +14,7 @@ import trio
 from oxd_protocol.client.with_trio import OxdClient
 from oxd_server.entrances import http1
 from oxd_server.entrances.http1 import Handler, HttpRequest, HttpResponse, Limits
+from oxd_server.sandbox.console import application as console
 from oxd_server.sandbox.demo import application
 from oxd_server.sandbox.pages import error_page
 from oxd_server.sandbox.provider import routes
@@ -90,10 +91,14 @@ async def run_sandbox(
     state.jwt_tokens = settings.jwt_tokens
     oxd = OxdClient(settings.oxd_host, settings.oxd_port)
     demo_state = application.DemoState(demo_url, issuer, oxd, now, new_token)
+    console_state = console.ConsoleState(demo_url, oxd, state)
     async with trio.open_nursery() as nursery:
-        await nursery.start(_serve, listeners, partial(routes.handle, state), issuer)
-        await nursery.start(_serve, demo_listeners, partial(application.handle, demo_state), demo_url)
-        structlog.get_logger("oxd_server.sandbox").info("sandbox_listening", op_host=issuer, demo=demo_url)
+        await nursery.start(_serve, listeners, partial(_recorded, state), issuer)
+        beside = partial(_demo_or_console, demo_state, console_state)
+        await nursery.start(_serve, demo_listeners, beside, demo_url)
+        structlog.get_logger("oxd_server.sandbox").info(
+            "sandbox_listening", op_host=issuer, demo=demo_url, console=f"{demo_url}/console"
+        )
         task_status.started(RunningSandbox(issuer, demo_url, state))
 
 
@@ -131,6 +136,20 @@ async def _serve(
         on_exception=_log_exception,
         task_status=task_status,
     )
+
+
+async def _recorded(state: ProviderState, request: HttpRequest) -> HttpResponse:
+    answer = await routes.handle(state, request)
+    state.journal.note(request, answer)
+    return answer
+
+
+async def _demo_or_console(
+    demo: application.DemoState, beside: console.ConsoleState, request: HttpRequest
+) -> HttpResponse:
+    if request.path == "/console" or request.path.startswith("/console/"):
+        return await console.handle(beside, request)
+    return await application.handle(demo, request)
 
 
 async def _only_by_name(

@@ -29,6 +29,7 @@ FLAGS = (
     "--disable-component-update",
     "--disable-sync",
     "--no-proxy-server",
+    "--force-prefers-reduced-motion",  # a page that still scrolls moves a button away from under the click
     "--window-size=1100,900",
 )
 Result = TypeVar("Result")
@@ -101,22 +102,22 @@ def _visible_text(driver: Chrome) -> str:
     return str(driver.execute_script("return document.body ? document.body.innerText : ''"))
 
 
-def _start(profile: str) -> Chrome:
+def _start(profile: str, flags: tuple[str, ...]) -> Chrome:
     chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
     assert chromium, "Chromium is missing: ./scripts/test says how to install it"
     assert driver, "Chromium's driver is missing: ./scripts/test says how to install it"
     options = ChromeOptions()
     options.binary_location = chromium
-    for flag in (*FLAGS, f"--user-data-dir={profile}"):
+    for flag in (*FLAGS, *flags, f"--user-data-dir={profile}"):
         options.add_argument(flag)
     return Chrome(options, Service(driver))
 
 
 @asynccontextmanager
-async def browser() -> AsyncIterator[Browser]:
-    """Start a browser with an empty profile; it is closed, and the profile removed, at the end."""
+async def browser(*flags: str) -> AsyncIterator[Browser]:
+    """Start a browser with an empty profile and more flags; it is closed, and the profile removed, at the end."""
     with tempfile.TemporaryDirectory(prefix="oxd-chromium-", ignore_cleanup_errors=True) as profile:
-        driver = await trio.to_thread.run_sync(_start, profile)
+        driver = await trio.to_thread.run_sync(_start, profile, flags)
         try:
             yield Browser(driver)
         finally:

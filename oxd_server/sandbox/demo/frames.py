@@ -1,11 +1,11 @@
 """How frames and claims are shown to people: pretty, explained, secrets shortened."""
 
 import json
-import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from oxd_protocol.client import Exchange
+from oxd_server.sandbox.shown import shortened
 
 __all__ = ["first_value", "pretty_frame", "readable_frames", "readable_value"]
 
@@ -18,9 +18,6 @@ _EXPLANATIONS = {
     "get_logout_uri": "Where to send the browser so that the session at the provider ends too.",
     "remove_site": "The application leaves; the server forgets it.",
 }
-_SECRETS = {"access_token", "refresh_token", "id_token", "id_token_hint", "client_secret", "code"}
-_SECRETS_IN_URLS = re.compile(r"(id_token_hint|code_challenge)=([^&]{12})[^&]+")
-_SHOWN = 12
 
 
 def readable_frames(exchanges: Iterable[Exchange]) -> list[dict[str, Any]]:
@@ -46,19 +43,7 @@ def pretty_frame(frame: bytes) -> str:
         value = json.loads(body)
     except (ValueError, RecursionError):
         return header + body.decode("utf-8", "replace")
-    return f"{header}\n{json.dumps(_shortened(value), indent=2, ensure_ascii=False)}"
-
-
-def _shortened(value: Any, name: str = "") -> Any:
-    if isinstance(value, dict):
-        return {key: _shortened(item, key) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_shortened(item, name) for item in value]
-    if isinstance(value, str) and name in _SECRETS and len(value) > _SHOWN:
-        return f"{value[:_SHOWN]}… ({len(value)} characters)"
-    if isinstance(value, str):
-        return _SECRETS_IN_URLS.sub(r"\1=\2…", value)
-    return value
+    return f"{header}\n{json.dumps(shortened(value), indent=2, ensure_ascii=False)}"
 
 
 def first_value(claims: Mapping[str, Any], name: str) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 from authlib.oauth2.rfc6749 import ClientMixin, TokenMixin
 from authlib.oidc.core import AuthorizationCodeMixin
 
+from oxd_server.sandbox.provider.journal import Journal
 from oxd_server.sandbox.provider.keys import SigningKeys
 from oxd_server.sandbox.provider.users import USERS, User
 from oxd_server.sandbox.table import Table
@@ -219,6 +220,7 @@ class ProviderState:
         self.now = now
         self.new_token = new_token
         self.faults: set[str] = set()
+        self.journal = Journal()
         self.trusted: ssl.SSLContext | None = None  # what is trusted of those that it calls itself; None: the system's
         self.requires_pushed_requests = False  # RFC 9126
         self.requires_signed_requests = False  # RFC 9101
