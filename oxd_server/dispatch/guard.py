@@ -12,9 +12,11 @@ from typing import Final
 import msgspec
 
 from oxd_protocol.connect import GetLogoutUriParams
+from oxd_protocol.device import PollDeviceLoginParams, StartDeviceLoginParams
 from oxd_protocol.errors import CommandError
 from oxd_protocol.params import AnyCommand, Params
 from oxd_protocol.site import REMOVE_SITE, GetRpParams, OxdIdParams, RegisterSiteParams, UpdateSiteParams
+from oxd_protocol.tokens import ExchangeTokenParams, GetDpopProofParams, GetSiteTokenParams, RevokeTokenParams
 from oxd_protocol.uma import UmaRpGetRptParams, UmaRsModifyParams, UmaRsProtectParams
 from oxd_server.op.errors import ClientAuthenticationError, OpErrorResponse
 from oxd_server.rp.access import Access
@@ -30,9 +32,11 @@ _MAX_ASKED: Final = 5
 _MAX_LOOKED_AT: Final = 50
 """How many rows a look-up of setup clients reads."""
 _OF_THE_SITE_ALONE: Final = (
-    GetRpParams, UpdateSiteParams, UmaRsProtectParams, UmaRsModifyParams, UmaRpGetRptParams, GetLogoutUriParams
+    GetRpParams, UpdateSiteParams, UmaRsProtectParams, UmaRsModifyParams, UmaRpGetRptParams, GetLogoutUriParams,
+    StartDeviceLoginParams, PollDeviceLoginParams, GetSiteTokenParams, ExchangeTokenParams, GetDpopProofParams,
+    RevokeTokenParams,
 )  # fmt: skip
-"""Commands that change what a site is, tell its secrets or its user's id_token, or get a token as its client.
+"""Commands that change what a site is, tell its secrets or its user's id_token, or act as its client.
 
 Anybody may register a site at the same OP, so another site runs them only where the operator has named it. So it is
 with ``remove_site``, which has the plain params.

@@ -1,6 +1,7 @@
 """The one table from commands to handlers. ``check_routes`` compares it with the catalogue at every start."""
 
 from oxd_protocol import connect as oidc
+from oxd_protocol import device as device_logins
 from oxd_protocol import logout as logouts
 from oxd_protocol import provider as published
 from oxd_protocol import site as sites
@@ -11,6 +12,7 @@ from oxd_server.dispatch.dispatcher import Route, on, on_behalf, pass_through
 from oxd_server.handlers import (
     authorization,
     connect,
+    device,
     dpop,
     logout,
     provider,
@@ -52,10 +54,14 @@ ROUTES: tuple[Route, ...] = (
     on(oidc.GET_REQUEST_OBJECT_URI, request_object.get_request_object_uri),
     on(oidc.GET_REQUEST_OBJECT, request_object.get_request_object),
     on(oidc.INITIATE_THIRD_PARTY_LOGIN, third_party_login.initiate_third_party_login),
+    on(device_logins.START_DEVICE_LOGIN, device.start_device_login),
+    on(device_logins.POLL_DEVICE_LOGIN, device.poll_device_login),
     on(logouts.BACKCHANNEL_LOGOUT, logout.backchannel_logout),
     on(logouts.SESSION_STATUS, logout.session_status),
     on(logouts.WAIT_FOR_LOGOUT, logout.wait_for_logout),
     on(logouts.GET_FRONTCHANNEL_LOGOUT_PAGE, logout.get_frontchannel_logout_page),
+    on(more_tokens.GET_SITE_TOKEN, tokens.get_site_token),
+    on(more_tokens.EXCHANGE_TOKEN, tokens.exchange_token),
     on(more_tokens.GET_DPOP_PROOF, dpop.get_dpop_proof),
     on(more_tokens.REVOKE_TOKEN, tokens.revoke_token),
     on(published.GET_JWKS, provider.get_jwks),

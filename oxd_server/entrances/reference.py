@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
-from oxd_protocol import connect, logout, provider, site, tokens, uma
+from oxd_protocol import connect, device, logout, provider, site, tokens, uma
 from oxd_protocol.catalog import COMMANDS
 from oxd_protocol.params import AnyCommand
 
@@ -62,6 +62,9 @@ EXAMPLES: Final[Mapping[str, Any]] = {
     "token": "33d7988e-6ffb-4fe5-8c2a-0e158691d446",
     "token_type_hint": "refresh_token",
     "timeout": 1,
+    "device_code": "GmRhmhcxhwAzkoEqiMEg_DnyEysNkuNhszIySk9eS",
+    "subject_token": "88bba7f5-961c-4b71-8053-9ab35f1ad395",
+    "audience": ["backend"],
     "url": "https://api.example.org/photos",
     "claims_redirect_uri": "https://app.example.org/claims",
 }
@@ -85,6 +88,9 @@ _SHOWN: Final[Mapping[str, tuple[str, ...]]] = {
     "get_frontchannel_logout_page": ("iss", "sid"),
     "revoke_token": ("token_type_hint",),
     "get_dpop_proof": ("access_token",),
+    "start_device_login": ("scope",),
+    "get_site_token": ("scope",),
+    "exchange_token": ("audience",),
 }
 """Optional parameters that the example of a command shows besides the required ones."""
 
@@ -106,6 +112,7 @@ def _group(module: str) -> tuple[AnyCommand, ...]:
 GROUPS: Final[tuple[tuple[str, tuple[AnyCommand, ...]], ...]] = (
     ("Sites", _group(site.__name__)),
     ("OpenID Connect", _group(connect.__name__)),
+    ("Login on another device", _group(device.__name__)),
     ("Logout that begins elsewhere", _group(logout.__name__)),
     ("Tokens", _group(tokens.__name__)),
     ("UMA 2.0", _group(uma.__name__)),

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from oxd_protocol.connect import GetAuthorizationUrlParams, GetAuthorizationUrlResult
 from oxd_protocol.errors import CommandError
 from oxd_server.handlers.site_params import check_response_mode
+from oxd_server.handlers.targets import authorization_details, resources
 from oxd_server.op.authorization import (
     AuthorizationRequest,
     add_login,
@@ -106,7 +107,7 @@ async def _url_of_prepared_request(
     parameters, client_id = authorization_parameters(request), request.client_id
     signed = await signed_request(services, site, metadata, parameters) if _is_signed(site, metadata) else None
     if not _is_pushed(site, metadata):
-        beside = {name: parameters[name] for name in _BESIDE_A_REQUEST_OBJECT}
+        beside = {name: str(parameters[name]) for name in _BESIDE_A_REQUEST_OBJECT}
         return add_query(endpoint, {**beside, **await _by_value_or_reference(services, site, metadata, signed or "")})
     # RFC 9126, section 3: with a request object, "all authorization request parameters" are in it.
     pushed = parameters if signed is None else {"client_id": client_id, "request": signed}
@@ -175,6 +176,8 @@ def _authorization_request(services: Services, site: Site, params: GetAuthorizat
         ui_locales=" ".join(ui_locales) or None,
         claims_locales=" ".join(claims_locales) or None,
         hd=params.hd,
+        resource=resources(params),
+        authorization_details=authorization_details(params),
         custom=_custom_parameters(params.params, custom),
     )
 

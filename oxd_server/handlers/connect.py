@@ -3,6 +3,10 @@
 import dataclasses
 from collections.abc import Callable
 from functools import partial
+from typing import Any
+
+import msgspec
+from msgspec import UNSET, UnsetType
 
 from oxd_protocol.connect import (
     GET_TOKENS_BY_CODE,
@@ -19,9 +23,11 @@ from oxd_protocol.errors import CommandError
 from oxd_protocol.messages import Response, check_fits
 from oxd_server.handlers.client_authentication import method_that_counts
 from oxd_server.handlers.states import refused_state, used_state
+from oxd_server.handlers.targets import targets
 from oxd_server.op.authorization import check_authorization_response_iss
 from oxd_server.op.authorization_response import AuthorizationResponse, check_authorization_response
 from oxd_server.op.client_auth import ClientCredentials
+from oxd_server.op.context import Form
 from oxd_server.op.discovery import ProviderMetadata, required
 from oxd_server.op.errors import AuthorizationResponseError, IdTokenCheck, IdTokenError, OpError, ParameterRefused
 from oxd_server.op.id_token import EarlierIdToken, Expectations, IdToken, Unchecked
@@ -53,6 +59,7 @@ __all__ = [
     "get_logout_uri",
     "get_tokens_by_code",
     "get_user_info",
+    "keep_unrequested_login",
     "login_of",
 ]
 
@@ -77,7 +84,7 @@ async def get_tokens_by_code(services: Services, params: GetTokensByCodeParams) 
         raise refused_state(services, response.state, site.oxd_id, "bad_request")
     if login.signed_response and params.response is None:
         raise CommandError("invalid_authorization_response", _NOT_SIGNED, {"check": "not_signed"})
-    credentials = _credentials(services, site, params)
+    credentials, further = _credentials(services, site, params), targets(params)
     metadata = metadata or await services.metadata_of(site)
     # JARM, section 2.4: a signed response has an iss of its own, which has been checked.
     iss_is_required = site.authorization_response_iss_required and params.response is None
@@ -92,6 +99,7 @@ async def get_tokens_by_code(services: Services, params: GetTokensByCodeParams) 
             code=response.code,
             redirect_uri=login.redirect_uri or site.client.redirect_uri or "",
             code_verifier=login.code_verifier,
+            further=further,
         )
     except OpError:
         await services.logins.give_back(login)
@@ -145,11 +153,27 @@ async def _accept_tokens(
         id_token=text,
         refresh_token=tokens.refresh_token,
         id_token_claims=dict(id_token.claims),
+        authorization_details=_told_details(tokens),
     )
     if services.access.framed:  # a login whose answer cannot be delivered has not happened: nothing of it is kept
         check_fits(Response("ok", result, GET_TOKENS_BY_CODE.recomputable))
     await _keep_login(services, site, text, id_token, tokens)
     return result
+
+
+async def keep_unrequested_login(
+    services: Services, site: Site, metadata: ProviderMetadata, tokens: TokenAnswer
+) -> str | None:
+    """Check the id_token of a login that no request of ours carried a nonce for, remember the login, and return it.
+
+    None if there is no id_token. Raises ``IdTokenError``, and ``OpError`` where the OP's keys cannot be had.
+    """
+    if tokens.id_token is None:
+        return None
+    text = decrypted(services, site, "id_token", tokens.id_token)
+    expected = expectations(services, site, metadata, Unchecked.NONCE, access_token=tokens.access_token)
+    await _keep_login(services, site, text, await check_id_token(services.op, metadata, text, expected), tokens)
+    return text
 
 
 async def _keep_login(services: Services, site: Site, text: str, id_token: IdToken, tokens: TokenAnswer) -> None:
@@ -214,8 +238,11 @@ async def get_access_token_by_refresh_token(
 ) -> RefreshedTokenResult:
     """Get a new access token. Two callers with the same refresh token share one request: it is not spent twice."""
     site = await services.site(params.oxd_id)
-    token, scope = params.refresh_token, " ".join(params.scope) or None
-    tokens = await services.refreshes.run(site.oxd_id, token, scope, lambda: _refresh(services, site, token, scope))
+    token, scope, further = params.refresh_token, " ".join(params.scope) or None, targets(params)
+    wanted = msgspec.json.encode((scope, further)).decode() if further else scope
+    tokens = await services.refreshes.run(
+        site.oxd_id, token, wanted, lambda: _refresh(services, site, token, scope, further)
+    )
     if tokens.access_token is None:
         raise CommandError("no_access_token")
     return RefreshedTokenResult(
@@ -223,14 +250,22 @@ async def get_access_token_by_refresh_token(
         expires_in=told_lifetime(tokens),
         refresh_token=tokens.refresh_token,
         scope=tokens.scope,
+        authorization_details=_told_details(tokens),
     )
 
 
-async def _refresh(services: Services, site: Site, refresh_token: str, scope: str | None) -> TokenAnswer:
+def _told_details(tokens: TokenAnswer) -> list[Any] | UnsetType:
+    # RFC 9396, section 7: what was allowed in the end. Where nobody asked for any, no OP tells of them.
+    return UNSET if tokens.authorization_details is None else tokens.authorization_details
+
+
+async def _refresh(services: Services, site: Site, refresh_token: str, scope: str | None, further: Form) -> TokenAnswer:
     metadata = await services.metadata_of(site)
     credentials = services.credentials_of(site)
     login = await login_of(services, site, refresh_token)
-    tokens = await refresh_tokens(services.op, metadata, credentials, refresh_token=refresh_token, scope=scope)
+    tokens = await refresh_tokens(
+        services.op, metadata, credentials, refresh_token=refresh_token, scope=scope, further=further
+    )
     login = await _check_refreshed(services, site, metadata, login, tokens)
     if login is not None:
         await _remember(services, login, tokens)

@@ -18,11 +18,12 @@ from oxd_protocol.logout import (
 )
 from oxd_server.handlers.connect import expectations
 from oxd_server.op.authorization import add_query
-from oxd_server.op.errors import IssuerMismatch
+from oxd_server.op.errors import IdTokenError, IssuerMismatch, LogoutTokenError
 from oxd_server.op.id_token import IdToken, Unchecked
 from oxd_server.op.id_token_check import check_id_token
 from oxd_server.op.logout_token import check_logout_token
 from oxd_server.op.reach import origin_of
+from oxd_server.rp.decryption import decrypted
 from oxd_server.rp.logouts import NamedSession, keep_logout, logged_out_at, tell_application
 from oxd_server.rp.services import Services
 from oxd_server.store.base import Site
@@ -47,10 +48,18 @@ async def backchannel_logout(services: Services, params: BackchannelLogoutParams
         raise CommandError("invalid_request", "This site has not asked for logout tokens (backchannel_logout).")
     metadata = await services.metadata_of(site)
     expected = expectations(services, site, metadata, Unchecked.NONCE)
-    logout = await check_logout_token(services.op, metadata, params.logout_token, expected)
+    logout = await check_logout_token(services.op, metadata, _opened(services, site, params.logout_token), expected)
     await keep_logout(services, site, logout)
     await tell_application(services, site, metadata.issuer, logout)
     return EmptyResult()
+
+
+def _opened(services: Services, site: Site, token: str) -> str:
+    """Return the signed logout token. Section 2.4: it "MAY also be encrypted", as the site's id_tokens are."""
+    try:
+        return decrypted(services, site, "id_token", token, from_op=False)
+    except IdTokenError as error:
+        raise LogoutTokenError(error.check, error.expected, error.actual) from error
 
 
 async def session_status(services: Services, params: SessionStatusParams) -> SessionStatusResult:

@@ -43,6 +43,8 @@ class AuthorizationRequest(msgspec.Struct, frozen=True, kw_only=True):
         state, nonce: of this login; without them, see `add_login`.
         code_challenge: from `pkce_challenge`, or None for a request without PKCE.
         dpop_jkt: the thumbprint of the key that the code is bound to (RFC 9449 section 10).
+        resource: the servers that tokens are for (RFC 8707 section 2.1).
+        authorization_details: what they are to allow, as JSON (RFC 9396 section 2).
         custom: further parameters.
     """
 
@@ -65,6 +67,8 @@ class AuthorizationRequest(msgspec.Struct, frozen=True, kw_only=True):
     login_hint: str | None = None
     claims: str | None = None
     hd: str | None = None
+    resource: tuple[str, ...] = ()
+    authorization_details: str | None = None
     custom: dict[str, str] = {}
 
     def __repr__(self) -> str:  # state, nonce and id_token_hint are secrets
@@ -83,8 +87,8 @@ def authorization_url(endpoint: str, request: AuthorizationRequest) -> str:
     return add_query(endpoint, authorization_parameters(request))
 
 
-def authorization_parameters(request: AuthorizationRequest) -> dict[str, str]:
-    """The parameters by their registered names, the custom ones among them.
+def authorization_parameters(request: AuthorizationRequest) -> dict[str, str | tuple[str, ...]]:
+    """The parameters by their registered names, the custom ones among them; several values stand side by side.
 
     Raises:
         ParameterRefused: a custom parameter would override one of the protocol.
@@ -105,8 +109,8 @@ def add_login(url: str, state: str, nonce: str, code_challenge: str | None) -> s
     return f"{url}{_separator(url)}state={state}&nonce={nonce}{pkce}"
 
 
-def _parameters(request: AuthorizationRequest) -> dict[str, str]:
-    values = {
+def _parameters(request: AuthorizationRequest) -> dict[str, str | tuple[str, ...]]:
+    values: dict[str, str | tuple[str, ...] | None] = {
         "response_type": request.response_type,
         "client_id": request.client_id,
         "redirect_uri": request.redirect_uri,
@@ -127,17 +131,25 @@ def _parameters(request: AuthorizationRequest) -> dict[str, str]:
         "login_hint": request.login_hint,
         "claims": request.claims,
         "hd": request.hd,
+        "resource": request.resource if len(request.resource) > 1 else "".join(request.resource),
+        "authorization_details": request.authorization_details,
     }
     return {name: value for name, value in values.items() if value}
 
 
-def add_query(endpoint: str, parameters: Mapping[str, str]) -> str:
+def add_query(endpoint: str, parameters: Mapping[str, str | tuple[str, ...]]) -> str:
     """`endpoint` with the parameters added to its query.
 
     RFC 6749 section 3.1: the endpoint's own query component "MUST be retained when adding additional query
     parameters." A space becomes `%20`, which means the same to every parser.
     """
-    query = "&".join([f"{_percent_encoded(name)}={_percent_encoded(value)}" for name, value in parameters.items()])
+    query = "&".join(
+        [
+            f"{_percent_encoded(name)}={_percent_encoded(each)}"
+            for name, value in parameters.items()
+            for each in ((value,) if isinstance(value, str) else value)
+        ]
+    )
     if not query:
         return endpoint
     return endpoint + _separator(endpoint) + query

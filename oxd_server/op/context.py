@@ -18,7 +18,10 @@ from oxd_server.op.settings import SettingsOf, nothing_special
 from oxd_server.op.transport import Transport
 from oxd_server.op.uma_discovery import UmaDiscoveryCache
 
-__all__ = ["OpContext"]
+__all__ = ["Form", "OpContext"]
+
+Form = Mapping[str, str | tuple[str, ...]]
+"""The fields of a form; one that may be there more than once has its values side by side."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +69,7 @@ class OpContext:
         url: str,
         metadata: ProviderMetadata,
         credentials: ClientCredentials,
-        form: Mapping[str, str],
+        form: Form,
         *,
         step: str,
         headers: Mapping[str, str] | None = None,
@@ -88,7 +91,7 @@ class OpContext:
             step=step,
             within=metadata.reach,
             headers={**proof.headers, **(headers or {})},
-            form={**form, **proof.form},
+            form=_pairs({**form, **proof.form}),
             identity=identity,
         )
 
@@ -123,3 +126,7 @@ class OpContext:
         answer = await attempt()
         self.dpop_nonces.learn(url, answer)
         return answer
+
+
+def _pairs(form: Form) -> list[tuple[str, str]]:
+    return [(name, each) for name, value in form.items() for each in ((value,) if isinstance(value, str) else value)]

@@ -39,6 +39,7 @@ STEP = "discovery"
 ENDPOINTS = (
     "authorization_endpoint", "token_endpoint", "userinfo_endpoint", "jwks_uri", "registration_endpoint",
     "introspection_endpoint", "revocation_endpoint", "end_session_endpoint", "pushed_authorization_request_endpoint",
+    "device_authorization_endpoint",
 )  # fmt: skip
 _FLAGS = (
     "request_parameter_supported", "request_uri_parameter_supported", "require_pushed_authorization_requests",
@@ -66,6 +67,7 @@ class ProviderMetadata(msgspec.Struct, frozen=True, kw_only=True):
     registration_endpoint: str | None = None
     introspection_endpoint: str | None = None
     revocation_endpoint: str | None = None
+    device_authorization_endpoint: str | None = None
     end_session_endpoint: str | None = None
     pushed_authorization_request_endpoint: str | None = None
     require_pushed_authorization_requests: bool = False

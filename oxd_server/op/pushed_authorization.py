@@ -1,12 +1,11 @@
 """Authorization requests that are handed to the OP before the user goes there. Specification: RFC 9126 (PAR)."""
 
 import re
-from collections.abc import Mapping
 from typing import Final
 
 from oxd_server.op.answer import Answer, text_member
 from oxd_server.op.client_auth import ClientCredentials
-from oxd_server.op.context import OpContext
+from oxd_server.op.context import Form, OpContext
 from oxd_server.op.discovery import ProviderMetadata, required
 
 __all__ = ["process_pushed_authorization", "push_authorization_request"]
@@ -18,7 +17,7 @@ _URI: Final = re.compile(r"[!-~]+")
 
 
 async def push_authorization_request(
-    op: OpContext, metadata: ProviderMetadata, credentials: ClientCredentials, parameters: Mapping[str, str]
+    op: OpContext, metadata: ProviderMetadata, credentials: ClientCredentials, parameters: Form
 ) -> str:
     """Push the request; return the request_uri that stands for it (RFC 9126 section 2). It is sent once.
 

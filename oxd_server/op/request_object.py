@@ -40,9 +40,12 @@ def request_object_claims(own: Mapping[str, object], params: Mapping[str, object
     return {**own, **params}
 
 
-def typed(parameters: Mapping[str, str]) -> dict[str, object]:
+def typed(parameters: Mapping[str, str | tuple[str, ...]]) -> dict[str, object]:
     """The parameters of a request as claims: those that are JSON there are members here (RFC 9101 section 4)."""
-    return {name: _json(text) if name in _JSON_VALUES else text for name, text in parameters.items()}
+    return {
+        name: _json(value) if name in _JSON_VALUES and isinstance(value, str) else value
+        for name, value in parameters.items()
+    }
 
 
 def _json(text: str) -> object:

@@ -3,19 +3,20 @@
 Specification: RFC 6749 sections 4.1.3, 4.4, 5 and 6; OpenID Connect Core 1.0 sections 3.1.3 and 12.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from oxd_server.op import members
 from oxd_server.op.answer import Answer, text_member
 from oxd_server.op.client_auth import ClientCredentials
-from oxd_server.op.context import OpContext
+from oxd_server.op.context import Form, OpContext
 from oxd_server.op.discovery import ProviderMetadata, required, url_for
 from oxd_server.op.settings import NO_TOKEN_TYPE
 
 __all__ = [
     "BEARER",
     "DPOP",
+    "UNKNOWN_LIFETIME",
     "TokenAnswer",
     "exchange_code",
     "process_token_answer",
@@ -37,11 +38,13 @@ class TokenAnswer:
     refresh_token: str | None = field(default=None, repr=False)
     id_token: str | None = field(default=None, repr=False)
     scope: str | None = None
+    authorization_details: list[Any] | None = None
 
 
 UNKNOWN_LIFETIME = -1
 BEARER = "Bearer"
 DPOP = "DPoP"
+NOTHING_FURTHER: Form = {}
 
 
 def told_lifetime(tokens: TokenAnswer) -> int:
@@ -57,13 +60,19 @@ async def exchange_code(
     code: str,
     redirect_uri: str,
     code_verifier: str | None = None,
+    further: Form = NOTHING_FURTHER,
 ) -> TokenAnswer:
     """Tokens for an authorization code (RFC 6749 section 4.1.3, RFC 7636 section 4.5).
 
     Raises:
         OpError: see `request_tokens`.
     """
-    form = {"grant_type": "authorization_code", "code": code, "redirect_uri": redirect_uri}
+    form: dict[str, str | tuple[str, ...]] = {
+        "grant_type": "authorization_code",
+        "code": code,
+        "redirect_uri": redirect_uri,
+        **further,
+    }
     if code_verifier is not None:
         form["code_verifier"] = code_verifier
     return await _tokens(op, metadata, credentials, form)
@@ -76,35 +85,39 @@ async def refresh_tokens(
     *,
     refresh_token: str,
     scope: str | None = None,
+    further: Form = NOTHING_FURTHER,
 ) -> TokenAnswer:
     """Tokens for a refresh token (RFC 6749 section 6). Where the answer has none, the old one stays valid.
 
     Raises:
         OpError: see `request_tokens`.
     """
-    form = {"grant_type": "refresh_token", "refresh_token": refresh_token}
+    form = {"grant_type": "refresh_token", "refresh_token": refresh_token, **further}
     if scope:
         form["scope"] = scope
     return await _tokens(op, metadata, credentials, form)
 
 
 async def request_client_token(
-    op: OpContext, metadata: ProviderMetadata, credentials: ClientCredentials, *, scope: str | None = None
+    op: OpContext,
+    metadata: ProviderMetadata,
+    credentials: ClientCredentials,
+    *,
+    scope: str | None = None,
+    further: Form = NOTHING_FURTHER,
 ) -> TokenAnswer:
     """A token for the client itself (RFC 6749 section 4.4).
 
     Raises:
         OpError: see `request_tokens`.
     """
-    form = {"grant_type": "client_credentials"}
+    form = {"grant_type": "client_credentials", **further}
     if scope:
         form["scope"] = scope
     return await _tokens(op, metadata, credentials, form)
 
 
-async def _tokens(
-    op: OpContext, metadata: ProviderMetadata, credentials: ClientCredentials, form: Mapping[str, str]
-) -> TokenAnswer:
+async def _tokens(op: OpContext, metadata: ProviderMetadata, credentials: ClientCredentials, form: Form) -> TokenAnswer:
     answer = await request_tokens(op, metadata, credentials, form)
     return process_token_answer(
         answer,
@@ -122,7 +135,7 @@ async def request_tokens(
     op: OpContext,
     metadata: ProviderMetadata,
     credentials: ClientCredentials,
-    form: Mapping[str, str],
+    form: Form,
     *,
     step: str = "token request",
 ) -> Answer:
@@ -173,6 +186,7 @@ def process_token_answer(answer: Answer, *, type_may_be_missing: bool = False, t
         refresh_token=members.text(body.get("refresh_token")),
         id_token=members.text(body.get("id_token")),
         scope=members.words(body.get("scope")),
+        authorization_details=details if isinstance(details := body.get("authorization_details"), list) else None,
     )
 
 

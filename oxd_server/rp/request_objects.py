@@ -104,7 +104,7 @@ async def _encrypted(services: Services, site: Site, metadata: ProviderMetadata,
 
 
 async def signed_request(
-    services: Services, site: Site, metadata: ProviderMetadata, parameters: Mapping[str, str]
+    services: Services, site: Site, metadata: ProviderMetadata, parameters: Mapping[str, str | tuple[str, ...]]
 ) -> str:
     """Return the parameters of an authorization request as a request object, signed as the site has registered.
 

@@ -18,6 +18,7 @@ from oxd_server.op.transport import Transport
 from oxd_server.op.uma_discovery import UmaMetadata
 from oxd_server.rp.access import Access
 from oxd_server.rp.certificates import ClientCertificates
+from oxd_server.rp.device_logins import DeviceLogins
 from oxd_server.rp.logins import Logins
 from oxd_server.rp.refreshes import Refreshes
 from oxd_server.rp.site_as_client import as_registered, credentials_of, metadata_of, uses_certificate
@@ -65,6 +66,7 @@ class Services:
     pats: SingleFlight[str, str] = field(default_factory=lambda: SingleFlight(max_waiting=_MAX_WAITING_FOR_PAT))
     shown_sites: Memo[Any] = field(default_factory=lambda: Memo(_MOST_SHOWN))
     request_objects: Room = field(default_factory=lambda: Room(_REQUEST_OBJECT_BYTES, _ALL_REQUEST_OBJECTS_BYTES))
+    device_logins: DeviceLogins = field(default_factory=DeviceLogins)
     dpop_proofs: ProofReplays = field(default_factory=ProofReplays)
     logout_waits: Waits = field(default_factory=lambda: Waits(_MAX_WAITING_FOR_LOGOUT))
     log: Any = field(default_factory=lambda: structlog.get_logger("oxd_server.handlers"))

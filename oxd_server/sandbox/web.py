@@ -35,6 +35,7 @@ __all__ = [
 ]
 
 _FORM = "application/x-www-form-urlencoded"
+_MAY_REPEAT = frozenset({"resource", "audience"})
 _MAX_FIELDS = 100
 SECURITY_HEADERS = (
     ("Cache-Control", "no-store"),
@@ -76,8 +77,9 @@ def _parameters(text: str) -> dict[str, str]:
         pairs = parse_qsl(text, keep_blank_values=True, max_num_fields=_MAX_FIELDS, errors="strict")
     except ValueError as error:
         raise OAuthError("invalid_request", "the parameters cannot be read") from error
-    names = [name for name, _ in pairs]
-    # RFC 6749 3.1: "Request and response parameters MUST NOT be included more than once."
+    names = [name for name, _ in pairs if name not in _MAY_REPEAT]
+    # RFC 6749 3.1: "Request and response parameters MUST NOT be included more than once." RFC 8707 and 8693 have two
+    # that may be, of which the sandbox heeds the last.
     if len(names) != len(set(names)):
         raise OAuthError("invalid_request", "a parameter is included more than once")
     # RFC 6749 3.1: "Parameters sent without a value MUST be treated as if they were omitted".

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from oxd_protocol import connect, logout, provider, site, tokens, uma
+from oxd_protocol import connect, device, logout, provider, site, tokens, uma
 from oxd_protocol.params import AnyCommand
 
 __all__ = ["ALIASES", "COMMANDS", "find_command"]
@@ -32,10 +32,14 @@ COMMANDS: tuple[AnyCommand, ...] = (
     connect.GET_REQUEST_OBJECT_URI,
     connect.GET_REQUEST_OBJECT,
     connect.INITIATE_THIRD_PARTY_LOGIN,
+    device.START_DEVICE_LOGIN,
+    device.POLL_DEVICE_LOGIN,
     logout.BACKCHANNEL_LOGOUT,
     logout.SESSION_STATUS,
     logout.WAIT_FOR_LOGOUT,
     logout.GET_FRONTCHANNEL_LOGOUT_PAGE,
+    tokens.GET_SITE_TOKEN,
+    tokens.EXCHANGE_TOKEN,
     tokens.GET_DPOP_PROOF,
     tokens.REVOKE_TOKEN,
     provider.GET_JWKS,

@@ -3,11 +3,11 @@
 from typing import Annotated, Any
 
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
 from oxd_protocol.messages import claims_as_lists
 from oxd_protocol.params import Command, JsonObject, Params, Result, Token, WordList
-from oxd_protocol.site import OxdIdParams
+from oxd_protocol.site import OxdIdParams, TargetedParams
 
 __all__ = [
     "ACCESS_TOKEN_STATUS",
@@ -50,7 +50,7 @@ __all__ = [
 Claims = Annotated[dict[str, list[str]], Meta(description="Every value is a list of texts, numbers included.")]
 
 
-class GetAuthorizationUrlParams(OxdIdParams, frozen=True, kw_only=True):
+class GetAuthorizationUrlParams(TargetedParams, frozen=True, kw_only=True):
     """How this login is to be asked for; what is absent is as registered."""
 
     scope: Annotated[WordList, Meta(description="Default: the site's registered scopes.")] = ()
@@ -82,7 +82,7 @@ class GetAuthorizationUrlResult(Result, frozen=True, kw_only=True):
     authorization_url: str
 
 
-class GetTokensByCodeParams(OxdIdParams, frozen=True, kw_only=True):
+class GetTokensByCodeParams(TargetedParams, frozen=True, kw_only=True):
     """What the OP sent back with the user."""
 
     code: Annotated[str, Meta(description="The code that came with the OP's redirect; not needed with response.")]
@@ -108,6 +108,7 @@ class GetTokensByCodeResult(Result, frozen=True, kw_only=True):
     id_token: str
     refresh_token: str | None
     id_token_claims: Claims
+    authorization_details: list[Any] | UnsetType = UNSET
 
 
 class IssuedTokens(GetTokensByCodeResult, frozen=True, kw_only=True):
@@ -123,10 +124,11 @@ class IssuedTokens(GetTokensByCodeResult, frozen=True, kw_only=True):
             id_token=self.id_token,
             refresh_token=self.refresh_token,
             id_token_claims=claims_as_lists(self.id_token_claims),
+            authorization_details=self.authorization_details,
         )
 
 
-class GetAccessTokenByRefreshTokenParams(OxdIdParams, frozen=True, kw_only=True):
+class GetAccessTokenByRefreshTokenParams(TargetedParams, frozen=True, kw_only=True):
     """A refresh token, and fewer scopes if wanted."""
 
     refresh_token: Annotated[Token, Meta(description="A refresh token of the OP.")]
@@ -140,6 +142,7 @@ class RefreshedTokenResult(Result, frozen=True, kw_only=True):
     expires_in: int
     refresh_token: str | None
     scope: str | None
+    authorization_details: list[Any] | UnsetType = UNSET
 
 
 class GetUserInfoParams(OxdIdParams, frozen=True, kw_only=True):

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from msgspec import UNSET, Meta, UnsetType, field
 
 from oxd_protocol.errors import CommandError
-from oxd_protocol.params import Command, FirstOf, JsonObject, Milliseconds, Params, Result, Token, WordList
+from oxd_protocol.params import Command, FirstOf, JsonObject, JsonText, Milliseconds, Params, Result, Token, WordList
 
 __all__ = [
     "DIALECTS",
@@ -35,6 +35,7 @@ __all__ = [
     "SetupClientParams",
     "SetupClientResult",
     "SiteMetadata",
+    "TargetedParams",
     "UpdateSiteParams",
 ]
 
@@ -63,6 +64,17 @@ class OxdIdParams(ProtectedParams, frozen=True, kw_only=True):
     """The params of every command about one site."""
 
     oxd_id: OxdId
+
+
+class TargetedParams(OxdIdParams, frozen=True, kw_only=True):
+    """The params of a command whose tokens may be for certain servers and certain things."""
+
+    resource: Annotated[
+        tuple[str, ...], Meta(description="The servers that the token is for, as absolute URIs (RFC 8707).")
+    ] = ()
+    authorization_details: Annotated[
+        JsonText, Meta(description="What it is to allow there: a list of objects with a type (RFC 9396).")
+    ] = None
 
 
 class OxdIdResult(Result, frozen=True, kw_only=True):

@@ -27,6 +27,7 @@ OK = ("ok", None)
 BAD_SIGNATURE = "invalid_id_token_bad_signature"
 BAD_AT_HASH = "invalid_access_token_bad_hash"
 BAD_C_HASH = "invalid_authorization_code_bad_hash"
+DEVICE = {"grant_types": ["authorization_code", "urn:ietf:params:oauth:grant-type:device_code"]}
 DPOP = {"dpop_bound_access_tokens": True}
 LOGOUT = {"backchannel_logout": True, "backchannel_logout_session_required": True}
 ALL_SCOPES = [*SCOPES, "address", "phone"]
@@ -167,6 +168,13 @@ async def _another_state_is_seen(rig: Rig, data: dict[str, Any]) -> None:
 async def _no_state_comes_back(rig: Rig, data: dict[str, Any]) -> None:
     assert "state=" not in data["uri"]
     assert await log_out(data["uri"]) == LOGOUT_URI
+
+
+def _waits(seconds: int) -> Callable[[Rig, dict[str, Any]], Awaitable[None]]:
+    async def check(rig: Rig, data: dict[str, Any]) -> None:
+        assert (data["status"], data["interval"]) == ("pending", seconds)
+
+    return check
 
 
 async def _bound(rig: Rig, tokens: dict[str, Any]) -> None:
@@ -419,6 +427,10 @@ CASES = (
          faults=("logout_other_state",), accepted=_another_state_is_seen),
     Case(name="rp-init-logout-no-state", must="build the request", flow=flows.logout_without_state,
          accepted=_no_state_comes_back),
+    Case(name="device-login", must="wait while the user has not decided", flow=flows.device_login, site=DEVICE,
+         accepted=_waits(5)),
+    Case(name="device-login-slow-down", must="wait five seconds longer", flow=flows.device_login, site=DEVICE,
+         faults=("device_slow_down",), accepted=_waits(10)),
     Case(name="dpop", must="bind the tokens and prove it", site=DPOP, accepted=_bound),
     Case(name="dpop-refresh", must="bind the new tokens", site=DPOP, flow=flows.refresh, accepted=_bound_too),
     Case(name="dpop-nonce-at-token-endpoint", must="answer the challenge once", site=DPOP,

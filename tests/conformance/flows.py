@@ -165,6 +165,17 @@ async def logout_without_state(rig: Rig) -> Command:
     return "get_logout_uri", {}
 
 
+async def device_login(rig: Rig) -> Command:
+    """A login on another device has been started elsewhere, and nobody has decided; the application asks."""
+    started = await (await rig.registered()).ok("start_device_login")
+    other = rig.op.state.device_logins.pop(started["device_code"])
+    assert other is not None
+    elsewhere = f"{started['device_code']} of another server"
+    rig.op.state.device_logins.put(elsewhere, other, 600)
+    other.asked_at = 0
+    return "poll_device_login", {"device_code": elsewhere}
+
+
 async def backchannel_logout(rig: Rig) -> Command:
     """The OP sends a logout token for a session."""
     claims = (await rig.log_in())["id_token_claims"]

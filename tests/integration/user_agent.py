@@ -26,10 +26,14 @@ class Form:
     buttons: list[tuple[str, str]] = field(default_factory=list)
 
     def submission(self, answers: Mapping[str, str]) -> dict[str, str]:
-        """Fill in what `answers` has a value for; press the first button, unless `answers` names another."""
+        """Fill in what `answers` has a value for; press the first button, unless `answers` names another.
+
+        A button that is answered with nothing is not pressed.
+        """
         data = {name: answers.get(name, value) for name, value in self.fields.items()}
-        named = [(name, value) for name, value in self.buttons if answers.get(name) == value]
-        return data | dict((named or self.buttons)[:1])
+        buttons = [(name, value) for name, value in self.buttons if answers.get(name) != ""]
+        named = [(name, value) for name, value in buttons if answers.get(name) == value]
+        return data | dict((named or buttons)[:1])
 
 
 class _FormParser(HTMLParser):

@@ -25,6 +25,7 @@ from oxd_server.entrances.http1 import HttpResponse
 from oxd_server.sandbox.provider.access_token import new_access_token
 from oxd_server.sandbox.provider.adapter import FormRequest, MetadataRequest, http_response
 from oxd_server.sandbox.provider.client_authentication import ClientAssertion
+from oxd_server.sandbox.provider.device import DeviceEndpoint, DeviceGrant
 from oxd_server.sandbox.provider.endpoints import Configuration, Introspection, Registration, Revocation
 from oxd_server.sandbox.provider.id_token import issue_id_token
 from oxd_server.sandbox.provider.model import (
@@ -36,6 +37,7 @@ from oxd_server.sandbox.provider.model import (
     ProviderState,
     Token,
 )
+from oxd_server.sandbox.provider.token_exchange import ExchangeGrant
 from oxd_server.sandbox.provider.users import User
 from oxd_server.sandbox.uma.grant import uma_ticket
 from oxd_server.sandbox.uma.model import UMA_TICKET
@@ -73,7 +75,9 @@ class Server(AuthorizationServer):
         self.register_grant(RefreshGrant, [id_tokens])
         self.register_grant(ClientGrant)
         self.register_grant(UmaGrant)
-        for endpoint in (Registration, Configuration, Introspection, Revocation):
+        self.register_grant(DeviceGrant, [id_tokens])
+        self.register_grant(ExchangeGrant)
+        for endpoint in (DeviceEndpoint, Registration, Configuration, Introspection, Revocation):
             self.register_endpoint(endpoint)
 
     def _access_token(self, *, client: Client, user: User | None, scope: str, **_: Any) -> str:

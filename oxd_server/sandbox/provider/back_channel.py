@@ -13,7 +13,7 @@ from oxd_server.sandbox.provider.model import ProviderState
 from oxd_server.sandbox.uma.model import UMA_TICKET
 from oxd_server.sandbox.web import OAuthError, form
 
-__all__ = ["introspect", "manage", "register", "revoke", "token"]
+__all__ = ["device_authorization", "introspect", "manage", "register", "revoke", "token"]
 
 
 async def token(state: ProviderState, request: HttpRequest) -> HttpResponse:
@@ -50,6 +50,11 @@ async def introspect(state: ProviderState, request: HttpRequest) -> HttpResponse
     """POST /introspect: what a token is good for (RFC 7662)."""
     await misbehave(state)
     return await _endpoint(state, request, "introspection")
+
+
+async def device_authorization(state: ProviderState, request: HttpRequest) -> HttpResponse:
+    """POST /device_authorization: start a login on another device (RFC 8628 3.1)."""
+    return await _endpoint(state, request, "device_authorization")
 
 
 async def revoke(state: ProviderState, request: HttpRequest) -> HttpResponse:

@@ -16,14 +16,24 @@ from joserfc.errors import JoseError
 from msgspec import UNSET, UnsetType
 
 from oxd_server.sandbox.provider.client_authentication import AUTH_METHODS, HMAC_ALGS, KEY_ALGS
+from oxd_server.sandbox.provider.device import DEVICE_GRANT
 from oxd_server.sandbox.provider.keys import SIGNING_ALGS
 from oxd_server.sandbox.provider.model import SCOPES
+from oxd_server.sandbox.provider.token_exchange import EXCHANGE_GRANT
 from oxd_server.sandbox.uma.model import UMA_TICKET
 from oxd_server.sandbox.web import OAuthError
 
 __all__ = ["SUPPORTED", "checked_metadata", "is_redirect_uri"]
 
-GRANT_TYPES = ("authorization_code", "implicit", "refresh_token", "client_credentials", UMA_TICKET)
+GRANT_TYPES = (
+    "authorization_code",
+    "implicit",
+    "refresh_token",
+    "client_credentials",
+    UMA_TICKET,
+    DEVICE_GRANT,
+    EXCHANGE_GRANT,
+)
 RESPONSE_TYPES = ("code", "code id_token", "code id_token token")
 SUPPORTED: dict[str, list[str]] = {
     "response_types_supported": list(RESPONSE_TYPES),

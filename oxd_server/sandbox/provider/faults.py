@@ -76,6 +76,7 @@ _LOGOUT_CLAIMS: dict[str, Callable[[Claims], Claims]] = {
     "logout_with_nonce": lambda claims: claims | {"nonce": "n-0S6_WzA2Mj"},
 }
 _OTHERS = (
+    "device_slow_down",
     "dpop_nonce_at_token_endpoint",
     "dpop_nonce_at_userinfo",
     "dpop_never_content",

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from authlib.oauth2.rfc6749 import ClientMixin, TokenMixin
+from authlib.oauth2.rfc8628 import DeviceCredentialMixin
 from authlib.oidc.core import AuthorizationCodeMixin
 
 from oxd_server.sandbox.provider.journal import Journal
@@ -23,6 +24,7 @@ __all__ = [
     "SESSION_SECONDS",
     "Client",
     "Code",
+    "DeviceLogin",
     "Grant",
     "Interaction",
     "ProviderState",
@@ -184,6 +186,37 @@ class Code(AuthorizationCodeMixin):
 
 
 @dataclass
+class DeviceLogin(DeviceCredentialMixin):
+    """A login that was started for another device; `allowed` is None until the user has decided."""
+
+    client_id: str
+    scope: str
+    user_code: str
+    interval: int
+    asked_at: int
+    user: User | None = None
+    allowed: bool | None = None
+    decided_at: int = 0
+
+    def get_client_id(self) -> str:
+        return self.client_id
+
+    def get_scope(self) -> str:
+        return self.scope
+
+    def get_user_code(self) -> str:
+        return self.user_code
+
+    def is_expired(self) -> bool:
+        """False: the table of logins forgets them when they expire."""
+        return False
+
+    def as_source(self, grant: Grant) -> Code:
+        """What tokens come from, as a code is: so they have an id_token, which has no nonce."""
+        return Code(grant, "", None)
+
+
+@dataclass
 class Token(TokenMixin):
     """An access or refresh token; `scope` may be narrower than the grant's."""
 
@@ -230,6 +263,7 @@ class ProviderState:
         self.sessions: Table[Session] = Table(1000, now)
         self.pushed_requests: Table[dict[str, str]] = Table(1000, now)
         self.interactions: Table[Interaction] = Table(1000, now)
+        self.device_logins: Table[DeviceLogin] = Table(1000, now)
         self.codes: Table[Code] = Table(10_000, now)
         self.access_tokens: Table[Token] = Table(10_000, now)
         self.refresh_tokens: Table[Token] = Table(10_000, now)

@@ -7,7 +7,7 @@ from authlib.oidc.core import UserInfo
 
 from oxd_server.entrances.http1 import HttpRequest, HttpResponse
 from oxd_server.sandbox.pages import error_page, page
-from oxd_server.sandbox.provider import authorization, back_channel, faults, logout
+from oxd_server.sandbox.provider import authorization, back_channel, device, faults, logout
 from oxd_server.sandbox.provider.client_authentication import AUTH_METHODS, HMAC_ALGS, KEY_ALGS
 from oxd_server.sandbox.provider.client_metadata import SUPPORTED
 from oxd_server.sandbox.provider.dpop import DPOP_ALGS
@@ -46,6 +46,7 @@ def metadata(state: ProviderState) -> dict[str, Any]:
         "registration_endpoint": f"{issuer}/register",
         "introspection_endpoint": f"{issuer}/introspect",
         "revocation_endpoint": f"{issuer}/revoke",
+        "device_authorization_endpoint": f"{issuer}/device_authorization",
         "end_session_endpoint": f"{issuer}/end_session",
         "scopes_supported": list(SCOPES),
         **SUPPORTED,
@@ -120,6 +121,8 @@ ROUTES: dict[str, dict[str, Route]] = {
     "/userinfo": {"GET": userinfo, "POST": userinfo},
     "/introspect": {"POST": back_channel.introspect},
     "/revoke": {"POST": back_channel.revoke},
+    "/device_authorization": {"POST": back_channel.device_authorization},
+    "/device": {"GET": device.device, "POST": device.device},
     "/.well-known/uma2-configuration": {"GET": protection_api.discovery},
     "/uma/resources": {"POST": protection_api.create, "GET": protection_api.list_all},
     "/uma/resources/": {
@@ -132,7 +135,7 @@ ROUTES: dict[str, dict[str, Route]] = {
     "/uma/claims": {"GET": gathering.ask, "POST": gathering.take},
 }
 _FOR_PEOPLE = {
-    "/", "/authorize", "/interaction", "/login", "/consent", "/end_session", "/uma/gather", "/uma/claims",
+    "/", "/device", "/authorize", "/interaction", "/login", "/consent", "/end_session", "/uma/gather", "/uma/claims",
 }  # fmt: skip
 
 

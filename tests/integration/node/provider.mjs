@@ -160,6 +160,12 @@ function configuration(options, keys) {
       revocation: { enabled: true },
       rpInitiatedLogout: { enabled: true },
       backchannelLogout: { enabled: true },
+      deviceFlow: { enabled: true },
+      resourceIndicators: {
+        enabled: true,
+        getResourceServerInfo: () => ({ scope: 'read write', accessTokenFormat: 'opaque', accessTokenTTL: 600 }),
+        useGrantedResource: () => false,
+      },
       dPoP: { enabled: true, nonceSecret: options.nonceSecret, requireNonce: () => options.dpopNonce },
       userinfo: { enabled: true },
       jwtUserinfo: { enabled: true },
@@ -234,6 +240,7 @@ class Host {
 }
 
 console.info = console.error; // standard output is for answers
+console.log = console.error;
 
 const hosts = new Map();
 const named = (issuer) => hosts.get(issuer) ?? hosts.values().next().value;

@@ -28,11 +28,11 @@ EXPECTED: dict[str, tuple[tuple[str, ...], str]] = {
     "get_authorization_url": (OXD_ID, "authorization_url"),
     "get_tokens_by_code": (
         (*OXD_ID, "code", "state"),
-        "access_token expires_in id_token refresh_token id_token_claims",
+        "access_token expires_in id_token refresh_token id_token_claims authorization_details",
     ),
     "get_access_token_by_refresh_token": (
         (*OXD_ID, "refresh_token"),
-        "access_token expires_in refresh_token scope",
+        "access_token expires_in refresh_token scope authorization_details",
     ),
     "get_user_info": ((*OXD_ID, "access_token"), "claims refresh_token access_token"),
     "get_logout_uri": (OXD_ID, "uri"),
@@ -55,6 +55,19 @@ EXPECTED: dict[str, tuple[tuple[str, ...], str]] = {
     "session_status": (OXD_ID, "active logged_out_at"),
     "wait_for_logout": (OXD_ID, "active logged_out_at"),
     "get_frontchannel_logout_page": (OXD_ID, "page headers"),
+    "start_device_login": (
+        OXD_ID,
+        "device_code user_code verification_uri verification_uri_complete expires_in interval",
+    ),
+    "poll_device_login": (
+        (*OXD_ID, "device_code"),
+        "status interval access_token expires_in id_token refresh_token",
+    ),
+    "get_site_token": (OXD_ID, "access_token token_type expires_in scope"),
+    "exchange_token": (
+        (*OXD_ID, "subject_token"),
+        "access_token issued_token_type token_type expires_in refresh_token scope",
+    ),
     "get_dpop_proof": ((*OXD_ID, "http_method", "url"), "dpop"),
     "revoke_token": ((*OXD_ID, "token"), ""),
     "id_token_status": ((*OXD_ID, "id_token"), "active expires_at issued_at claims"),
