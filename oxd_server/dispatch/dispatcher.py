@@ -138,7 +138,9 @@ class Dispatcher:
         owners: tuple[str, ...] | None = None
         try:
             try:
-                owners = self._take_place()
+                if not self._places.take():
+                    raise ServerBusy("max_commands_in_flight")
+                owners = ()
                 route = self._find(name)
                 call.command = route.command.name
                 params = decode_params(route.command, raw_params)
@@ -179,12 +181,6 @@ class Dispatcher:
                 return self._fail(call, error, "The server's store failed; nothing was changed here.")
             case _:
                 return self._fail(call, error, ERROR_CODES["internal_error"])
-
-    def _take_place(self) -> tuple[str, ...]:
-        """Take a place that is nobody's yet. Raises ``ServerBusy``."""
-        if not self._places.take():
-            raise ServerBusy("max_commands_in_flight")
-        return ()
 
     def _count_for(self, services: Services, params: Params, site: Site | None) -> tuple[str, ...]:
         """Count the command's place for its owners, and return them. Raises ``ServerBusy`` if one has its share."""

@@ -36,22 +36,18 @@ class CommitMark:
         if os.fstat(self._file).st_size < _BYTES:
             os.ftruncate(self._file, _BYTES)
         self._map = mmap.mmap(self._file, _BYTES)
-        self._numbers = memoryview(self._map).cast("Q")  # written and read in one piece
-
-    @property
-    def number(self) -> int:
-        """Another one after every commit."""
-        return self._numbers[0]
+        self.numbers = memoryview(self._map).cast("Q")
+        """The only one is another one after every commit. It is written and read in one piece."""
 
     def renew(self) -> None:
         """Say that there was a commit."""
-        self._numbers[0] = int.from_bytes(os.urandom(_BYTES), "big")
+        self.numbers[0] = int.from_bytes(os.urandom(_BYTES), "big")
 
     def close(self) -> None:
         """Leave it; the last one removes it. May be called again."""
         if self._map.closed:
             return
-        self._numbers.release()
+        self.numbers.release()
         self._map.close()
         with suppress(OSError):  # others use it
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)

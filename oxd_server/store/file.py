@@ -121,6 +121,7 @@ class _Watch:
 
     def __init__(self, mark: CommitMark, connect: Callable[[], sqlite3.Connection], interval: float) -> None:
         self.mark = mark
+        self._marks = mark.numbers
         self.connection = connect()
         self._interval = interval
         self._believed_until = 0.0
@@ -128,7 +129,7 @@ class _Watch:
 
     def changed(self, now: float) -> bool:
         """Whether there were commits since the last `accept`; True as well when that cannot be found out."""
-        if self.mark.number != self._seen_mark:
+        if self._marks[0] != self._seen_mark:
             return True
         if now < self._believed_until:
             return False
@@ -140,7 +141,7 @@ class _Watch:
 
     def accept(self) -> None:
         """Take the file as it is now for known."""
-        self._seen_mark = self.mark.number
+        self._seen_mark = self._marks[0]
         self._seen_version = _data_version(self.connection)
 
 
@@ -351,9 +352,11 @@ class FileStore:
 
     def _may_believe(self) -> bool:
         """The one place that decides whether cached values may be believed."""
-        self._check_open()
+        if self._closed:
+            self._check_open()
         now = time.monotonic()
-        self._place.look(now)
+        if now >= self._place.believed_until:
+            self._place.look(now)
         return not (self._checking or self._watch.changed(now))
 
     def _clear(self) -> None:

@@ -24,7 +24,7 @@ class Place:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._opened = self._files()
-        self._believed_until = 0.0
+        self.believed_until = 0.0
 
     def check(self) -> None:
         """Raise ``StoreUnavailable`` if the files are not those that were opened."""
@@ -32,13 +32,12 @@ class Place:
             raise StoreUnavailable(f"{self._path} was deleted or replaced under the server; restart the server")
 
     def look(self, now: float) -> None:
-        """As ``check``, which is called once in a tenth of a second: for what is read from memory.
+        """As ``check``, for what is read from memory: to be called once in a tenth of a second, at ``believed_until``.
 
         ``now`` is in seconds of any clock.
         """
-        if now >= self._believed_until:
-            self.check()
-            self._believed_until = now + _LOOK_INTERVAL
+        self.check()
+        self.believed_until = now + _LOOK_INTERVAL
 
     def _files(self) -> tuple[_Identity, ...]:
         return _identity(self._path), _identity(f"{self._path}-wal"), _identity(mark_path(self._path))

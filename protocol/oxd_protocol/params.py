@@ -133,8 +133,9 @@ def decode_params(command: Command[P, R], raw: Mapping[str, Any]) -> P:
 
     Raises ``ParamsError`` for a value of the wrong type and ``CommandError`` for a required one that is absent.
     """
-    values = command.fields.read(raw, "")
-    for name in command.fields.required:
+    fields = command.fields
+    values = fields.read(raw, "")
+    for name in fields.required:
         if name not in values and command.instead.get(name) in values:
             values[name] = ""
         if name not in values:
@@ -162,8 +163,9 @@ class Fields:
     def read(self, raw: Mapping[str, Any], where: str) -> dict[str, Any]:
         """Return the values that are there; unknown keys are ignored, blank values are absent."""
         values: dict[str, Any] = {}
+        readers = self.readers
         for key, value in raw.items():
-            entry = self.readers.get(key)
+            entry = readers.get(key)
             if entry is None or (not value.strip() if isinstance(value, str) else _is_absent(value)):
                 continue
             name, is_alias, reader = entry

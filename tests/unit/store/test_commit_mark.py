@@ -16,19 +16,19 @@ def test_what_one_says_all_see(tmp_path: Path) -> None:
     store = tmp_path / "oxd.sqlite"
     ours, theirs = CommitMark(store), CommitMark(store)
     assert mark_path(store).stat().st_mode & 0o777 == 0o600
-    seen = {ours.number}
+    seen = {ours.numbers[0]}
     for mark in (ours, theirs, ours):
         mark.renew()
-        assert ours.number == theirs.number
-        seen.add(ours.number)
+        assert ours.numbers[0] == theirs.numbers[0]
+        seen.add(ours.numbers[0])
     program = f"""
 from pathlib import Path
 from oxd_server.store.commit_mark import CommitMark
 CommitMark(Path({str(store)!r})).renew()
 """
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
-    seen.add(ours.number)
-    assert ours.number == theirs.number
+    seen.add(ours.numbers[0])
+    assert ours.numbers[0] == theirs.numbers[0]
     assert len(seen) == 5
     ours.close()
     theirs.close()
@@ -41,7 +41,7 @@ def test_the_last_one_removes_it(tmp_path: Path) -> None:
     first.close()
     second.renew()
     third = CommitMark(store)
-    assert third.number == second.number
+    assert third.numbers[0] == second.numbers[0]
     second.close()
     assert mark_path(store).exists()
     third.close()
@@ -63,7 +63,7 @@ def test_one_that_goes_while_it_is_opened_is_made_afresh(tmp_path: Path, monkeyp
     late = CommitMark(store)
     another = CommitMark(store)
     late.renew()
-    assert another.number == late.number
+    assert another.numbers[0] == late.numbers[0]
     for mark in (late, another, leaving):
         mark.close()
 
