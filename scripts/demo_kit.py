@@ -75,6 +75,23 @@ class Programs(contextlib.ExitStack):
         name = name.rpartition(".")[2]
         self._wait(name, self._start(name, command), lambda: _listens(port))
 
+    def port_of(self, name: str, words: str) -> int:
+        """Return the port that a program's log tells in the line with these words."""
+        self._wait_for_line(name, words)
+        return _port_of("port", self._line(name, words) or "")
+
+    def lines(self, name: str, words: str, last: str) -> list[str]:
+        """Return the lines of a program's log that hold these words, once there is one with the ``last`` ones."""
+        self._wait_for_line(name, last)
+        return [line for line in self._log(name).read_text().splitlines() if words in line]
+
+    def _wait_for_line(self, name: str, words: str) -> None:
+        deadline = time.monotonic() + START_SECONDS
+        while self._line(name, words) is None:
+            if time.monotonic() > deadline:
+                raise StepFailed(f"the log of the {name} has no line with {words}")
+            time.sleep(0.05)
+
     def _announced(self, name: str, command: list[str], words: str) -> str | None:
         """Start a program; return the line of its log that says that, and where, it listens; None if it ends.
 
@@ -201,6 +218,11 @@ class _FormParser(HTMLParser):
             self.action = values.get("action", "")
         elif tag in ("input", "button") and self.action is not None and "name" in values:
             self.fields.setdefault(values["name"], values.get("value", ""))
+
+
+def read(url: str) -> str:
+    """Return the text at a URL."""
+    return httpx2.get(url, timeout=CALL_SECONDS, trust_env=False).raise_for_status().text
 
 
 def browse(url: str, until: str, filled_in: Mapping[str, str]) -> str:

@@ -11,11 +11,12 @@ import tempfile
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
-from scripts.demo_kit import Oxd, Programs, StepFailed, Steps, browse, check, paint, say, shortened
+from scripts.demo_kit import Oxd, Programs, StepFailed, Steps, browse, check, paint, read, say, shortened
 
 OXD_PORT, OP_PORT, DEMO_PORT = 8099, 8100, 8101
 """Those that are taken are replaced by free ones."""
 USER, PASSWORD = "alice", "wonderland"
+SHOWN_FIGURES = ("oxd_commands_total", "oxd_op_requests_total", "oxd_command_seconds_sum", "oxd_op_request_seconds_sum")
 REDIRECT_URI = "https://app.example.com/callback"
 LOGOUT_URI = "https://app.example.com/goodbye"
 
@@ -29,10 +30,11 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="oxd-run-") as folder, Programs(Path(folder)) as programs:
         try:
             say("Starting oxd-server and the sandbox OpenID provider ...")
-            port = programs.start_server(OXD_PORT)
+            port = programs.start_server(OXD_PORT, metrics={"enabled": True, "port": 0})
             op_port, demo_port = programs.start_sandbox(port, (OP_PORT, DEMO_PORT))
             say(f"The server listens on port {port}, the sandbox on port {op_port}.")
             walk(port, f"http://127.0.0.1:{op_port}")
+            show_what_an_operator_sees(programs)
             if not options.once:
                 stay(port, demo_port)
         except StepFailed as error:
@@ -101,6 +103,17 @@ def walk(port: int, op_host: str) -> None:
     check(farewell == f"{LOGOUT_URI}?state=bye", "the user is back at the application")
     oxd.call("The application is no longer needed and leaves.", "remove_site", oxd_id=oxd_id)
     say(paint("32", "\nAll steps done: one complete login through the socket."))
+
+
+def show_what_an_operator_sees(programs: Programs) -> None:
+    """Show the lines of the login in the log, and the figures (docs/reference/logging.md and metrics.md)."""
+    figures = f"http://127.0.0.1:{programs.port_of('server', 'metrics_listening')}/metrics"
+    say(f"\nWhat an operator sees: a line in the log for each command, and figures at {figures}")
+    for line in programs.lines("server", '"event":"command"', '"command":"remove_site"'):
+        print(f"    {line}")
+    for line in read(figures).splitlines():
+        if line.startswith(SHOWN_FIGURES):
+            print(f"    {line}")
 
 
 def parameters_of(url: str) -> dict[str, str]:

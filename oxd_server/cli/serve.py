@@ -36,7 +36,10 @@ def _serve(options: argparse.Namespace) -> int:
     sources = sources_of(options)
     config = load_settings(sources).config
     names = {"host": socket.gethostname()} | ({} if inherited.worker is None else {"worker": inherited.worker})
-    log = configure_logging(config.log_level, config.log_format, file=config.log_file, names=names)
+    try:
+        log = configure_logging(config.log_level, config.log_format, file=config.log_file, names=names)
+    except ModuleNotFoundError:
+        raise CliError("log_format journal needs a library: pip install 'oxd-server[journal]'") from None
     if inherited.https_sockets and not config.https.enabled:
         raise CliError("a socket named https was handed over, but https.enabled is false")
     if config.workers > 1 and inherited.lifeline is None:

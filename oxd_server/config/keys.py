@@ -401,8 +401,9 @@ class Config(Settings, frozen=True, kw_only=True):
     log_format: Annotated[
         str,
         Key(
-            one_of("auto", "json", "console"),
-            "json: one JSON object a line. console: for people. auto: console on a terminal, else json.",
+            one_of("auto", "json", "console", "journal"),
+            "json: one JSON object a line. console: for people. auto: console on a terminal, else json. journal: "
+            "entries of systemd's journal with fields of their own, wherever the rest says.",
             flag="--log-format",
             restart=True,
         ),

@@ -100,10 +100,27 @@ def _paths() -> dict[str, Any]:
         | {
             "/jwks": {"get": _page("This server's public keys, for OPs.", "application/jwk-set+json", _JWK_SET)},
             "/health-check": {"get": _page("Tells that the server runs.", "text/plain", {"const": "running"})},
+            "/ready": {"get": readiness()},
             "/openapi.json": {"get": _page("This description.", "application/json", {"type": "object"})},
             "/": {"get": _page("A page for people.", "text/html", {"type": "string"})},
         }
     )
+
+
+def readiness() -> dict[str, Any]:
+    """Return the operation that tells whether the server is ready: the same in every dialect."""
+    states = {"200": ("It can work.", "ready"), "503": ("It cannot: `reason` says why.", "not ready")}
+    responses = {
+        status: {"description": text, "content": {"application/json": {"schema": _readiness_schema(state)}}}
+        for status, (text, state) in states.items()
+    }
+    responses |= {status: {"description": "No proper HTTP, or too much of it."} for status in ("4XX", "5XX")}
+    return {"summary": "Tells whether the server can do its work.", "security": [], "responses": responses}
+
+
+def _readiness_schema(state: str) -> dict[str, Any]:
+    properties = {"status": {"const": state}, "reason": {"type": "string"}}
+    return {"type": "object", "properties": properties, "required": ["status"]}
 
 
 def notice_paths() -> dict[str, Any]:

@@ -161,21 +161,30 @@ def configure_logging(
 
     Args:
         level: a name as in the configuration.
-        format: json, console, or auto: console on a terminal.
+        format: json, console, auto (console on a terminal), or journal: entries of systemd's journal.
         stream: where the lines go without a file.
         file: is appended to, and made if it is not there.
         names: what every line says of who writes it, such as the name of the machine.
 
     Raises:
-        OSError: the file cannot be opened.
+        OSError: the file or the journal cannot be opened.
+        ModuleNotFoundError: the library for the journal is missing.
     """
     out = sys.stderr if stream is None else stream
     on_terminal = file is None and out.isatty()
     colors = colours_wanted(on_terminal, os.environ)
     console = format == "console" or (format == "auto" and on_terminal)
-    log = Log(StreamOutput(out) if file is None else LogFile(file), console, colors, names or {})
+    output = StreamOutput(out) if file is None else LogFile(file)
+    log = Log(_journal() if format == "journal" else output, console, colors, names or {})
     log.set_level(level)
     return log
+
+
+def _journal() -> Output:
+    # Imported late: few servers need it.
+    from oxd_server.log.journal import JournalOutput
+
+    return JournalOutput()
 
 
 def _ending(console: bool, colors: bool) -> list[Processor]:

@@ -260,5 +260,7 @@ async def test_run_once_shows_a_whole_login() -> None:
     for command in ("register_site", "get_authorization_url", "get_tokens_by_code", "get_user_info",
                     "get_access_token_by_refresh_token", "get_logout_uri", "remove_site"):  # fmt: skip
         assert f'{{"command":"{command}"' in printed
+        assert re.search(rf'"event":"command".*"command":"{command}".*"outcome":"ok"', printed)
+        assert f'oxd_commands_total{{command="{command}",dialect="3",outcome="ok"}} 1.0' in printed
     assert "All steps done" in printed
     assert re.search(rf"The server listens on port (?!{OXD_PORT},)\d+, the sandbox on port \d+", printed)

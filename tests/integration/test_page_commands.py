@@ -98,6 +98,7 @@ ELSEWHERE: dict[tuple[str, str], By | Not] = {
     ("docs/how-to/production.md", "$ cp conf/systemd"): Not("it changes the machine, as root, with systemd"),
     ("docs/how-to/replacing-oxd.md", "python3 -m venv /opt/oxd"): By("scripts/test"),  # check_packages
     ("docs/how-to/replacing-oxd.md", "$ keytool"): Not("it needs a JDK, and the key store of an old server"),
+    ("docs/reference/logging.md", "journalctl"): Not("it needs systemd; test_log_journal.py reads the entries"),
     ("docs/reference/metrics.md", "pip install"): Not("it needs a collector of traces; test_traces.py has the spans"),
     ("CONTRIBUTING.md", "./scripts/test --fast"): Not("it would run the unit tests within a test"),
     ("CONTRIBUTING.md", ".venv/bin/python -m pip wheel"): By("scripts/test"),  # check_packages

@@ -62,7 +62,7 @@ def test_every_command_is_described() -> None:
         assert operation["responses"].keys() == {"200", "400", "403", "404", "405", "408", "413", "4XX", "5XX"}
         assert bool(operation.get("deprecated")) == bool(command.unsupported)
     assert DOCUMENT["paths"].keys() == {http_path(command) for command in OLDER} | {
-        *("/", "/health-check", "/openapi.json", "/jwks", "/logout", "/update-site-registration"),
+        *("/", "/health-check", "/ready", "/openapi.json", "/jwks", "/logout", "/update-site-registration"),
         "/backchannel-logout/{oxd_id}",
     }
 
