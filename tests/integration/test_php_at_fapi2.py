@@ -31,6 +31,7 @@ DEFAULT_SITE = {
     "client_token_endpoint_auth_method": "private_key_jwt",
     "client_token_endpoint_auth_signing_alg": "ES256",
     "id_token_signed_response_alg": "ES256",
+    "dpop_bound_access_tokens": True,
 }
 
 
@@ -69,7 +70,7 @@ async def replay(server: ServerProcess, command: str, exchanged: dict[str, str])
 
 
 async def test_a_login(start_server: StartServer, providers: SharedProviders, tmp_path: Path) -> None:
-    """Register, log in, get the user's claims and log out, where the provider wants PAR, PKCE and private_key_jwt."""
+    """Register, log in, get the user's claims and log out; the provider wants PAR, PKCE, DPoP and private_key_jwt."""
     issuer = providers.open(fapi=True, idTokenSigningAlgs=["ES256", "PS256", "EdDSA"])
     new_key_store(tmp_path / "keys.json")
     config = {"crypt_provider_key_store_path": str(tmp_path / "keys.json")}
@@ -83,6 +84,9 @@ async def test_a_login(start_server: StartServer, providers: SharedProviders, tm
         came = {'"code":"c"': f'"code":"{callback["code"]}"', '"state":"s"': f'"state":"{callback["state"]}"'}
         tokens = data_of(await replay(server, "get_tokens_by_code", {**oxd_id, **came}))
         assert tokens["id_token_claims"]["iss"] == [issuer]
+        request = {"access_token": tokens["access_token"], "http_method": "GET", "url": "https://api.example/"}
+        proof = data_of(await server.call("get_dpop_proof", oxd_id=site["oxd_id"], **request))
+        assert proof["dpop"].count(".") == 2  # the token is bound to a key, and the application can show that it has it
         token = {'"access_token":"at"': f'"access_token":"{tokens["access_token"]}"'}
         user = data_of(await replay(server, "get_user_info", {**oxd_id, **token}))
         assert user["claims"]["sub"] == tokens["id_token_claims"]["sub"]
