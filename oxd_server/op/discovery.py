@@ -71,7 +71,7 @@ class ProviderMetadata(msgspec.Struct, frozen=True, kw_only=True):
     end_session_endpoint: str | None = None
     pushed_authorization_request_endpoint: str | None = None
     require_pushed_authorization_requests: bool = False
-    require_signed_request_object: bool = False
+    require_signed_request_object: bool | None = None
     request_parameter_supported: bool = False
     request_uri_parameter_supported: bool = True
     id_token_signing_alg_values_supported: tuple[str, ...] = ("RS256",)

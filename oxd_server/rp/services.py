@@ -120,8 +120,13 @@ class Services:
     def asked_of(self, site: Site, metadata: ProviderMetadata) -> dict[str, Any]:
         """Return what the site's OP is asked to register, keys and certificate included."""
         identity = self.certificates.of(site)
-        signed = metadata.require_signed_request_object
-        return metadata_of(site, self.key_store, identity, requests_are_signed=signed)
+        required = metadata.require_signed_request_object
+        asked = metadata_of(site, self.key_store, identity, requests_are_signed=bool(required))
+        # RFC 7591, section 2: a server "MUST ignore any client metadata sent by the client that it does not
+        # understand". Keycloak refuses this one. Who knows it says so in its own metadata.
+        if required is None:
+            asked.pop("require_signed_request_object", None)
+        return asked
 
     async def metadata_of(self, site: Site) -> ProviderMetadata:
         """Return the metadata of the site's OP. Raises ``OpError`` when it cannot be had."""

@@ -76,10 +76,22 @@ def metadata_of(
     uses_keys = requests_are_signed or _uses_keys(client)
     # RFC 7591, section 2: "The "jwks_uri" and "jwks" parameters MUST NOT both be present in the same request".
     if key_store and uses_keys and not client.jwks_uri and not client.jwks:
-        asked["jwks"] = key_store.public_jwks()
+        asked["jwks"] = _for_encryption(key_store.public_jwks(), client)
     if identity is not None:
         _add_certificate(asked, client, identity)
     return {**(client.custom_attributes or {}), **asked}
+
+
+def _for_encryption(jwks: dict[str, Any], client: ClientMetadata) -> dict[str, Any]:
+    """Return the keys; those to encrypt to say with which algorithm, if there is one: Keycloak uses no others."""
+    wanted = [how for what in ENCRYPTED if (how := encryption_of(client, what)) is not None]
+    algs = {kind: {how.alg for how in wanted if how.key_type == kind} for kind in ("RSA", "EC")}
+
+    def named(key: dict[str, Any]) -> dict[str, Any]:
+        fitting = algs[key["kty"]] if key["use"] == "enc" else set()
+        return {**key, "alg": min(fitting)} if len(fitting) == 1 and "alg" not in key else key
+
+    return {"keys": [named(key) for key in jwks["keys"]]}
 
 
 def _add_certificate(asked: dict[str, Any], client: ClientMetadata, identity: ClientIdentity) -> None:

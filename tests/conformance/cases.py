@@ -253,6 +253,7 @@ FAPI2 = {
     "client_token_endpoint_auth_signing_alg": "ES256",
     "id_token_signed_response_alg": "ES256",
     "authorization_response_iss_required": True,
+    **DPOP,
 }
 MESSAGE_SIGNING = {
     **FAPI2,
@@ -307,6 +308,7 @@ FAPI2_CASES = (
     _fapi2("valid-aud-as-array", "id_token_aud_as_list"),
     _fapi2_id_token("invalid-null-alg", "id_token_alg_none", BAD_SIGNATURE, "algorithm_not_allowed"),
     _fapi2_id_token("invalid-alternate-alg", "id_token_other_alg", BAD_SIGNATURE, "algorithm_not_allowed"),
+    _fapi2_id_token("invalid-unknown-kid", "id_token_unknown_kid", BAD_SIGNATURE, "key_not_found"),
     _fapi2_id_token("invalid-signature", "id_token_bad_signature", BAD_SIGNATURE, "bad_signature"),
     _fapi2_id_token("invalid-expired-exp", "id_token_expired", "invalid_id_token_expired", "expired"),
     _fapi2_id_token("invalid-missing-exp", "id_token_missing_exp", "invalid_id_token", "missing_expiry"),
@@ -321,6 +323,7 @@ FAPI2_CASES = (
            must="refuse before the code is sent"),
     _fapi2("authorization-response-with-missing-state", "authorization_missing_state",
            ("bad_request", "missing_parameter"), must="refuse before the code is sent"),
+    _fapi2("dpop-nonce", "dpop_nonce_at_token_endpoint", must="answer the challenge once"),
     _fapi2("token-endpoint-response-without-expires-in", "token_without_expires_in"),
     _fapi2("token-type-case-insensitivity", "token_type_in_other_case"),
     _jarm("ms-happy-path", must="push a signed request, take a signed response"),

@@ -102,6 +102,7 @@ _OTHERS = (
     "response_bad_signature",
     "response_alg_none",
     "id_token_other_alg",
+    "id_token_unknown_kid",
     "token_without_expires_in",
     "token_type_in_other_case",
     "logout_other_state",
@@ -129,7 +130,8 @@ def sign_id_token(state: ProviderState, claims: Claims, alg: str, client_secret:
     if "id_token_other_alg" in state.faults:
         alg = "RS256"  # whatever the client registered
     with_kid = "id_token_without_kid" not in state.faults
-    token = state.keys.sign(claims, alg, client_secret, with_kid=with_kid)
+    kid = "nobody-knows-it" if "id_token_unknown_kid" in state.faults else None
+    token = state.keys.sign(claims, alg, client_secret, with_kid=with_kid, kid=kid)
     return with_broken_signature(token) if "id_token_bad_signature" in state.faults else token
 
 

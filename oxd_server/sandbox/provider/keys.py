@@ -78,6 +78,7 @@ class SigningKeys:
         client_secret: str | None = None,
         *,
         with_kid: bool = True,
+        kid: str | None = None,
         typ: str | None = None,
     ) -> str:
         """A compact JWS over `claims`; HS256 uses the client secret (OpenID Connect Core 10.1)."""
@@ -85,7 +86,7 @@ class SigningKeys:
         if alg == "HS256":
             return jwt.encode({"alg": alg}, claims, OctKey.import_key(client_secret or ""), registry=registry)
         key = self.by_alg[alg]
-        header = {"alg": alg, "kid": key.kid} if with_kid else {"alg": alg}
+        header = {"alg": alg, "kid": kid or key.kid} if with_kid else {"alg": alg}
         if typ is not None:
             header["typ"] = typ
         return jwt.encode(header, claims, key, registry=registry)

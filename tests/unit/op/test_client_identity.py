@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import base64
+import datetime
 import ssl
 from dataclasses import dataclass
 from urllib.parse import quote
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ed25519
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
@@ -15,6 +18,7 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     pkcs12,
 )
+from cryptography.x509.oid import NameOID
 from joserfc.jwk import ECKey
 
 from oxd_server.op.client_auth import ClientCredentials
@@ -23,6 +27,8 @@ from oxd_server.op.errors import KeyFileError, OpUnreachable
 from oxd_server.op.tls import make_ssl_context
 from oxd_server.op.tokens import request_client_token
 from oxd_server.op.userinfo import get_userinfo, userinfo_expectations
+from oxd_server.rp.certificates import ClientCertificates
+from oxd_server.store import Site
 from tests.unit.op.conftest import Authority, Certificate
 
 TOKENS = {"access_token": "at", "token_type": "Bearer"}
@@ -95,6 +101,30 @@ def test_files_that_are_none(identity, authority, tmp_path):
             identity(content, password)
         assert str(tmp_path / "client") in str(caught.value)
         assert "wrong-password" not in str(caught.value)
+
+
+def test_keys_that_a_jwk_set_cannot_hold(identity):
+    """A certificate for another kind of key is told as such."""
+    key = ed25519.Ed25519PrivateKey.generate()
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "me")])
+    start = datetime.datetime(2025, 1, 1, tzinfo=datetime.UTC)
+    builder = x509.CertificateBuilder(name, name, key.public_key(), 7, start, start + datetime.timedelta(days=9999))
+    pem = builder.sign(key, None).public_bytes(Encoding.PEM)
+    with pytest.raises(KeyFileError, match="neither RSA nor EC"):
+        identity(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()) + pem)
+
+
+def test_whose_certificate_counts(identity, authority):
+    """A site's own, else that for its OP, else the one for all."""
+    one, two, three = (identity(pem_of(authority.issue(str(number)))) for number in range(3))
+    certificates = ClientCertificates(one, {"site-2": two, "op.example:8443": three})
+
+    def of(oxd_id, op_host="https://op.example"):
+        return certificates.of(Site(oxd_id=oxd_id, op_host=op_host))
+
+    assert (of("site-1"), of("site-2"), of("site-1", "https://op.example:8443")) == (one, two, three)
+    assert of("site-2", "https://op.example:8443") is two
+    assert ClientCertificates().of(Site(oxd_id="site-1", op_host="https://op.example")) is None
 
 
 async def test_it_is_shown_on_connections_of_its_own(tls_op, open_transport, identity, authority):

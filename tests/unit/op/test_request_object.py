@@ -11,7 +11,7 @@ from joserfc.jwk import ECKey
 from oxd_server.op.errors import ClientAuthenticationError, ParameterRefused
 from oxd_server.op.jose import KeySet, parse_key_set, verify_token
 from oxd_server.op.key_store import KeyStore, StoredKey
-from oxd_server.op.request_object import UNSIGNED, request_object, request_object_claims
+from oxd_server.op.request_object import UNSIGNED, request_object, request_object_claims, typed
 
 OWN = {"iss": "client", "aud": "https://op.example", "client_id": "client", "response_type": "code"}
 SECRET = "a-secret-of-thirty-two-characters-or-more"
@@ -22,6 +22,12 @@ def test_the_callers_parameters_stand_beside_ours() -> None:
     """Values keep their JSON types; the response type may be another one, and what is the same does no harm."""
     claims = request_object_claims(OWN, {"max_age": 70, "response_type": "code id_token", "client_id": "client"})
     assert claims == {**OWN, "max_age": 70, "response_type": "code id_token"}
+
+
+def test_parameters_become_claims() -> None:
+    """Those that are JSON in a URL are members in the object; what is no JSON stays the text that it is."""
+    parameters = {"claims": '{"userinfo": {}}', "max_age": "70", "scope": "7", "authorization_details": "[nothing"}
+    assert typed(parameters) == {**parameters, "claims": {"userinfo": {}}, "max_age": 70}
 
 
 @pytest.mark.parametrize("name", ["iss", "aud", "client_id", "request", "request_uri", "sub"])

@@ -1,12 +1,15 @@
 """Between a site and its client at the OP: what is sent, and what of the answer counts."""
 
+import ssl
 from typing import Any
 
 import msgspec
 import pytest
+from joserfc.jwk import ECKey, RSAKey
 
 from oxd_server.client_metadata import ClientMetadata
-from oxd_server.op.key_store import KeyStore
+from oxd_server.op.client_identity import ClientIdentity
+from oxd_server.op.key_store import KeyStore, StoredKey
 from oxd_server.op.registration import RegistrationAnswer
 from oxd_server.rp.site_as_client import (
     as_answered,
@@ -99,6 +102,37 @@ def test_response_types_are_one_request(response_types: list[str], grant_types: 
     """In the registered order, with a code wherever tokens are had by code."""
     client = ClientMetadata(response_types=tuple(response_types), grant_types=tuple(grant_types))
     assert client.response_type == expected
+
+
+def test_keys_to_encrypt_to_say_with_which_algorithm() -> None:
+    """Where the site has registered one for that type of key: some servers use no key that does not say so."""
+    rsa, ec = RSAKey.generate_key(2048), ECKey.generate_key("P-256")
+    store = KeyStore(decryption_keys=(StoredKey("r", "RSA", None, None, rsa), StoredKey("e", "EC", "P-256", None, ec)))
+    one = ClientMetadata(id_token_encrypted_response_alg="RSA-OAEP", userinfo_encrypted_response_alg="RSA-OAEP")
+    two = msgspec.structs.replace(one, userinfo_encrypted_response_alg="RSA-OAEP-256")
+
+    def algs(client: ClientMetadata) -> list[str | None]:
+        sent = metadata_of(Site(oxd_id="x", op_host="https://op.example.org", client=client), store)
+        return [key.get("alg") for key in sent["jwks"]["keys"]]
+
+    assert algs(one) == ["RSA-OAEP", None]
+    assert algs(two) == [None, None]
+    assert algs(msgspec.structs.replace(two, authorization_encrypted_response_alg="ECDH-ES")) == [None, "ECDH-ES"]
+
+
+def test_what_an_op_knows_its_clients_by() -> None:
+    """With a certificate: its subject, unless the site names another one, or its key beside those of the key store."""
+    identity = ClientIdentity("CN=us", {"kty": "EC", "kid": "c"}, ssl.create_default_context())
+
+    def sent(method: str, **more: Any) -> dict[str, Any]:
+        client = ClientMetadata(token_endpoint_auth_method=method, **more)
+        return metadata_of(Site(oxd_id="x", op_host="https://op.example.org", client=client), None, identity)
+
+    assert sent("tls_client_auth")["tls_client_auth_subject_dn"] == "CN=us"
+    assert sent("tls_client_auth", tls_client_auth_subject_dn="CN=x")["tls_client_auth_subject_dn"] == "CN=x"
+    assert sent("self_signed_tls_client_auth")["jwks"] == {"keys": [identity.jwk]}
+    assert "jwks" not in sent("self_signed_tls_client_auth", jwks_uri="https://app/jwks")
+    assert not {"jwks", "tls_client_auth_subject_dn"} & sent("client_secret_basic").keys()
 
 
 def test_public_keys_are_sent_where_the_key_store_signs() -> None:
