@@ -114,6 +114,12 @@ class TlsStream(trio.abc.Stream):
         self.tls = context.wrap_bio(self._incoming, self._outgoing, server_side, server_hostname)
         self._is_ready = False
 
+    def is_readable(self) -> bool:
+        """Whether something has come that was not received yet, here or below: bytes, a word of TLS, or the end."""
+        below = self.transport_stream
+        assert isinstance(below, TcpStream | TlsStream)
+        return bool(self._incoming.pending or self.tls.pending()) or below.is_readable()
+
     async def do_handshake(self) -> None:
         """Agree on keys, unless that is done. What TLS has to say of a failure is sent (RFC 8446 section 6.2).
 

@@ -44,7 +44,7 @@ class HttpConnection:
         is_reusable: another request may follow: the last answer is complete, and both sides want to go on.
     """
 
-    def __init__(self, stream: trio.abc.Stream, zone: Zone, proxy: httpx2.Proxy | None = None) -> None:
+    def __init__(self, stream: TcpStream | TlsStream, zone: Zone, proxy: httpx2.Proxy | None = None) -> None:
         """`proxy` is at the other end, and passes requests on that are not hidden from it by TLS."""
         self.zone = zone
         self.is_reusable = False
@@ -84,7 +84,7 @@ class HttpConnection:
             return _response(head, body, self.zone)
         raise httpx2.ReadTimeout(late if trio.current_time() < self._until else "no complete answer in time")
 
-    async def open_tunnel(self, authority: bytes) -> trio.abc.Stream:
+    async def open_tunnel(self, authority: bytes) -> TcpStream | TlsStream:
         """Ask the proxy for a tunnel to `authority` (RFC 9110 section 9.3.6), which takes this connection's place.
 
         Raises:
@@ -103,11 +103,7 @@ class HttpConnection:
 
     def is_silent(self) -> bool:
         """Whether nothing has come since the last answer. Nothing may: what did come is the end, or nonsense."""
-        stream = self._stream
-        while isinstance(stream, TlsStream):
-            stream = stream.transport_stream
-        assert isinstance(stream, TcpStream)
-        return not stream.is_readable()
+        return not self._stream.is_readable()
 
     async def aclose(self) -> None:
         """Close the connection, in good order if that is quick; also while being cancelled."""

@@ -126,6 +126,7 @@ class HttpPool(httpx2.AsyncBaseTransport):
         with trio.move_on_at(min(timeout, request.extensions["until"])):
             if proxy is not None:
                 return await self._open_through(proxy, place)
+            stream: TcpStream | TlsStream
             stream, zone = await self._connect(place.host, place.port, place.within)
             if place.scheme == b"https":
                 stream = await self._start_tls(stream, place.host, place.identity)
@@ -136,6 +137,7 @@ class HttpPool(httpx2.AsyncBaseTransport):
         """A connection through the proxy, which resolves the name: so what an OP names there counts as public."""
         refuse_address(place.host, place.within)
         port = proxy.url.port or _DEFAULT_PORTS[proxy.url.raw_scheme]
+        stream: TcpStream | TlsStream
         try:
             stream, _ = await self._connect(proxy.url.host, port, None)
             if proxy.url.scheme == "https":
@@ -153,14 +155,14 @@ class HttpPool(httpx2.AsyncBaseTransport):
             raise
         return HttpConnection(await self._start_tls(tunnel, place.host, place.identity), Zone.PUBLIC)
 
-    async def _connect(self, host: str, port: int, within: Zone | None) -> tuple[trio.abc.Stream, Zone]:
+    async def _connect(self, host: str, port: int, within: Zone | None) -> tuple[TcpStream, Zone]:
         try:
             opened, zone = await connect(host, port, within, self._resolve)
         except (OSError, UnicodeError) as error:
             raise NoConnection.because_of(error) from error
         return TcpStream.taken_over(opened), zone
 
-    async def _start_tls(self, stream: trio.abc.Stream, host: str, identity: ClientIdentity | None) -> trio.abc.Stream:
+    async def _start_tls(self, stream: TcpStream | TlsStream, host: str, identity: ClientIdentity | None) -> TlsStream:
         context = self._ssl_context if identity is None else identity.ssl_context
         tls = TlsStream(stream, context, server_hostname=host)
         try:

@@ -1,24 +1,56 @@
-"""What one HTTP request to an OP costs with httpx2 and trio, and nothing around it. Started by `measure_bare_calls`."""
+"""What one HTTP request to an OP costs, and nothing around it. Started by `measure_bare_calls`.
+
+It goes over httpx2's client, as an application would send it, over httpx2's own pool of connections, or over the
+server's, which has the same interface.
+"""
 
 from __future__ import annotations
 
+import base64
 import json
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from math import inf
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import httpx2
 import trio
 
+from oxd_server.op.http_pool import HttpPool
+from oxd_server.op.network import Resolver
+from oxd_server.op.proxy import make_proxies
+from oxd_server.op.tls import make_ssl_context
+
+CLIENT, THEIR_POOL, OUR_POOL = "httpx2's client", "httpx2's pool", "our pool"
 _SECONDS = 240.0
+_CONNECTIONS, _KEPT = 100, 100
+_MAX_BYTES = 1_000_000
 
 
-def measure_bare_calls(url: str, auth: tuple[str, str], form: Mapping[str, str], count: int, connections: int) -> float:
-    """POST the form `count` times from a process of its own; return its CPU seconds per call."""
-    job = {"url": url, "auth": auth, "form": dict(form), "count": count, "connections": connections}
+def measure_bare_calls(
+    way: str,
+    url: str,
+    auth: tuple[str, str],
+    form: Mapping[str, str],
+    count: int,
+    connections: int,
+    trust: Path | None = None,
+) -> float:
+    """POST the form `count` times this way, from a process of its own; return its CPU seconds per call."""
+    job = {
+        "way": way,
+        "url": url,
+        "auth": auth,
+        "form": dict(form),
+        "count": count,
+        "connections": connections,
+        "trust": trust and str(trust),
+    }
     done = subprocess.run(
         [sys.executable, "-I", str(Path(__file__))],
         input=json.dumps(job).encode(),
@@ -29,20 +61,77 @@ def measure_bare_calls(url: str, auth: tuple[str, str], form: Mapping[str, str],
     return float(done.stdout)
 
 
-async def _calls(job: Mapping[str, Any]) -> float:
-    limits = httpx2.Limits(max_connections=100, max_keepalive_connections=20)
-    async with httpx2.AsyncClient(trust_env=False, limits=limits, auth=tuple(job["auth"])) as http:
+@asynccontextmanager
+async def _client(job: Mapping[str, Any]) -> AsyncIterator[Callable[[], Awaitable[bytes]]]:
+    limits = httpx2.Limits(max_connections=_CONNECTIONS, max_keepalive_connections=_KEPT)
+    async with httpx2.AsyncClient(
+        trust_env=False, limits=limits, auth=tuple(job["auth"]), verify=make_ssl_context(_trust(job))
+    ) as http:
 
-        async def call(times: int) -> None:
+        async def call() -> bytes:
+            answer = await http.post(job["url"], data=job["form"])
+            answer.raise_for_status()
+            return answer.content
+
+        yield call
+
+
+@asynccontextmanager
+async def _pool(job: Mapping[str, Any]) -> AsyncIterator[Callable[[], Awaitable[bytes]]]:
+    async with _made_pool(job) as pool:
+        content = urlencode(job["form"]).encode()
+        url = httpx2.URL(job["url"])
+        headers = [
+            (b"Host", url.netloc),
+            (b"Authorization", b"Basic " + base64.b64encode(":".join(job["auth"]).encode())),
+            (b"Content-Type", b"application/x-www-form-urlencoded"),
+            (b"Content-Length", str(len(content)).encode()),
+        ]
+        timeout = dict.fromkeys(("connect", "read", "write", "pool"), 10.0)
+        # Those that are not httpx2's are for our pool.
+        extensions = {"timeout": timeout, "until": inf, "within": None, "max_bytes": _MAX_BYTES}
+
+        async def call() -> bytes:
+            stream = httpx2.ByteStream(content)
+            request = httpx2.Request("POST", url, headers=headers, stream=stream, extensions=extensions)
+            answer = await pool.handle_async_request(request)
+            if answer.status_code != 200:
+                raise ValueError(f"HTTP status {answer.status_code}")
+            return await answer.aread()
+
+        yield call
+
+
+def _made_pool(job: Mapping[str, Any]) -> httpx2.AsyncBaseTransport:
+    context = make_ssl_context(_trust(job))
+    if job["way"] == THEIR_POOL:
+        limits = httpx2.Limits(max_connections=_CONNECTIONS, max_keepalive_connections=_KEPT)
+        return httpx2.AsyncHTTPTransport(verify=context, trust_env=False, limits=limits)
+    return HttpPool(
+        context,
+        Resolver().addresses,
+        proxy_of=make_proxies().of,
+        max_connections=_CONNECTIONS,
+        max_idle=_KEPT,
+        idle_seconds=5.0,
+    )
+
+
+def _trust(job: Mapping[str, Any]) -> Path | None:
+    return Path(job["trust"]) if job["trust"] else None
+
+
+async def _calls(job: Mapping[str, Any]) -> float:
+    async with (_client if job["way"] == CLIENT else _pool)(job) as call:
+
+        async def call_in_turn(times: int) -> None:
             for _ in range(times):
-                answer = await http.post(job["url"], data=job["form"])
-                answer.raise_for_status()
-                answer.json()
+                json.loads(await call())
 
         async def call_from_all(times: int) -> None:
             async with trio.open_nursery() as nursery:
                 for _ in range(job["connections"]):
-                    nursery.start_soon(call, times)
+                    nursery.start_soon(call_in_turn, times)
 
         await call_from_all(2)  # to open the connections
         times = max(int(job["count"]) // int(job["connections"]), 1)

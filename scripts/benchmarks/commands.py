@@ -6,15 +6,16 @@ import statistics
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import trio
 
-from oxd_server.entrances.certificates import CERT_NAME, KEY_NAME
+from oxd_server.entrances.certificates import CERT_NAME, KEY_NAME, ensure_self_signed
 from oxd_server.sandbox.browser import log_in
-from scripts.benchmarks.bare import measure_bare_calls
+from scripts.benchmarks.bare import CLIENT, OUR_POOL, THEIR_POOL, measure_bare_calls
 from scripts.benchmarks.processes import (
     Measured,
     Outcome,
@@ -38,6 +39,8 @@ _ERROR = '"status":"error"'
 _REFUSED = {"scope": ["openid"]}
 _OP_CONNECTIONS = 8
 _TURNS_PER_ROUND = 2
+OVER_TLS = "socket, TLS to the OP"
+RESUMED = "HTTPS, resumed"
 
 Row = dict[str, Any]
 
@@ -48,6 +51,8 @@ class World:
 
     server: Measured
     issuer: str
+    tls_issuer: str
+    certificate: Path
     folder: Path
     oxd_id: str
 
@@ -62,10 +67,16 @@ def running_world(folder: Path, settings: dict[str, Any]) -> Iterator[World]:
     # Over HTTPS commands are protected by default, and what that costs is the OP's answer.
     unbounded = {"max_connections": 12_000, "open_registrations_per_hour": 1_000_000}
     settings = {"https": https, "protect_commands_with_access_token": False, **unbounded, **settings}
-    with running_sandbox(folder) as issuer, running_quiet_server(folder / "server", settings) as server:
+    certificate, key = ensure_self_signed(folder / "op", datetime.now(UTC))
+    settings = {"trust_store_path": str(certificate), **settings}
+    with (
+        running_sandbox(folder) as issuer,
+        running_sandbox(folder / "tls", _in_one_file(certificate, key)) as tls_issuer,
+        running_quiet_server(folder / "server", settings) as server,
+    ):
         oxd_id = call(server.port, "register_site", op_host=issuer, **SITE, **OWN_CLIENT)["oxd_id"]
         call(server.port, "get_authorization_url", oxd_id=oxd_id)  # fetches the OP's metadata
-        yield World(server, issuer, folder, oxd_id)
+        yield World(server, issuer, tls_issuer, certificate, folder, oxd_id)
 
 
 @dataclass(frozen=True)
@@ -122,6 +133,12 @@ def measure_https(world: World, scale: Scale) -> Iterator[Row]:
                 plan = Plan(requests=[request], count=count, connections=connections, expect=case.expect)
                 way = replace(plan, reconnect=reconnect, http=True)
                 yield compare(case.label, world.server, control, way, scale.rounds)
+            if case.command == "get_rp":
+                continue
+            yield {
+                **compare(case.label, world.server, control, replace(way, resume=True), scale.rounds),
+                "over": RESUMED,
+            }
 
 
 def compare(label: str, server: Measured, control: Measured, plan: Plan, rounds: int) -> Row:
@@ -179,6 +196,7 @@ def measure_op_commands(world: World, scale: Scale) -> Iterator[Row]:
         registration = {"op_host": world.issuer, **SITE}
         yield _measure_in_turns("register_site", world, [registration] * count * scale.rounds, count, http=http)
         yield _measure_check_access(world, count, scale.rounds, http=http)
+    yield _measure_check_access(world, count, scale.rounds, http=False, tls_to_the_op=True)
 
 
 def _measure_in_turns(command: str, world: World, params: list[dict[str, Any]], count: int, *, http: bool) -> Row:
@@ -205,19 +223,14 @@ async def _fresh_callbacks(port: int, oxd_id: str, count: int) -> list[dict[str,
     return [{"code": found["code"], "state": found["state"]} for found in params]
 
 
-def _measure_check_access(world: World, count: int, rounds: int, *, http: bool) -> Row:
+def _measure_check_access(world: World, count: int, rounds: int, *, http: bool, tls_to_the_op: bool = False) -> Row:
     """Measure `uma_rs_check_access` with an RPT that suffices, beside the bare call that it cannot do without."""
-    port = world.server.port
+    port, issuer = world.server.port, world.tls_issuer if tls_to_the_op else world.issuer
     resource = {"path": "/photo", "conditions": [{"httpMethods": ["GET"], "scopes": ["https://photos.example/view"]}]}
     grants = ["authorization_code", "client_credentials"]
     scope = ["openid", "uma_protection"]
     oxd_id = call(
-        port,
-        "register_site",
-        op_host=world.issuer,
-        authorization_redirect_uri=REDIRECT_URI,
-        scope=scope,
-        grant_types=grants,
+        port, "register_site", op_host=issuer, authorization_redirect_uri=REDIRECT_URI, scope=scope, grant_types=grants
     )["oxd_id"]
     call(port, "uma_rs_protect", oxd_id=oxd_id, resources=[resource])
     access = {"oxd_id": oxd_id, "path": "/photo", "http_method": "GET"}
@@ -231,25 +244,23 @@ def _measure_check_access(world: World, count: int, rounds: int, *, http: bool) 
         http=http,
         expect='"granted"',
     )
+    auth = site["client_id"], site["client_secret"]
     apply_load(world.server, replace(plan, count=count))  # to warm up
-    ours, bare = [], []
+    ours: list[Outcome] = []
+    bare: dict[str, list[float]] = {CLIENT: [], THEIR_POOL: [], OUR_POOL: []}
     for _ in range(_TURNS_PER_ROUND * rounds):
         ours.append(apply_load(world.server, plan))
-        bare.append(
-            measure_bare_calls(
-                f"{world.issuer}/introspect",
-                (site["client_id"], site["client_secret"]),
-                {"token": rpt},
-                plan.count,
-                _OP_CONNECTIONS,
-            )
-        )
-    # A difference of two large numbers: the least disturbed turn of each, for other programs only ever add.
-    own = min(outcome.cpu_per_command for outcome in ours) - min(bare)
+        for way, seconds in bare.items():
+            url, trust = f"{issuer}/introspect", world.certificate
+            seconds.append(measure_bare_calls(way, url, auth, {"token": rpt}, plan.count, _OP_CONNECTIONS, trust))
+    # The least disturbed turn of each, for other programs only ever add.
+    client, theirs, own = (min(seconds) for seconds in bare.values())
     return {
         **row_of("uma_rs_check_access", plan, ours, world.server),
-        "bare_call_cpu_us": min(bare) * 1e6,
-        "own_cpu_us": own * 1e6,
+        **({"over": OVER_TLS} if tls_to_the_op else {}),
+        "bare_call_cpu_us": own * 1e6,
+        "client_ratio": min(outcome.cpu_per_command for outcome in ours) / client,
+        "pool_ratio": own / theirs,
     }
 
 
@@ -261,7 +272,11 @@ def _size_of_answer(server: Measured, command: str, params: dict[str, Any]) -> i
 def _certificate(folder: Path) -> Path:
     """Return certificate and key in one file: those that the server made for itself."""
     found = {path.name: path for path in (folder / "server").rglob("https-localhost.*")}
-    combined = folder / "control.pem"
-    combined.touch(0o600)
-    combined.write_bytes(found[KEY_NAME].read_bytes() + found[CERT_NAME].read_bytes())
-    return combined
+    return _in_one_file(found[CERT_NAME], found[KEY_NAME])
+
+
+def _in_one_file(certificate: Path, key: Path) -> Path:
+    both = certificate.with_name("both.pem")
+    both.touch(0o600)
+    both.write_bytes(key.read_bytes() + certificate.read_bytes())
+    return both

@@ -31,6 +31,7 @@ class Job:
     connections: int
     reconnect: bool  # one connection per request
     http: bool  # over TLS, to an HTTPS front
+    resume: bool  # each further connection resumes the TLS session of the one before
     expect: bytes  # what every answer holds
     pids: list[int]  # the processes whose CPU time counts
     opening: bytes  # sent first on connections that are kept, and not measured
@@ -54,6 +55,7 @@ class Load:
         self._to_send: Iterator[bytes] = iter([job.requests[number % len(job.requests)] for number in range(job.count)])
         self._is_complete = _is_whole_http_answer if job.http else _is_whole_frame
         self._tls = _tls_context() if job.http else None
+        self._session: ssl.SSLSession | None = None
         self._latencies: list[float] = []
         self._wrong: list[bytes] = []
 
@@ -98,7 +100,7 @@ class Load:
         sock: socket.socket = socket.create_connection(self._job.address)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if self._tls is not None:
-            sock = self._tls.wrap_socket(sock, server_hostname="localhost")
+            sock = self._tls.wrap_socket(sock, server_hostname="localhost", session=self._session)
         sock.setblocking(False)
         return sock
 
@@ -124,6 +126,9 @@ class Load:
         self._latencies.append(time.perf_counter() - lane.sent_at)
         if self._job.expect not in lane.received:
             self._wrong.append(lane.received)
+        if self._job.resume:
+            assert isinstance(lane.sock, ssl.SSLSocket)
+            self._session = lane.sock.session
         if self._job.reconnect:
             self._reconnect(lane)
         self._send_next(lane)

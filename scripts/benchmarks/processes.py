@@ -84,6 +84,7 @@ class Plan:
     connections: int
     reconnect: bool = False
     http: bool = False
+    resume: bool = False
     expect: str = '"status":"ok"'
 
 
@@ -97,6 +98,7 @@ def apply_load(target: Measured, plan: Plan) -> Outcome:
         "connections": plan.connections,
         "reconnect": plan.reconnect,
         "http": plan.http,
+        "resume": plan.resume,
         "expect": plan.expect,
         "pids": target.pids(),
         # The server holds back a copy of a connection's first frame for a moment, once: some libraries send it twice.
@@ -206,14 +208,15 @@ def running_quiet_server(folder: Path, settings: Mapping[str, Any]) -> Iterator[
 
 
 @contextmanager
-def running_sandbox(folder: Path) -> Iterator[str]:
-    """Run the sandbox; yield its issuer."""
+def running_sandbox(folder: Path, certificate: Path | None = None) -> Iterator[str]:
+    """Run the sandbox, with a certificate on TLS; yield its issuer."""
     port = free_port()
     command = [sys.executable, "-m", "oxd_server", "sandbox", "--port", str(port), "--demo-port", "0"]
+    command += [] if certificate is None else ["--certificate", str(certificate)]
     folder.mkdir(parents=True, exist_ok=True)
     with _running("sandbox", command, folder / "sandbox.log") as process:
         _wait_for_line(process, folder / "sandbox.log", "sandbox_listening")
-        yield f"http://127.0.0.1:{port}"
+        yield f"http://127.0.0.1:{port}" if certificate is None else f"https://localhost:{port}"
 
 
 @contextmanager

@@ -33,7 +33,10 @@ def _targets(rows: list[Row]) -> Iterable[Row]:
     url = [row for row in rows if row["case"] == "get_authorization_url" and row["over"] == "socket"]
     kept = _kept(rows, "get_authorization_url")
     one_shot = next((row for row in url if row["one_connection_per_command"]), {})
-    access = next((row for row in rows if row["case"] == "uma_rs_check_access"), {})
+    access = {row["over"]: row for row in rows if row["case"] == "uma_rs_check_access"}
+    gateway = {row["case"]: row for row in rows if row.get("over") == "HTTPS, dialect 4"}
+    resumed = next((row for row in rows if row.get("over") == "HTTPS, resumed"), {})
+    anew = next((row for row in rows if row.get("over") == "HTTPS" and row["one_connection_per_command"]), {})
     sizes = [row for row in rows if row["case"] == "stored sites"]
     few, many = (sizes[0], sizes[-1]) if sizes else ({}, {})
     # The start is judged with 100,000 sites, or with the most there are.
@@ -52,7 +55,16 @@ def _targets(rows: list[Row]) -> Iterable[Row]:
     yield _target("workers: CPU per command / one worker", workers.get("cost_ratio"), at_most=1.1)
     yield _target("workers: commands per CPU second of the busiest / one", workers.get("capacity_ratio"), at_least=1.7)
     yield _target("one connection per command: throughput / control", one_shot.get("throughput_ratio"), at_least=0.85)
-    yield _target("uma_rs_check_access: CPU beyond a bare call, us", access.get("own_cpu_us"), at_most=120)
+    for over in ("socket", "socket, TLS to the OP"):
+        ratio = access.get(over, {}).get("client_ratio")
+        yield _target(f"uma_rs_check_access, {over}: CPU / a bare call of httpx2's client", ratio, at_most=1)
+        ratio = access.get(over, {}).get("pool_ratio")
+        yield _target(f"a request to the OP ({over}): CPU over our pool / over httpx2's", ratio, at_most=0.5)
+    for case in ("introspect-access-token", "uma-rs-check-access"):
+        own = gateway.get(case, {}).get("own_cpu_us")
+        yield _target(f"gateway, {case}: CPU beyond the bare calls, us", own, at_most=350)
+    saved = resumed["best_cpu_us"] / anew["best_cpu_us"] if resumed and anew else None
+    yield _target("HTTPS, one connection per command: CPU resumed / with a whole handshake", saved, at_most=0.95)
     yield _target(f"start with {few.get('sites')} sites, s", few.get("start_seconds"), at_most=0.8)
     yield _target(f"start with {stocked.get('sites')} sites, s", stocked.get("start_seconds"), at_most=0.8)
     yield _target(

@@ -45,11 +45,12 @@ def test_every_case_is_measured(output: Path) -> None:
     }
     ways = [(1, False), (8, False), (32, False), (8, True)]
     cases = {("socket", command) for command in COMMANDS} | {("HTTPS", command) for command in HTTPS_COMMANDS}
-    assert compared == {(command, over, *way) for over, command in cases for way in ways}
+    resumed = {(command, "HTTPS, resumed", 8, True) for command in HTTPS_COMMANDS if "asks the OP" not in command}
+    assert compared == {(command, over, *way) for over, command in cases for way in ways} | resumed
     asked = {(row["case"], row["over"]) for row in rows if "throughput" in row and "cpu_ratio" not in row}
     assert asked == {(command, over) for command in OP_COMMANDS for over in ("socket", "HTTPS")} | {
         (command, "HTTPS, dialect 4") for command in GATEWAY_COMMANDS
-    }
+    } | {("uma_rs_check_access", "socket, TLS to the OP")}
     assert [row["sites"] for row in rows if row["case"] == "stored sites"] == [10, 1000]
     assert len([row for row in rows if row["case"] == "writers"]) == 2
     assert len([row for row in rows if row["case"] == "idle connections"]) == 1
@@ -70,7 +71,7 @@ def test_table_and_picture_are_written(output: Path) -> None:
     """The tables name every target, and the picture is a whole SVG document."""
     written = json.loads((output / "bench.json").read_text())
     text = (output / "bench.md").read_text()
-    assert len(written["targets"]) == 23
+    assert len(written["targets"]) == 29
     assert all(target["target"] in text for target in written["targets"])
     assert ElementTree.parse(output / "bench.svg").getroot().tag == "{http://www.w3.org/2000/svg}svg"
 

@@ -149,6 +149,26 @@ async def test_tls_both_ways(
         assert ours.tls.version() == version.name.replace("v1_", "v1.")
 
 
+async def test_tls_that_was_read_in_part(contexts: tuple[ssl.SSLContext, ssl.SSLContext]) -> None:
+    """What came with the bytes that were received, and was not received itself, can be seen."""
+    server_context, client_context = contexts
+    async with connection() as (below, theirs):
+        ours = TlsStream(below, client_context, server_hostname="localhost")
+        other = TlsStream(TcpStream.taken_over(theirs), server_context, server_side=True)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(other.send_all, b"one")
+            assert await received(ours, 3) == b"one"
+        assert not ours.is_readable()
+        for record in (b"two", b"three"):  # both in one write below
+            other.tls.write(record)
+        await other.do_handshake()
+        assert await received(ours, 3) == b"two"
+        assert ours.is_readable()
+        assert await received(ours, 5) == b"three"
+        assert not ours.is_readable()
+        await other.aclose()
+
+
 async def test_tls_ends_in_good_order(contexts: tuple[ssl.SSLContext, ssl.SSLContext]) -> None:
     """Closing says so to the other end, which would take anything else for an attack, and does not wait for it."""
     async with tls_connection(contexts, server=True) as (ours, theirs):
