@@ -205,6 +205,11 @@ class TlsListener(trio.abc.Listener[TlsStream]):
         self._listener = listener
 
     @property
+    def descriptor(self) -> int:
+        """The socket's file descriptor."""
+        return self._listener.socket.fileno()
+
+    @property
     def address(self) -> tuple[str, int]:
         """Address and port."""
         name = self._listener.socket.getsockname()

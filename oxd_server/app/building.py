@@ -79,10 +79,10 @@ def make_room(config: Config) -> None:
 
 
 @contextmanager
-def open_site_locks(config: Config) -> Iterator[KeyedLocks]:
-    """Locks of this process, or of all workers on the same store."""
-    if config.workers == 1 or config.storage == "redis":
-        yield KeyedLocks()
+def open_site_locks(config: Config, store: Store) -> Iterator[KeyedLocks]:
+    """Locks of all processes on the same store: workers, and the process before or after this one in an upgrade."""
+    if config.storage != "file":
+        yield KeyedLocks() if store.locks is None else store.locks
         return
     with closing(ProcessLocks(config.store_path.with_name(config.store_path.name + ".lock"))) as locks:
         yield locks

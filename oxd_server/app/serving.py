@@ -7,7 +7,7 @@ commands in flight finish within a deadline.
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -21,6 +21,7 @@ from oxd_server.app.building import Lasting, listener_limits, make_edition, make
 from oxd_server.app.listening import addresses_of, announce, command_listeners, entrance_of, told_of
 from oxd_server.app.migrating import migrate
 from oxd_server.app.reloading import Editions, Reloadable
+from oxd_server.app.upgrading import check_store, put_successor_in_place
 from oxd_server.app.watching import make_monitor, make_sight, readings_of, sample_of
 from oxd_server.config import Config, Sources, load_default_site
 from oxd_server.config.store_place import store_place
@@ -37,6 +38,8 @@ from oxd_server.observe.sample import Sample
 from oxd_server.process.figures import report_on_signal
 from oxd_server.process.listen_fds import Inherited, listeners_of
 from oxd_server.process.service_manager import ServiceManager
+from oxd_server.process.signals import HANDLED, until_ended, while_connected
+from oxd_server.process.starting import tell_ready
 from oxd_server.process.workers import stop_with_supervisor
 from oxd_server.store import open_store
 from oxd_server.store.file import FileStore
@@ -63,7 +66,9 @@ async def serve(
     now: Callable[[], float] = time.time,
     task_status: trio.TaskStatus[Running] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Run the server until SIGTERM or SIGINT; SIGHUP reloads the configuration, SIGUSR1 logs figures.
+    """Run the server until SIGTERM or SIGINT, or until a successor has taken over (SIGUSR2).
+
+    SIGHUP reloads the configuration, SIGUSR1 logs figures.
 
     ``sources`` are what ``config`` was read from, and a reload reads again. ``output`` is the process's log; without it
     there are no lines of commands. ``inherited`` are sockets that systemd or a supervisor handed to this process; it
@@ -79,20 +84,21 @@ async def serve(
     default_site = load_default_site(config.default_site_path)
     for warning in (*config.warnings, *default_site.warnings):
         log.warning("configuration_warning", message=warning)
-    receiver = trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-    with receiver as signals, open_site_locks(config) as locks:
+    with trio.open_signal_receiver(*HANDLED) as signals:
+        await check_store(config, inherited)
         opened_store = open_store(store_place(config), watch_interval=WATCH_INTERVAL)
         async with opened_store as store, to_applications() as applications:
-            await migrate(config, store, log)
-            site_locks = locks if store.locks is None else store.locks
-            registrations = Registrations(config.open_registrations_per_hour)
-            lasting = Lasting(store, site_locks, registrations, sight, applications, now)
-            readiness = Readiness(store, now, os.urandom)
-            editions = Editions(await make_edition(config, default_site, lasting), readings_of(sight, readiness))
-            try:
-                await _serve(sources, lasting, editions, readiness, signals, inherited, log, task_status)
-            finally:
-                await editions.current.opened.aclose()
+            with open_site_locks(config, store) as locks:
+                await migrate(config, store, log)
+                registrations = Registrations(config.open_registrations_per_hour)
+                lasting = Lasting(store, locks, registrations, sight, applications, now)
+                readiness = Readiness(store, now, os.urandom)
+                edition = await make_edition(config, default_site, lasting)
+                editions = Editions(edition, readings_of(sight, readiness))
+                try:
+                    await _serve(sources, lasting, editions, readiness, signals, inherited, log, task_status)
+                finally:
+                    await editions.current.opened.aclose()
     log.info("stopped")
 
 
@@ -117,34 +123,57 @@ async def _serve(
     https_addresses = () if front is None else front.addresses
     monitor = make_monitor(config, inherited, editions.readings)
     reloadable = Reloadable(sources, lasting, editions, servers, front)
-    stop_front = trio.Event()
+    handed = Inherited(
+        tuple(listener.fileno() for listener in listeners),
+        () if front is None else front.descriptors,
+        manager=inherited.manager,
+        metrics_sockets=() if monitor is None else tuple(listener.fileno() for listener in monitor.listeners),
+    )
+    leave, stop = trio.Event(), trio.Event()
 
     def sample() -> Sample:
         return sample_of(editions.current, servers, front)
 
-    async with lasting.sight.open(sample), _watched(monitor), trio.open_nursery() as connections:
+    async with (
+        lasting.sight.open(sample),
+        _watched(monitor) as watched,
+        trio.open_nursery() as connections,
+        trio.open_nursery() as background,
+    ):
         if front is not None:
             lasting.sight.see_certificate(front.certificate_expires)
-            await connections.start(front.serve, stop_front)
+            await connections.start(front.serve, leave, stop)
+        if isinstance(lasting.store, FileStore):
+            background.start_soon(lasting.store.fold_when_idle)
+        await background.start(report_on_signal, partial(_counts, editions, servers))
         async with trio.open_nursery() as accepting:
             for server, listener in zip(servers, listeners, strict=True):
                 accepting.start_soon(server.accept, listener, connections)
-            if isinstance(lasting.store, FileStore):
-                accepting.start_soon(lasting.store.fold_when_idle)
-            await accepting.start(report_on_signal, partial(_counts, editions, servers))
             if inherited.lifeline is None:
                 announce(listeners, https_addresses, told_of(config, await lasting.store.count()))
                 await inherited.manager.ready()
             else:
-                accepting.start_soon(stop_with_supervisor, inherited.lifeline)
+                background.start_soon(stop_with_supervisor, inherited.lifeline)
+            tell_ready(inherited)
             task_status.started(Running(addresses_of(listeners), https_addresses))
-            await _until_stopped(signals, partial(reloadable.reload, connections), log, inherited.manager)
+            reload = partial(_reload, reloadable, connections, inherited.manager)
+            upgrade = partial(_upgrade, config, sources, inherited, handed)
+            ending = await until_ended(signals, {signal.SIGHUP: reload}, upgrade)
+            log.info("stopping", signal=ending.name)
             readiness.draining = True
             accepting.cancel_scope.cancel()
+        if ending == signal.SIGUSR2:
+            watched.cancel()  # who asks there means the successor
+            leave.set()
+            seconds = editions.current.config.handover_timeout_in_seconds
+            await while_connected(partial(_is_anybody_connected, servers, front), signals, seconds)
+        else:
+            await inherited.manager.stopping()
+        background.cancel_scope.cancel()
         editions.current.services.logout_waits.stop()
         for server in servers:
             server.drain()
-        stop_front.set()
+        stop.set()
         seconds = editions.current.config.shutdown_timeout_in_seconds
         connections.cancel_scope.deadline = trio.current_time() + seconds
     if connections.cancel_scope.cancelled_caught:
@@ -152,13 +181,36 @@ async def _serve(
 
 
 @asynccontextmanager
-async def _watched(monitor: Monitor | None) -> AsyncIterator[None]:
-    """Answer on the port of the metrics inside the block, also while the server drains."""
+async def _watched(monitor: Monitor | None) -> AsyncIterator[trio.CancelScope]:
+    """Answer on the port of the metrics inside the block, also while the server drains, or until that is cancelled."""
+    answering = trio.CancelScope()
+
+    async def answer(task_status: trio.TaskStatus[None]) -> None:
+        assert monitor is not None
+        with answering:
+            await monitor.serve(task_status=task_status)
+
     async with trio.open_nursery() as nursery:
         if monitor is not None:
-            await nursery.start(monitor.serve)
-        yield
+            await nursery.start(answer)
+        yield answering
         nursery.cancel_scope.cancel()
+
+
+async def _reload(reloadable: Reloadable, retiring: trio.Nursery, manager: ServiceManager) -> None:
+    await manager.reloading()
+    await reloadable.reload(retiring)
+    await manager.ready()
+
+
+async def _upgrade(config: Config, sources: Sources, inherited: Inherited, handed: Inherited) -> bool:
+    if inherited.lifeline is not None:
+        return True  # the supervisor has seen to it
+    return await put_successor_in_place(config, sources, handed)
+
+
+def _is_anybody_connected(servers: Sequence[FrameListener], front: HttpsFront | None) -> bool:
+    return any(server.connections for server in servers) or (front is not None and front.connections > 0)
 
 
 async def _open_front(
@@ -184,19 +236,3 @@ def _counts(editions: Editions, servers: list[FrameListener]) -> dict[str, int]:
         "key_sets_known": len(op.key_sets),
         "sites_locked": len(edition.services.site_locks),
     }
-
-
-async def _until_stopped(
-    signals: AsyncIterator[int],
-    reload: Callable[[], Awaitable[None]],
-    log: structlog.stdlib.BoundLogger,
-    manager: ServiceManager,
-) -> None:
-    async for number in signals:
-        if number != signal.SIGHUP:
-            log.info("stopping", signal=signal.Signals(number).name)
-            await manager.stopping()
-            return
-        await manager.reloading()
-        await reload()
-        await manager.ready()

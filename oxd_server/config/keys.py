@@ -388,6 +388,13 @@ class Config(Settings, frozen=True, kw_only=True):
     shutdown_timeout_in_seconds: Annotated[
         float, Key(seconds(0), "How long commands may still run when the server is stopped.")
     ] = 10
+    handover_timeout_in_seconds: Annotated[
+        float,
+        Key(
+            seconds(0),
+            "How long the old process serves those who are connected when SIGUSR2 has put a new one in its place.",
+        ),
+    ] = 300
 
     log_level: Annotated[
         str,

@@ -168,11 +168,11 @@ class _Connection:
 
     async def run(self) -> None:
         """Serve until the peer leaves, asks to close, or must be refused."""
-        first_wait = self._limits.header_timeout
+        first_wait, is_first = self._limits.header_timeout, True
         while True:
             self._begin()
             try:
-                request = await self._read_request(first_wait)
+                request = await self._read_request(first_wait, is_first=is_first)
             except Refused as refused:
                 await self._refuse(refused)
                 return
@@ -183,7 +183,7 @@ class _Connection:
             if not goes_on:
                 await self._linger()
                 return
-            first_wait = self._limits.idle_timeout
+            first_wait, is_first = self._limits.idle_timeout, False
 
     async def refuse_unread(self, refused: Refused) -> None:
         """Answer without reading a request."""
@@ -195,8 +195,8 @@ class _Connection:
         self._buffer += data
         return bool(data)
 
-    async def _read_request(self, first_wait: float) -> HttpRequest | None:
-        head = await self._read_head(first_wait)
+    async def _read_request(self, first_wait: float, *, is_first: bool) -> HttpRequest | None:
+        head = await self._read_head(first_wait, is_first=is_first)
         if head is None:
             return None
         event = self._parse_head(head)
@@ -216,11 +216,11 @@ class _Connection:
             id=self._request_id,
         )
 
-    async def _read_head(self, first_wait: float) -> bytes | None:
+    async def _read_head(self, first_wait: float, *, is_first: bool) -> bytes | None:
         """The next head with its blank line; None if the peer left or sent nothing for too long."""
         has_begun = False
         with trio.CancelScope(deadline=trio.current_time() + first_wait) as scope:
-            self._service.idle.enter(scope, self._peer.share)
+            self._service.idle.enter(scope, self._peer.share, is_first=is_first)
             try:
                 if not self._buffer and not await self._receive():
                     return None
@@ -346,7 +346,7 @@ class _Connection:
             return self._bytes_of(response, close=not self._goes_on()), self._goes_on()
 
     def _goes_on(self) -> bool:
-        return self._h11.their_state is h11.DONE and not self._service.idle.stopping
+        return self._h11.their_state is h11.DONE and not self._service.idle.leaving
 
     async def _refuse(self, refused: Refused) -> None:
         self._service.on_refused(refused.status, refused.reason, self._peer.name, self._request_id)
@@ -446,6 +446,7 @@ async def serve(
     refuse_address: RefuseAddress = _everybody,
     opened: Open | None = None,
     now: Callable[[], float] = time.time,
+    leave: trio.Event | None = None,
     stop: trio.Event | None = None,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
@@ -455,7 +456,8 @@ async def serve(
     head. At `max_connections` the connection that has waited longest
     for a request makes room for a new one; if none waits, the new one gets 503. So it is for the share of each
     address. `refuse_address` says why an address is not served (403, before anything is read), None if it is;
-    `on_refused` is told of every refusal; `opened` counts the connections.
+    `on_refused` is told of every refusal; `opened` counts the connections. When `leave` is set, nobody new is taken,
+    every connection ends after its next answer, and this function with the last of them.
     """
     service = _Service(handler, limits, error_response, on_exception, on_refused, now, Idle())
     places = Places(service.idle, limits, opened or Open())
@@ -478,10 +480,17 @@ async def serve(
             on_refused(refused.status, refused.reason, peer.name, "")
             await trio.aclose_forcefully(stream)
 
-    async with trio.open_nursery() as connections, trio.open_nursery() as accepting:
-        await accepting.start(partial(trio.serve_listeners, handler_nursery=connections), serve_one, listeners)
-        task_status.started()
-        if stop is not None:
-            await stop.wait()
-            accepting.cancel_scope.cancel()
-            service.idle.stop()
+    async with trio.open_nursery() as watching:
+        async with trio.open_nursery() as connections, trio.open_nursery() as accepting:
+            await accepting.start(partial(trio.serve_listeners, handler_nursery=connections), serve_one, listeners)
+            task_status.started()
+            for event, end in ((leave, service.idle.leave_soon), (stop, service.idle.stop)):
+                if event is not None:
+                    watching.start_soon(_end_when, event, accepting.cancel_scope, end)
+        watching.cancel_scope.cancel()
+
+
+async def _end_when(event: trio.Event, accepting: trio.CancelScope, end: Callable[[], None]) -> None:
+    await event.wait()
+    accepting.cancel()
+    end()

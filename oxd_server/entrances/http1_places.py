@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from ipaddress import ip_network
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import trio
 
@@ -13,23 +13,30 @@ from oxd_server.streams import TcpStream
 
 __all__ = ["Idle", "Most", "Open", "Peer", "Places", "peer_of"]
 
+_FIRST_SECONDS: Final = 1.0
+
 
 class Idle:
     """Connections that wait for a request, the longest waiting first; a full server gives those up."""
 
     def __init__(self) -> None:
-        self.stopping = False
+        self.leaving = False
+        self._stopping = False
         self._waiting: dict[int, tuple[trio.CancelScope, str]] = {}
+        self._first: set[int] = set()
 
-    def enter(self, scope: trio.CancelScope, share: str) -> None:
-        """Count a connection as waiting; it is closed by cancelling the scope."""
+    def enter(self, scope: trio.CancelScope, share: str, *, is_first: bool) -> None:
+        """Count a connection as waiting, for its first request or a further one; cancelling the scope closes it."""
         self._waiting[id(scope)] = scope, share
-        if self.stopping:
-            scope.cancel()
+        if is_first:
+            self._first.add(id(scope))
+        if self._stopping:
+            self._hurry(scope)
 
     def leave(self, scope: trio.CancelScope) -> None:
         """Count it as busy again."""
         self._waiting.pop(id(scope), None)
+        self._first.discard(id(scope))
 
     def drop_oldest(self, share: str | None = None) -> bool:
         """Close the connection (of this share) that has waited longest; False if none is waiting."""
@@ -40,11 +47,24 @@ class Idle:
                 return True
         return False
 
+    def leave_soon(self) -> None:
+        """Close every connection after its next answer."""
+        self.leaving = True
+
     def stop(self) -> None:
-        """Close every waiting connection now, and the others after their answer."""
-        self.stopping = True
-        while self.drop_oldest():
-            pass
+        """Close every waiting connection now, and the others after their answer.
+
+        Whoever has just connected has a moment to send the request that it came for.
+        """
+        self.leaving = self._stopping = True
+        for scope, _ in tuple(self._waiting.values()):
+            self._hurry(scope)
+
+    def _hurry(self, scope: trio.CancelScope) -> None:
+        if id(scope) in self._first:
+            scope.deadline = min(scope.deadline, trio.current_time() + _FIRST_SECONDS)
+        else:
+            scope.cancel()
 
 
 class Peer(NamedTuple):

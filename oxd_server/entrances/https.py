@@ -224,6 +224,11 @@ class HttpsFront:
         """Address and port of every listener."""
         return tuple(listener.address for listener in self._listeners)
 
+    @property
+    def descriptors(self) -> tuple[int, ...]:
+        """The file descriptors of the sockets, for another process."""
+        return tuple(listener.descriptor for listener in self._listeners)
+
     def use(self, settings: FrontSettings) -> None:
         """Go on with other settings. Connections that are open live on, with the certificate that they began with."""
         self._settings = settings
@@ -241,8 +246,13 @@ class HttpsFront:
         """How many connections are open."""
         return self._open.connections
 
-    async def serve(self, stop: trio.Event, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Serve until ``stop`` is set and the requests that are being handled are answered."""
+    async def serve(
+        self, leave: trio.Event, stop: trio.Event, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Serve until ``stop`` is set and the requests that are being handled are answered.
+
+        From ``leave`` on, nobody new is taken, and every connection ends after its next answer.
+        """
         await http1.serve(
             self._listeners,
             lambda request: self._settings.respond(request),
@@ -252,6 +262,7 @@ class HttpsFront:
             on_refused=self.refusals.request,
             opened=self._open,
             refuse_address=lambda address: self._settings.callers.refuse_address(address),
+            leave=leave,
             stop=stop,
             task_status=task_status,
         )

@@ -18,8 +18,8 @@ something.
 This is the pattern of leader and followers. There is one path for every command, and a command may do what it likes: it
 does not matter who runs it, and nothing is handed from task to task but the lead.
 
-Every read and write is bounded in size and time. When the server drains, connections that wait for their peer close at
-once, and the others after their answer.
+Every read and write is bounded in size and time. When the server drains, connections that wait for their peer's next
+frame close at once, and the others after their answer.
 """
 
 import contextvars
@@ -54,6 +54,7 @@ _ROUND: Final = 64
 _LINGER_SECONDS: Final = 1.0
 _LINGER_BYTES: Final = 1_000_000
 _FULL_SECONDS: Final = 0.1
+_FIRST_FRAME_SECONDS: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +82,7 @@ class FrameListener:
         self._line: deque[tuple[_Peer, bytes | Exception]] = deque()
         self._full = trio.Event()
         self._draining = False
+        self._drained_at = math.inf
         self._log = structlog.get_logger("oxd_server.entrances.tcp")
 
     @property
@@ -110,13 +112,24 @@ class FrameListener:
         self._limits = limits
 
     def drain(self) -> None:
-        """Take no more frames: close every connection that waits for its peer, the others after their answer."""
+        """Close every connection that waits for its peer, and the others after their answer.
+
+        What has been read is answered. Whoever has just connected has a moment to send the frame that it came for.
+        """
+        if not self._draining:
+            self._draining, self._drained_at = True, time.monotonic() + _FIRST_FRAME_SECONDS
+        for key in tuple(self._selector.get_map().values()):
+            if key.data is not None and not key.data.in_line:
+                self._go_on(key.data, time.monotonic())
+        self._wake_leader()
+
+    def _give_up(self) -> None:
+        """Close every connection now: nobody serves them any more."""
         self._draining = True
         waiting = {key.data for key in self._selector.get_map().values()} | {peer for peer, _ in self._line}
         for peer in waiting - {None}:
             self._close(peer)
         self._line.clear()
-        self._wake_leader()
 
     def _start_leader(self) -> None:
         # In a context of its own: a command that hands the lead on has noted its secrets in that of its task.
@@ -131,14 +144,14 @@ class FrameListener:
         try:
             await self._lead()
         except trio.Cancelled:
-            self.drain()  # nobody serves the others any more
+            self._give_up()
             raise
         if self._line:  # what this task put there at the end of its turn
             self._wake_leader()
 
     async def _lead(self) -> None:
         turns = 0
-        while not self._draining:
+        while not self._draining or self._line or self._selector.get_map():
             self._look_around()
             if turns >= _ROUND or not self._line:
                 turns = 0
@@ -217,19 +230,23 @@ class FrameListener:
     def _go_on(self, peer: "_Peer", now: float) -> None:
         """Find out what is next for this peer: its turn, a wait, or the end."""
         try:
-            event = CLOSED if self._draining else peer.connection.next_event(now)
+            event = CLOSED if self._draining and self._is_over(peer, now) else peer.connection.next_event(now)
         except FramingError as error:
             self._put_in_line(peer, error)
             return
         if isinstance(event, bytes):
             self._put_in_line(peer, event)
         elif isinstance(event, Wait):
-            self._deadlines.set(peer.number, event.until)
+            until = min(event.until or math.inf, self._drained_at) if self._draining else event.until
+            self._deadlines.set(peer.number, until)
             if not peer.watched:
                 peer.watched = True
                 self._selector.register(peer.socket, selectors.EVENT_READ, peer)
         else:
             self._close(peer)
+
+    def _is_over(self, peer: "_Peer", now: float) -> bool:
+        return peer.answered or now >= self._drained_at
 
     def _put_in_line(self, peer: "_Peer", event: bytes | Exception) -> None:
         peer.in_line = True
@@ -259,6 +276,7 @@ class FrameListener:
         except Exception as error:
             self._log.error("connection_failed", exc_info=error)
         finally:
+            peer.answered = True
             if goes_on:
                 self._go_on(peer, time.monotonic())
             else:
@@ -298,7 +316,9 @@ async def _ready(response: Response) -> Response:
 class _Peer:
     """One connection: its socket, who is at the other end, and what was read. ``number`` is the socket's."""
 
-    __slots__ = ("_write_timeout", "admitted", "caller", "connection", "in_line", "number", "socket", "watched")
+    __slots__ = (
+        "_write_timeout", "admitted", "answered", "caller", "connection", "in_line", "number", "socket", "watched"
+    )  # fmt: skip
 
     def __init__(self, sock: socket.socket, limits: ListenerLimits) -> None:
         self.socket = sock
@@ -307,6 +327,7 @@ class _Peer:
         self.connection = Connection(
             limits.max_request_bytes, frame_timeout=limits.frame_timeout, idle_timeout=limits.idle_timeout
         )
+        self.answered = False
         self.admitted = False  # does it count as one of the connections?
         self.watched = False  # is it in the selector?
         self.in_line = False

@@ -23,6 +23,8 @@ HTTPS: Final = "https"
 METRICS: Final = "metrics"
 LIFELINE: Final = "lifeline"
 """A pipe that ends with the supervisor: only a worker has one."""
+READY: Final = "ready"
+"""A pipe on which the process says that it serves: workers and successors have one."""
 WORKER_NUMBER: Final = "WORKER_NUMBER"
 """The variable in which the supervisor tells a worker its number."""
 
@@ -33,11 +35,15 @@ _VARIABLES: Final = ("LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PID")
 
 @dataclass(frozen=True, slots=True)
 class Inherited:
-    """What was handed to this process: sockets that listen, a worker's lifeline and number, and whom to tell."""
+    """What was handed to this process: sockets that listen, a worker's lifeline and number, and whom to tell.
+
+    ``ready`` is the pipe to say on that this process serves (see ``starting``).
+    """
 
     command_sockets: tuple[int, ...] = ()
     https_sockets: tuple[int, ...] = ()
     lifeline: int | None = None
+    ready: int | None = None
     manager: ServiceManager = NOBODY
     worker: int | None = None
     metrics_sockets: tuple[int, ...] = ()
@@ -62,7 +68,7 @@ def _descriptors_from(environment: MutableMapping[str, str], pid: int) -> Inheri
     descriptors = range(_START, _START + int(count))
     # Without names there is one thing that the sockets can be for.
     known = names.split(":") if names else [SOCKET] * len(descriptors)
-    if len(known) != len(descriptors) or not set(known) <= {SOCKET, HTTPS, METRICS, LIFELINE}:
+    if len(known) != len(descriptors) or not set(known) <= {SOCKET, HTTPS, METRICS, LIFELINE, READY}:
         raise OSError(errno.EINVAL, f"LISTEN_FDNAMES names {len(descriptors)} sockets {SOCKET}, {HTTPS} or {METRICS}")
     try:
         for descriptor in descriptors:
@@ -74,6 +80,7 @@ def _descriptors_from(environment: MutableMapping[str, str], pid: int) -> Inheri
         by_name.get(SOCKET, ()),
         by_name.get(HTTPS, ()),
         next(iter(by_name.get(LIFELINE, ())), None),
+        next(iter(by_name.get(READY, ())), None),
         metrics_sockets=by_name.get(METRICS, ()),
         worker=int(number) if number is not None and number.isdecimal() else None,
     )
@@ -107,8 +114,7 @@ def hand_over(command: Sequence[str], inherited: Inherited) -> tuple[list[str], 
     """
     named = [(SOCKET, fd) for fd in inherited.command_sockets] + [(HTTPS, fd) for fd in inherited.https_sockets]
     named += [(METRICS, fd) for fd in inherited.metrics_sockets]
-    if inherited.lifeline is not None:
-        named.append((LIFELINE, inherited.lifeline))
+    named += [(name, fd) for name, fd in ((LIFELINE, inherited.lifeline), (READY, inherited.ready)) if fd is not None]
     descriptors = tuple(fd for _, fd in named)
     variables = {"LISTEN_FDS": str(len(named)), "LISTEN_FDNAMES": ":".join(name for name, _ in named)}
     if inherited.worker is not None:

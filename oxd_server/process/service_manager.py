@@ -40,6 +40,15 @@ class ServiceManager:
         """Say that the server is about to end."""
         await self._tell("STOPPING=1")
 
+    async def main_process(self, pid: int) -> None:
+        """Say that the service goes on in another process, which this one has started."""
+        await self._tell(f"MAINPID={pid}")
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """What a process needs in its environment to speak to the same service manager."""
+        return {} if self.address is None else {_VARIABLE: self.address}
+
     async def _tell(self, state: str) -> None:
         if self.address is None:
             return

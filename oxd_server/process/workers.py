@@ -8,21 +8,22 @@ worker stops as if it had been told to.
 
 import os
 import signal
-import sys
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections import defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Final
 
 import structlog
 import trio
 
-from oxd_server.process.listen_fds import Inherited, hand_over
-from oxd_server.process.service_manager import ServiceManager
+from oxd_server.process.listen_fds import Inherited
+from oxd_server.process.service_manager import NOBODY
+from oxd_server.process.signals import until_ended, while_connected
+from oxd_server.process.starting import start, tell_ready, this_version
 
 __all__ = ["Supervisor", "stop_with_supervisor"]
 
-_PASSED_ON: Final = (signal.SIGHUP, signal.SIGUSR1)
 _RESTART_DELAY: Final = 0.1
 _MAX_RESTART_DELAY: Final = 5.0
 _HEALTHY_SECONDS: Final = 10.0
@@ -38,37 +39,59 @@ async def stop_with_supervisor(lifeline: int) -> None:
 
 @dataclass
 class Supervisor:
-    """Keeps ``count`` workers running. ``shutdown_timeout`` is in seconds; ``variables`` are for them."""
+    """Keeps ``count`` workers running. Timeouts are in seconds; ``variables`` are for the workers."""
 
     arguments: Sequence[str]
     count: int
-    command_sockets: tuple[int, ...]
-    https_sockets: tuple[int, ...]
+    sockets: Inherited
     shutdown_timeout: float
-    manager: ServiceManager
-    metrics_sockets: tuple[int, ...] = ()
+    handover_timeout: float
     variables: Mapping[str, str] = field(default_factory=dict)
     _running: dict[int, trio.Process] = field(default_factory=dict)
     _stopping: trio.Event = field(default_factory=trio.Event)
+    _ready: dict[int, trio.Event] = field(default_factory=lambda: defaultdict(trio.Event))
 
     def __post_init__(self) -> None:
         self._log = structlog.get_logger("oxd_server.process.workers")
 
-    async def run(self, signals: AsyncIterator[int], announce: Callable[[], None]) -> None:
-        """Start the workers, pass signals on, and return when all have ended after SIGTERM or SIGINT."""
+    async def run(
+        self, signals: AsyncIterator[int], announce: Callable[[], None], upgrade: Callable[[], Awaitable[bool]]
+    ) -> None:
+        """Start the workers, pass signals on, and return when all have ended after SIGTERM or SIGINT.
+
+        ``announce`` is called when all of them serve. SIGUSR2 runs ``upgrade``. When a successor serves, the workers
+        take nobody new, and end with those who are connected.
+
+        Raises ``ChildProcessError`` for a worker that does not come to serve in the first place.
+        """
         read_end, write_end = os.pipe()
         try:
             async with trio.open_nursery() as nursery:
                 for number in range(self.count):
                     nursery.start_soon(self._keep_running, number, read_end)
-                announce()
-                await self.manager.ready()
-                await self._pass_on(signals)
-                await self.manager.stopping()
+                starting = trio.CancelScope()
+                nursery.start_soon(self._announce, starting, announce)
+                reactions = {signal.SIGHUP: self._reload, signal.SIGUSR1: self._report}
+                ending = await until_ended(signals, reactions, upgrade)
+                starting.cancel()
+                self._stopping.set()
+                if ending == signal.SIGUSR2:
+                    self._send(signal.SIGUSR2)
+                    await while_connected(lambda: bool(self._running), signals, self.handover_timeout)
+                else:
+                    await self.sockets.manager.stopping()
                 nursery.start_soon(self._stop)
         finally:
             os.close(write_end)
             os.close(read_end)
+
+    async def _announce(self, scope: trio.CancelScope, announce: Callable[[], None]) -> None:
+        with scope:
+            for number in range(self.count):
+                await self._ready[number].wait()
+            announce()
+            tell_ready(self.sockets)
+            await self.sockets.manager.ready()
 
     async def _keep_running(self, number: int, lifeline: int) -> None:
         delay = _RESTART_DELAY
@@ -77,6 +100,8 @@ class Supervisor:
             code = await self._run_one(number, lifeline)
             if self._stopping.is_set():
                 return
+            if not self._ready[number].is_set():
+                raise ChildProcessError(f"worker {number} ended before it was ready (exit code {code})")
             if trio.current_time() - started > _HEALTHY_SECONDS:
                 delay = _RESTART_DELAY
             self._log.error("worker_ended", worker=number, exit_code=code)
@@ -84,32 +109,25 @@ class Supervisor:
             delay = min(2 * delay, _MAX_RESTART_DELAY)
 
     async def _run_one(self, number: int, lifeline: int) -> int:
-        # -P: what lies in the current folder is not imported.
-        command = [sys.executable, "-P", "-m", "oxd_server", "serve", *self.arguments]
-        inherited = Inherited(
-            self.command_sockets, self.https_sockets, lifeline, worker=number, metrics_sockets=self.metrics_sockets
-        )
-        command, variables, descriptors = hand_over(command, inherited)
-        process = await trio.lowlevel.open_process(
-            command, env={**os.environ, **self.variables, **variables}, pass_fds=descriptors
-        )
-        self._running[number] = process
+        command = [*this_version(), "serve", *self.arguments]
+        handed = replace(self.sockets, lifeline=lifeline, worker=number, manager=NOBODY)
+        started = await start(command, handed, self.variables)
+        self._running[number] = started.process
         try:
-            self._log.info("worker_started", worker=number, pid=process.pid)
-            return await process.wait()
+            self._log.info("worker_started", worker=number, pid=started.process.pid)
+            if await started.is_ready():
+                self._ready[number].set()
+            return await started.process.wait()
         finally:
             del self._running[number]
 
-    async def _pass_on(self, signals: AsyncIterator[int]) -> None:
-        async for number in signals:
-            if number not in _PASSED_ON:
-                self._stopping.set()
-                return
-            if number == signal.SIGHUP:
-                await self.manager.reloading()
-            self._send(signal.Signals(number))
-            if number == signal.SIGHUP:
-                await self.manager.ready()
+    async def _reload(self) -> None:
+        await self.sockets.manager.reloading()
+        self._send(signal.SIGHUP)
+        await self.sockets.manager.ready()
+
+    async def _report(self) -> None:
+        self._send(signal.SIGUSR1)
 
     async def _stop(self) -> None:
         """Have every worker finish; one that takes longer than it may is killed."""

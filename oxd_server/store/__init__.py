@@ -4,6 +4,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import trio
+
 from oxd_server.store.base import (
     MAX_ISSUED_TOKENS,
     ClockSetBack,
@@ -18,6 +20,7 @@ from oxd_server.store.base import (
     StoreUnavailable,
     UmaResource,
 )
+from oxd_server.store.database import has_this_schema
 from oxd_server.store.exchange import export_site, import_site
 from oxd_server.store.file import open_file_store
 from oxd_server.store.memory import MemoryStore
@@ -40,10 +43,16 @@ __all__ = [
     "UmaResource",
     "export_site",
     "import_site",
+    "is_of_this_version",
     "open_file_store",
     "open_store",
     "tls_context",
 ]
+
+
+async def is_of_this_version(place: Path | RedisSettings | None) -> bool:
+    """Tell whether opening the store there leaves its form as it is. Raises `StoreError` if it is no store of ours."""
+    return not isinstance(place, Path) or await trio.to_thread.run_sync(has_this_schema, place)
 
 
 @asynccontextmanager

@@ -9,6 +9,7 @@ import os
 import sqlite3
 import stat
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TypeVar
 
@@ -42,6 +43,7 @@ __all__ = [
     "change_site",
     "connect",
     "count_registered",
+    "has_this_schema",
     "in_savepoint",
     "keep_secret",
     "open_database",
@@ -179,6 +181,14 @@ def _check_and_create(connection: sqlite3.Connection) -> None:
     for statement in _ADDED:
         connection.execute(statement)
     connection.execute("COMMIT")
+
+
+def has_this_schema(path: Path) -> bool:
+    """Whether the tables in the file are as this version makes them, or there are none. Raises `StoreError`."""
+    if not path.exists():
+        return True
+    with closing(connect(path, 1.0)) as connection:
+        return check_version(connection) in (0, _SCHEMA_VERSION)
 
 
 def check_version(connection: sqlite3.Connection) -> int:
