@@ -37,6 +37,7 @@ from oxd_server.rp.refreshes import Refreshes
 from oxd_server.rp.services import Services
 from oxd_server.store import Store
 from oxd_server.sync.locks import KeyedLocks, ProcessLocks
+from oxd_server.sync.waits import Waits
 
 __all__ = [
     "Edition",
@@ -55,6 +56,7 @@ __all__ = [
 _CERTIFICATES: Final = (".pem", ".p12", ".pfx")
 _SECONDS_PER_MINUTE: Final = 60
 _WRITE_TIMEOUT: Final = 30.0
+_SHARE_THAT_WAITS: Final = 4  # of the commands in flight; the others must not be kept from their places
 _REQUESTS_IN_TIME: Final = 4
 _LOOK_SECONDS: Final = 0.1
 _THREADS: Final = 40
@@ -259,6 +261,7 @@ async def make_edition(
                 random=os.urandom,
                 site_locks=lasting.site_locks,
                 refreshes=Refreshes(store.locks),
+                logout_waits=Waits(max(2, config.max_commands_in_flight // _SHARE_THAT_WAITS)),
             )
         else:
             services = replace(

@@ -37,9 +37,7 @@ _ALL_REQUEST_OBJECTS_BYTES = 32 * 1024 * 1024
 _MOST_SHOWN = 500
 _MAX_WAITING_FOR_PAT = 1000
 """Every request to an application asks for a decision, so that many wait when its PAT has expired."""
-
-_MAX_WAITING_FOR_LOGOUT = 200
-"""Each of them is a command in flight; those of other kinds must not be kept from their places."""
+_MAX_WAITING_FOR_LOGOUT = 100
 
 
 @dataclass(frozen=True, slots=True)

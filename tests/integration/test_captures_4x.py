@@ -435,6 +435,12 @@ async def test_another_site_neither_changes_nor_empties_a_site(tmp_path: Path, s
             },
             "/uma-rs-modify": {"path": "/a", "http_method": "GET", "scopes": ["all"]},
             "/uma-rp-get-rpt": {"ticket": "a-ticket"},
+            "/start-device-login": {},
+            "/poll-device-login": {"device_code": "a-code"},
+            "/get-site-token": {},
+            "/exchange-token": {"subject_token": "a-token"},
+            "/get-dpop-proof": {"http_method": "GET", "url": "https://api.example/"},
+            "/revoke-token": {"token": "a-token"},
         }
         for path, params in more.items():
             body = {"oxd_id": other["oxd_id"], **params}

@@ -122,6 +122,19 @@ async def test_an_op_that_does_not_answer_is_asked_later(server: ServerProcess, 
     assert (await rp.ok("poll_device_login", **code))["interval"] == 2
 
 
+async def test_an_answer_without_a_token(server: ServerProcess, op: FaultyOp) -> None:
+    """An OP that says yes and gives nothing has given nothing."""
+    rp = await register(server, op.issuer, grant_types=GRANTS)
+
+    async def nothing(exchange: Exchange) -> None:
+        await exchange.reply((200, [(b"Content-Type", b"application/json")], b'{"token_type": "Bearer"}'))
+
+    op.faults["/token"] = nothing
+    assert (await rp.error("get_site_token"))["error"] == "no_access_token"
+    # A code that was started elsewhere may be asked about at once.
+    assert (await rp.error("poll_device_login", device_code="elsewhere"))["error"] == "no_access_token"
+
+
 @pytest.mark.node
 async def test_the_certified_provider_on_another_device(server: ServerProcess, providers: SharedProviders) -> None:
     """A person enters the code on its pages; the application gets the tokens."""

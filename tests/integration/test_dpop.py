@@ -145,6 +145,8 @@ async def test_a_gateway_has_tokens_and_proofs_checked(server: ServerProcess, op
     unbound = (await plain.log_in())["access_token"]
     held = {**request, "access_token": unbound, "dpop": await proof_of(rp, unbound)}
     assert (await plain.error("introspect_access_token", **held))["details"]["check"] == "not_bound"
+    odd = await plain.error("introspect_access_token", **{**request, "url": "/photos"}, dpop=await proof_of(rp, token))
+    assert odd["error"] == "invalid_request"
     missing = await plain.error("introspect_access_token", access_token=token, dpop=await proof_of(rp, token))
     assert missing["error"] == "bad_request"
     assert (await plain.ok("introspect_access_token", access_token="unknown", dpop=proof))["active"] is False

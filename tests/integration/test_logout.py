@@ -18,6 +18,7 @@ import trio
 
 from oxd_server.entrances import http1
 from oxd_server.entrances.http1 import HttpRequest, HttpResponse, Limits
+from oxd_server.op.key_store import new_key_store
 from oxd_server.sandbox import RunningSandbox
 from oxd_server.sandbox.provider.logout_token import issue_logout_token
 from tests.integration.background import Background, background
@@ -40,7 +41,9 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Background]:
     """One server with its front, which knows its own URL, for all tests here."""
     port = free_port()
     section = {"enabled": True, "port": port, "bind_addresses": ["127.0.0.1"], "url": f"https://localhost:{port}"}
-    with background(tmp_path_factory.mktemp("logout"), {"https": section}) as both:
+    folder = tmp_path_factory.mktemp("logout")
+    new_key_store(folder / "keys.json")
+    with background(folder, {"https": section, "crypt_provider_key_store_path": str(folder / "keys.json")}) as both:
         yield both
 
 
@@ -171,6 +174,14 @@ async def test_answers_of_the_front(running: Background, op: RunningSandbox, fro
     assert (await front.get(path)).status_code == 405
     assert (await front.post("/backchannel-logout/", data={"logout_token": token})).status_code in (403, 404)
     assert token not in running.server.log_text()
+
+
+async def test_an_encrypted_token_that_cannot_be_opened(running: Background, op: RunningSandbox) -> None:
+    """It is refused in the words of a logout token."""
+    rp = await register(running.server, op.issuer, **LOGOUT)
+    await rp.ok("update_site", id_token_encrypted_response_alg="RSA-OAEP")
+    refused = await rp.error("backchannel_logout", logout_token="e30.e30.e30.e30.e30")
+    assert refused["error"] == "invalid_logout_token"
 
 
 # --- waiting ----------------------------------------------------------------------------------
@@ -402,10 +413,13 @@ async def test_a_token_that_is_revoked(running: Background, op: RunningSandbox) 
 
 
 @pytest.mark.node
-async def test_the_certified_provider(running: Background) -> None:
+@pytest.mark.parametrize(
+    "encrypted", [{}, {"id_token_encrypted_response_alg": "RSA-OAEP"}], ids=["signed", "encrypted"]
+)
+async def test_the_certified_provider(running: Background, encrypted: dict[str, Any]) -> None:
     """Its logout token reaches the front over TLS and ends the session; its revocation ends a token."""
-    async with real_provider(trusted=running.folder / CERT) as provider:
-        rp = await register(running.server, provider.issuer, **LOGOUT)
+    async with real_provider(trusted=running.folder / CERT, encrypts=True) as provider:
+        rp = await register(running.server, provider.issuer, **LOGOUT, **encrypted)
         assert json.loads((await rp.stored())["registered_metadata"])["backchannel_logout_session_required"] is True
         async with user_agent() as person:
             tokens = await log_in(rp, person)
