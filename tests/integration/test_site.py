@@ -11,6 +11,9 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
+from tests.integration.axe import findings
+from tests.integration.chromium import browser
+
 ROOT = Path(__file__).parents[2]
 BUILD_SECONDS = 300
 LOADED = {("script", "src"), ("img", "src"), ("iframe", "src"), ("source", "src"), ("link", "href"), ("object", "data")}
@@ -108,3 +111,13 @@ def test_the_search_knows_the_pages(site: Path) -> None:
     text = (site / "searchindex.js").read_text("utf-8")
     index = json.loads(text.removeprefix("Search.setIndex(").removesuffix(")"))
     assert {"README", "SECURITY", "protocol/README", "docs/reference/errors"} <= set(index["docnames"])
+
+
+@pytest.mark.browser
+@pytest.mark.node
+async def test_the_site_can_be_used_by_everybody(site: Path) -> None:
+    """axe-core finds nothing, in the light and in the dark, narrow and wide, and no page is wider than the window."""
+    async with browser() as window:
+        for page in ("index", "docs/how-to/production"):
+            await window.open((site / page).with_suffix(".html").as_uri())
+            assert await findings(window) == []
