@@ -20,6 +20,7 @@ from oxd_server.config import Config, ConfigError
 from oxd_server.config.store_place import store_place
 from oxd_server.entrances.certificates import make_server_context
 from oxd_server.entrances.https import open_https_listeners
+from oxd_server.entrances.monitor import monitor_listeners
 from oxd_server.entrances.unix_socket import check_unix_socket
 from oxd_server.observe.sight import Sight
 from oxd_server.op.errors import KeyFileError
@@ -89,6 +90,8 @@ async def _ports(config: Config, found: Findings) -> None:
     opened = [partial(tcp_listeners, config)]
     if config.https.enabled:
         opened.append(partial(open_https_listeners, config))
+    if config.metrics.enabled:
+        opened.append(partial(monitor_listeners, config))
     if config.unix_socket_path is not None:
         opened.append(partial(_unix_socket, config.unix_socket_path, config.unix_socket_group))
     for listen in opened:
