@@ -17,6 +17,9 @@ from scripts.benchmarks.scale import Scale
 __all__ = ["measure_idle", "measure_workers"]
 
 _ACTIVE = 32
+_SHARED = 128
+"""Connections that workers share: whoever is awake takes the next one, and with few of them shares differ by chance."""
+
 _SPARE_FILES = 200
 
 
@@ -24,7 +27,7 @@ def measure_idle(world: World, scale: Scale) -> Row:
     """Measure what connections cost that carry nothing any more: memory, and the time of those that carry commands."""
     count = scale.idle_connections
     _allow_open_files(count + _SPARE_FILES)
-    plan = _plan(world.oxd_id, scale)
+    plan = _plan(world.oxd_id, scale, _ACTIVE)
     with _idle_connections(world, 50):  # what the first ones cost is not theirs
         pass
     alone, beside = [apply_load(world.server, plan)], []  # type: tuple[list[Outcome], list[Outcome]]
@@ -56,7 +59,7 @@ def measure_workers(folder: Path, issuer: str, settings: dict[str, Any], scale: 
         outcomes: dict[int, list[Outcome]] = {workers: [] for workers in servers}
         for _ in range(scale.rounds + 1):  # the first turn is to warm up
             for workers, (server, oxd_id) in servers.items():
-                outcomes[workers].append(apply_load(server, _plan(oxd_id, scale)))
+                outcomes[workers].append(apply_load(server, _plan(oxd_id, scale, _SHARED)))
     one, shared = outcomes[1][1:], outcomes[many][1:]
     yield {
         "case": "workers",
@@ -76,9 +79,9 @@ def _open_server(
     return server, oxd_id
 
 
-def _plan(oxd_id: str, scale: Scale) -> Plan:
+def _plan(oxd_id: str, scale: Scale, connections: int) -> Plan:
     requests = [frame("get_authorization_url", {"oxd_id": oxd_id})]
-    return Plan(requests=requests, count=scale.requests, connections=_ACTIVE)
+    return Plan(requests=requests, count=scale.requests, connections=connections)
 
 
 def _best(outcomes: list[Outcome]) -> float:

@@ -15,9 +15,6 @@ import msgspec
 from oxd_server.store.base import Site, SiteSession, StoreError
 from oxd_server.store.exchange import import_site
 from oxd_server.store.importers.errors import SourceError
-from oxd_server.store.importers.h2_file import looks_like_h2, read_h2
-from oxd_server.store.importers.h2_script import looks_like_script, read_script
-from oxd_server.store.importers.redis_values import looks_like_values, read_values
 
 __all__ = ["MAX_BYTES", "MAX_SITE_BYTES", "FoundSite", "Source", "read_source", "sites_in"]
 
@@ -90,6 +87,11 @@ def _nodes_of_files(files: list[Path]) -> Iterator[tuple[str, Any]]:
 
 
 def _read_file(path: Path) -> Source:
+    # Here, so that a server that takes nothing over does not learn how old databases are built.
+    from oxd_server.store.importers.h2_file import looks_like_h2, read_h2
+    from oxd_server.store.importers.h2_script import looks_like_script, read_script
+    from oxd_server.store.importers.redis_values import looks_like_values, read_values
+
     content = _content(path)
     if looks_like_h2(content):
         return _named(path, "H2 database", lambda: sites_in(read_h2(content)))
