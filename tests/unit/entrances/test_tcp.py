@@ -6,6 +6,7 @@ import resource
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 
 import pytest
@@ -58,10 +59,10 @@ class Listening:
 
 
 @asynccontextmanager
-async def listening(**limits: object) -> AsyncIterator[Listening]:
+async def listening(commands: Commands | None = None, **limits: object) -> AsyncIterator[Listening]:
     values = {"max_connections": 10, "max_request_bytes": 5000, "frame_timeout": None, "idle_timeout": None,
               "write_timeout": 5.0, **limits}  # fmt: skip
-    commands = Commands()
+    commands = commands or Commands()
     handle: CommandHandler = commands
     listener = FrameListener(handle, ListenerLimits(**values))  # type: ignore[arg-type]
     (ear,) = open_listeners(["127.0.0.1"], 0)
@@ -230,6 +231,51 @@ async def test_a_peer_that_does_not_read_is_dropped() -> None:
         with trio.fail_after(SECONDS):
             while server.listener.connections:
                 await trio.sleep(0.001)
+
+
+async def test_who_takes_the_lead_does_not_know_what_the_other_command_knew() -> None:
+    """A command that waits keeps its context to itself; the others run meanwhile, each in a context without it."""
+    known: ContextVar[str] = ContextVar("known", default="nothing")
+    seen: list[tuple[str, str]] = []
+
+    class Knowing(Commands):
+        async def __call__(self, name: str, params: dict[str, object], caller: Caller) -> Response:
+            token = known.set(name) if name == "slow" else None
+            try:
+                return await super().__call__(name, params, caller)
+            finally:
+                seen.append((name, known.get()))
+                if token is not None:
+                    known.reset(token)
+
+    async with listening(Knowing()) as server:
+        waiting, others = await server.connect(), await server.connect()
+        await waiting.send_all(frame("slow") + frame("after"))
+        with trio.fail_after(SECONDS):
+            await server.commands.arrived.wait()
+        for name in ("one", "two"):
+            await others.send_all(frame(name))
+            assert await names(others, 1) == [name]
+        server.commands.release.set()
+        assert await names(waiting, 2) == ["slow", "after"]
+    assert seen == [("one", "nothing"), ("two", "nothing"), ("slow", "slow"), ("after", "nothing")]
+
+
+async def test_many_wait_at_once() -> None:
+    """Commands that wait do not keep others from theirs, however many they are, and all are answered."""
+    async with listening(max_connections=60) as server:
+        waiting = [await server.connect() for _ in range(50)]
+        for stream in waiting:
+            await stream.send_all(frame("slow"))
+        with trio.fail_after(SECONDS):
+            while len(server.commands.ran) < len(waiting):
+                await trio.sleep(0.001)
+        quick = await server.connect()
+        await quick.send_all(frame("quick"))
+        assert await names(quick, 1) == ["quick"]
+        server.commands.release.set()
+        for stream in waiting:
+            assert await names(stream, 1) == ["slow"]
 
 
 class Steps(trio.abc.Instrument):
