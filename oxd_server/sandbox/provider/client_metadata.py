@@ -44,7 +44,6 @@ SUPPORTED: dict[str, list[str]] = {
     "id_token_signing_alg_values_supported": list(SIGNING_ALGS),
     "userinfo_signing_alg_values_supported": list(SIGNING_ALGS),
     "authorization_signing_alg_values_supported": list(SIGNING_ALGS),
-    "request_object_signing_alg_values_supported": list(KEY_ALGS),
 }
 """What the provider can do, in the words of its discovery document; authlib compares a client's wishes with it."""
 

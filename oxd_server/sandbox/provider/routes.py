@@ -53,6 +53,7 @@ def metadata(state: ProviderState) -> dict[str, Any]:
         "response_modes_supported": ["query", "fragment", *SIGNED_MODES],
         "pushed_authorization_request_endpoint": f"{issuer}/par",
         "require_pushed_authorization_requests": state.requires_pushed_requests,
+        "request_object_signing_alg_values_supported": list(KEY_ALGS),
         "require_signed_request_object": state.requires_signed_requests,
         "code_challenge_methods_supported": ["S256"],
         "prompt_values_supported": ["none", "login", "consent", "select_account"],
