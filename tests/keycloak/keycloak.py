@@ -57,6 +57,12 @@ class Keycloak:
                 policy["config"]["allowed-client-scopes"] = list(scopes)
                 self._administer("PUT", f"{realm}/components/{policy['id']}", policy)
 
+    def allow_device_login(self, realm: str, client_id: str) -> None:
+        """Let the client log users in on other devices: that is the administrator's to say, not the client's."""
+        (client,) = self._administer("GET", f"{realm}/clients?clientId={client_id}")
+        client["attributes"]["oauth2.device.authorization.grant.enabled"] = "true"
+        self._administer("PUT", f"{realm}/clients/{client['id']}", client)
+
     def _administer(self, method: str, path: str, body: object = None) -> Any:
         admin = {"grant_type": "password", "client_id": "admin-cli", "username": "admin", "password": "admin"}
         url = f"{self.issuer('master')}/protocol/openid-connect/token"
@@ -84,7 +90,9 @@ def running_keycloak(log: Path) -> Iterator[Keycloak]:
     with log.open("wb") as output:
         process = subprocess.Popen(
             ["sh", str(folder / "bin" / "kc.sh"), "start-dev", "--db=dev-mem", "--import-realm",
-             "--http-host=127.0.0.1", f"--http-port={port}"],
+             "--http-host=127.0.0.1", f"--http-port={port}", "--features=dpop",
+             # It sends logout tokens to fronts whose certificates are made after it has started.
+             "--spi-connections-http-client-default-disable-trust-manager=true"],
             stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
             env={**os.environ, **ADMIN, "JAVA_OPTS_KC_HEAP": "-Xms64m -Xmx512m"},
         )  # fmt: skip
