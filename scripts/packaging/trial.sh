@@ -57,6 +57,7 @@ answers() {
 type_block 1
 must enabled oxd-server
 must answers
+must oxd-server health --config /etc/oxd/oxd-conf.json
 must has_mode /etc/oxd 'root:oxd 750'
 must has_mode /etc/oxd/oxd-conf.json 'root:oxd 640'
 must has_mode /etc/oxd/credentials 'root:root 700'
@@ -78,9 +79,11 @@ must grep -q 'trust_store_password.*credential' <(systemd-run --quiet --pipe --w
 type_block 4
 must answers
 type_block 5
+must has_mode /run/oxd/oxd.sock 'oxd:oxd 660'
+type_block 6
 must has_mode /var/lib/oxd/backup.sqlite 'oxd:oxd 600'
 
-type_block 6
+type_block 7
 must active oxd-server.socket
 # While the server is down, the socket takes what comes, and the server that is started by it answers.
 systemctl stop oxd-server
@@ -107,7 +110,7 @@ wait_until_started
 must answers
 must grep -q debug /etc/oxd/oxd-conf.json
 
-type_block 7
+type_block 8
 must test ! -e /etc/oxd
 must test ! -e /var/lib/oxd
 must test ! -e /usr/lib/oxd-server
