@@ -33,20 +33,29 @@ has_mode() {
     [ "$(mode_of "$1")" = "$2" ]
 }
 
+main_pid() {
+    systemctl show -P MainPID oxd-server
+}
+
+another_than() {
+    [ "$(main_pid)" != "$1" ]
+}
+
+# wait_until COMMAND...: until it succeeds, for half a minute.
+wait_until() {
+    local tries=0
+    until "$@"; do
+        [ $((tries += 1)) -lt 300 ] || return 1
+        sleep 0.1
+    done
+}
+
 enabled() {
     systemctl is-enabled --quiet "$1"
 }
 
 active() {
     systemctl is-active --quiet "$1"
-}
-
-wait_until_started() {
-    local tries=0
-    until [ "$(systemctl is-active oxd-server)" = active ]; do
-        [ $((tries += 1)) -lt 300 ] || return 1
-        sleep 0.1
-    done
 }
 
 answers() {
@@ -63,7 +72,7 @@ must has_mode /etc/oxd/oxd-conf.json 'root:oxd 640'
 must has_mode /etc/oxd/credentials 'root:root 700'
 must has_mode /var/lib/oxd 'oxd:oxd 700'
 must has_mode /var/lib/oxd/oxd.sqlite 'oxd:oxd 600'
-must test "$(stat -c %U "/proc/$(systemctl show -P MainPID oxd-server)")" = oxd
+must test "$(stat -c %U "/proc/$(main_pid)")" = oxd
 systemd-analyze verify oxd-server.service oxd-server.socket
 printf 'verified\n'
 systemd-analyze security --threshold=20 oxd-server.service | tail -n 1
@@ -85,6 +94,12 @@ must has_mode /var/lib/oxd/backup.sqlite 'oxd:oxd 600'
 
 type_block 7
 must active oxd-server.socket
+old="$(main_pid)"
+type_block 8
+wait_until another_than "$old"
+must answers
+must test "$(stat -c %U "/proc/$(main_pid)")" = oxd
+
 # While the server is down, the socket takes what comes, and the server that is started by it answers.
 systemctl stop oxd-server
 must answers
@@ -106,11 +121,11 @@ must test -f /var/lib/oxd/oxd.sqlite
 must test ! -e /usr/lib/oxd-server
 printf '\n== install again\n'
 apt-get install -y -o Dpkg::Options::=--force-confold ./next.deb
-wait_until_started
+wait_until active oxd-server
 must answers
 must grep -q debug /etc/oxd/oxd-conf.json
 
-type_block 8
+type_block 9
 must test ! -e /etc/oxd
 must test ! -e /var/lib/oxd
 must test ! -e /usr/lib/oxd-server
