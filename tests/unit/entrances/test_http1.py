@@ -531,3 +531,13 @@ async def test_upgrade_is_not_taken() -> None:
         answer = await converse(port, GET + b"Connection: upgrade\r\nUpgrade: h2c\r\n\r\n")
     assert status(answer) == 200
     assert b"connection: close" in answer.lower()
+
+
+async def test_status_without_a_name() -> None:
+    """A status that nobody has named can be answered."""
+
+    async def handler(request: HttpRequest) -> HttpResponse:
+        return HttpResponse(799, [], b"odd")
+
+    async with serving(handler) as port:
+        assert (await converse(port, LAST)).startswith(b"HTTP/1.1 799 Unknown\r\n")

@@ -2,6 +2,7 @@
 
 import gzip
 import socket
+import struct
 from functools import partial
 
 import httpx2
@@ -682,3 +683,24 @@ async def test_answer_before_the_request_was_read(op, transport):
 
     url = op.raw("POST", "/", refuse)
     assert (await transport.send("POST", url, step="s", form={"a": "x"})).status == 413
+
+
+@pytest.mark.parametrize("size", [1, 5_000_000])
+async def test_connection_that_is_reset(transport, size):
+    """A connection that the OP resets, while the request goes out or after it, broke; a POST is not repeated."""
+    connections = 0
+
+    async def reset(stream):
+        nonlocal connections
+        connections += 1
+        await stream.receive_some(1)
+        stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        await stream.aclose()
+
+    async with trio.open_nursery() as nursery:
+        (listener,) = await nursery.start(partial(trio.serve_tcp, reset, 0, host="127.0.0.1"))
+        url = f"http://127.0.0.1:{listener.socket.getsockname()[1]}/"
+        with pytest.raises(OpUnreachable, match=r"broke before an answer$"):
+            await transport.send("POST", url, step="s", form={"a": "x" * size})
+        nursery.cancel_scope.cancel()
+    assert connections == 1
