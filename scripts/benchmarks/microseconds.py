@@ -47,7 +47,7 @@ def _parts_of(home: Path, issuer: str, command: str, scale: Scale) -> Parts:
         request = frame(command, {"oxd_id": oxd_id})
         plan = Plan(requests=[request], count=scale.requests, connections=_CONNECTIONS)
         apply_load(server, plan)  # to warm up
-        server.process.send_signal(signal.SIGUSR2)
+        server.process.send_signal(signal.SIGALRM)
         best = min(apply_load(server, plan).cpu_per_command for _ in range(_RUNS))
     counts: dict[str, int] = json.loads((home / SAMPLES).read_text())
     microseconds = best * 1e6 / sum(counts.values())

@@ -1,6 +1,6 @@
 """Starts a server that notes, all along, which part of the program it is in. Not started by hand.
 
-At every tick of processor time, 4 ms on most systems, a signal looks at the stack. SIGUSR2 starts the count anew; at
+At every tick of processor time, 4 ms on most systems, a signal looks at the stack. SIGALRM starts the count anew; at
 its end the server writes the counts beside its configuration, by part.
 """
 
@@ -46,7 +46,7 @@ def part_of(frame: FrameType | None) -> str:
 if __name__ == "__main__":
     counts: Counter[str] = Counter()
     signal.signal(signal.SIGPROF, lambda _, frame: counts.update((part_of(frame),)))
-    signal.signal(signal.SIGUSR2, lambda _, __: counts.clear())
+    signal.signal(signal.SIGALRM, lambda _, __: counts.clear())
     signal.setitimer(signal.ITIMER_PROF, _INTERVAL, _INTERVAL)
     code = main(sys.argv[1:])
     signal.setitimer(signal.ITIMER_PROF, 0)
