@@ -49,6 +49,8 @@ class Supervisor:
     variables: Mapping[str, str] = field(default_factory=dict)
     _running: dict[int, trio.Process] = field(default_factory=dict)
     _stopping: trio.Event = field(default_factory=trio.Event)
+    _settled: bool = False
+    _serving: trio.Event = field(default_factory=trio.Event)
     _ready: dict[int, trio.Event] = field(default_factory=lambda: defaultdict(trio.Event))
 
     def __post_init__(self) -> None:
@@ -59,10 +61,10 @@ class Supervisor:
     ) -> None:
         """Start the workers, pass signals on, and return when all have ended after SIGTERM or SIGINT.
 
-        ``announce`` is called when all of them serve. SIGUSR2 runs ``upgrade``. When a successor serves, the workers
-        take nobody new, and end with those who are connected.
+        ``announce`` is called when the first of them serves; who started this process is told when all do. SIGUSR2 runs
+        ``upgrade``. When a successor serves, the workers take nobody new, and end with those who are connected.
 
-        Raises ``ChildProcessError`` for a worker that does not come to serve in the first place.
+        Raises ``ChildProcessError`` for a worker that ends before that.
         """
         read_end, write_end = os.pipe()
         try:
@@ -87,11 +89,14 @@ class Supervisor:
 
     async def _announce(self, scope: trio.CancelScope, announce: Callable[[], None]) -> None:
         with scope:
-            for number in range(self.count):
-                await self._ready[number].wait()
+            await self._serving.wait()
             announce()
-            tell_ready(self.sockets)
             await self.sockets.manager.ready()
+            if self.sockets.ready is not None:
+                for number in range(self.count):
+                    await self._ready[number].wait()
+                tell_ready(self.sockets)
+            self._settled = True
 
     async def _keep_running(self, number: int, lifeline: int) -> None:
         delay = _RESTART_DELAY
@@ -100,7 +105,7 @@ class Supervisor:
             code = await self._run_one(number, lifeline)
             if self._stopping.is_set():
                 return
-            if not self._ready[number].is_set():
+            if not self._settled:
                 raise ChildProcessError(f"worker {number} ended before it was ready (exit code {code})")
             if trio.current_time() - started > _HEALTHY_SECONDS:
                 delay = _RESTART_DELAY
@@ -117,6 +122,7 @@ class Supervisor:
             self._log.info("worker_started", worker=number, pid=started.process.pid)
             if await started.is_ready():
                 self._ready[number].set()
+                self._serving.set()
             return await started.process.wait()
         finally:
             del self._running[number]

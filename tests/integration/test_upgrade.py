@@ -163,6 +163,9 @@ async def test_a_successor_that_fails_changes_nothing(tmp_path: Path, workers: i
         async with trio.open_nursery() as nursery:
             for client in (load.one_shot, load.kept_open):
                 nursery.start_soon(client)
+            with trio.fail_after(SECONDS):  # until no worker is starting any more, and reads what comes now
+                while len({line.get("worker") for line in server.log_lines() if line["event"] == "command"}) < workers:
+                    await trio.sleep(0.05)
             write_config(tmp_path, {"workers": workers, "crypt_provider_key_store_path": "none.json"})
             server.signal(signal.SIGUSR2)
             line = await server.wait_for_log("upgrade_failed", seconds=SECONDS)
