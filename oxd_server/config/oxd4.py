@@ -9,6 +9,7 @@ from oxd_server.config.declaring import declared_keys
 from oxd_server.config.file import ConfigError, Section
 from oxd_server.config.keys import Config
 from oxd_server.config.kinds import TEXT, one_of, whole
+from oxd_server.config.metrics_keys import MetricsConfig
 
 __all__ = ["DEFAULT_SITE", "Converted", "convert", "is_yaml"]
 
@@ -119,6 +120,8 @@ class _Conversion:
         self._certificate(node)
         ours = {declared.name for declared in declared_keys(Config)}
         self.https |= _object(self.path, "https", node.pop("https", {}))  # ours, written into the old file
+        if "metrics" in node and not _is_ours(node["metrics"]):
+            ours.discard("metrics")  # those of the old server's framework
         for key, value in node.items():
             if key in ours or key not in _WITHOUT_EFFECT:  # an unknown one gets its warning from the loader
                 self.result.node[key] = value
@@ -224,6 +227,10 @@ _TRANSLATED: Final[dict[str, Callable[[_Conversion, Any], None]]] = {
     "logging": _Conversion.logging,
     "fapi_enabled": _Conversion.fapi_enabled,
 }
+
+
+def _is_ours(metrics: Any) -> bool:
+    return isinstance(metrics, dict) and metrics.keys() <= {declared.name for declared in declared_keys(MetricsConfig)}
 
 
 def _object(path: Path, name: str, value: Any) -> dict[str, Any]:

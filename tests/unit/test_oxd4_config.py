@@ -95,6 +95,14 @@ def test_who_may_call_by_default(tmp_path: Path) -> None:
     assert load_config(written(tmp_path, "fapi_enabled: false")).op_settings == {}
 
 
+def test_metrics_of_either_server(tmp_path: Path) -> None:
+    """Those of the old server's framework do nothing; ours, written into the old file, count."""
+    old = load_config(written(tmp_path, "metrics: {frequency: 1 minute, reporters: []}"))
+    assert not old.metrics.enabled
+    assert any("metrics has no effect" in line for line in old.warnings)
+    assert load_config(written(tmp_path, "metrics: {enabled: true}")).metrics.enabled
+
+
 @pytest.mark.parametrize("key", sorted(_WITHOUT_EFFECT))
 def test_no_key_of_4_is_unknown(tmp_path: Path, key: str) -> None:
     """A key that does nothing is named with the reason, once."""
