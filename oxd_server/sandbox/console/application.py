@@ -15,15 +15,15 @@ from oxd_protocol.client.with_trio import OxdClient
 from oxd_protocol.params import AnyCommand
 from oxd_server.entrances.http1 import HttpRequest, HttpResponse
 from oxd_server.entrances.reference import GROUPS, matches, search_text
+from oxd_server.sandbox.browsers import Browsers
 from oxd_server.sandbox.console.fields import FieldError, fields_of, read_params
 from oxd_server.sandbox.console.verdicts import verdicts
 from oxd_server.sandbox.demo.frames import pretty_frame
 from oxd_server.sandbox.pages import page
 from oxd_server.sandbox.provider.faults import FAULTS
 from oxd_server.sandbox.provider.journal import Served
-from oxd_server.sandbox.provider.model import SESSION_SECONDS, ProviderState
-from oxd_server.sandbox.table import Table
-from oxd_server.sandbox.web import OAuthError, PageError, cookie, form, query, redirect, same_secret, set_cookie
+from oxd_server.sandbox.provider.model import ProviderState
+from oxd_server.sandbox.web import OAuthError, PageError, form, query, redirect, same_secret
 
 __all__ = ["ConsoleState", "handle"]
 
@@ -58,7 +58,7 @@ class ConsoleState:
         self.url = url
         self.oxd = oxd
         self.provider = provider
-        self.sessions: Table[ConsoleSession] = Table(1000, provider.now)
+        self.browsers = Browsers(SESSION_COOKIE, ConsoleSession, provider.now, provider.new_token)
 
 
 # --- pages ------------------------------------------------------------------------------------
@@ -211,19 +211,8 @@ async def handle(state: ConsoleState, request: HttpRequest) -> HttpResponse:
     if click is None:
         known = any(path == request.path for _, path in ROUTES)
         return _error_page("No such page", "Start again at the first page.", 405 if known else 404)
-    session_id, session = _session(state, request)
-    answer = await _click(state, session, click, request)
-    return HttpResponse(answer.status, [*answer.headers, set_cookie(SESSION_COOKIE, session_id)], answer.body)
-
-
-def _session(state: ConsoleState, request: HttpRequest) -> tuple[str, ConsoleSession]:
-    session_id = cookie(request, SESSION_COOKIE)
-    session = state.sessions.get(session_id)
-    if session_id is None or session is None:
-        new_token = state.provider.new_token
-        session_id, session = new_token(), ConsoleSession(new_token())
-        state.sessions.put(session_id, session, SESSION_SECONDS)
-    return session_id, session
+    name, session = state.browsers.session(request)
+    return state.browsers.with_cookie(await _click(state, session, click, request), name)
 
 
 async def _click(state: ConsoleState, session: ConsoleSession, click: Click, request: HttpRequest) -> HttpResponse:

@@ -14,19 +14,16 @@ import trio
 from oxd_protocol.client import Exchange, OxdUnreachable
 from oxd_protocol.client.with_trio import OxdClient
 from oxd_server.entrances.http1 import HttpRequest, HttpResponse
+from oxd_server.sandbox.browsers import Browsers
 from oxd_server.sandbox.demo.frames import first_value, readable_frames, readable_value
 from oxd_server.sandbox.pages import page
-from oxd_server.sandbox.provider.model import SESSION_SECONDS
-from oxd_server.sandbox.table import Table
 from oxd_server.sandbox.web import (
     OAuthError,
     PageError,
-    cookie,
     form,
     query,
     redirect,
     same_secret,
-    set_cookie,
     style_response,
 )
 
@@ -63,7 +60,7 @@ class DemoState:
         self.op_host = op_host
         self.oxd = oxd
         self.new_token = new_token
-        self.sessions: Table[DemoSession] = Table(1000, now)
+        self.browsers = Browsers(SESSION_COOKIE, DemoSession, now, new_token)
         self.oxd_id: str | None = None
         self.registering = trio.Lock()
 
@@ -228,19 +225,8 @@ async def handle(state: DemoState, request: HttpRequest) -> HttpResponse:
     if click is None:
         known = any(path == request.path for _, path in ROUTES)
         return _error_page("No such page", "Start again at the first page.", 405 if known else 404)
-    session_id, session = _session(state, request)
-    answer = await _click(state, session, click, request)
-    return HttpResponse(answer.status, [*answer.headers, set_cookie(SESSION_COOKIE, session_id)], answer.body)
-
-
-def _session(state: DemoState, request: HttpRequest) -> tuple[str, DemoSession]:
-    """The browser's session; a new one if it has none."""
-    session_id = cookie(request, SESSION_COOKIE)
-    session = state.sessions.get(session_id)
-    if session_id is None or session is None:
-        session_id, session = state.new_token(), DemoSession(state.new_token())
-        state.sessions.put(session_id, session, SESSION_SECONDS)
-    return session_id, session
+    name, session = state.browsers.session(request)
+    return state.browsers.with_cookie(await _click(state, session, click, request), name)
 
 
 async def _click(state: DemoState, session: DemoSession, click: Click, request: HttpRequest) -> HttpResponse:
