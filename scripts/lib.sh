@@ -101,6 +101,14 @@ ensure_redis() {
         "To leave those tests out: OXD_TEST_SKIP_REDIS=1 ./scripts/test"
 }
 
+# ensure_softhsm: a PKCS#11 token without hardware; the tests keep keys in tokens of their own.
+ensure_softhsm() {
+    command -v softhsm2-util >/dev/null || (apt_install softhsm2) || true
+    command -v softhsm2-util >/dev/null || die "The tests keep keys in a PKCS#11 token, and need SoftHSM, with the command softhsm2-util." \
+        "On Debian: apt-get install softhsm2; elsewhere, your system's package of SoftHSM 2." \
+        "To leave those tests out: OXD_TEST_SKIP_SOFTHSM=1 ./scripts/test"
+}
+
 browser_fits() {
     command -v chromium >/dev/null && command -v chromedriver >/dev/null
 }

@@ -25,7 +25,8 @@ from oxd_server.op.client_identity import ClientIdentity, load_client_identity
 from oxd_server.op.context import OpContext
 from oxd_server.op.discovery import WELL_KNOWN, discovery_url
 from oxd_server.op.errors import InvalidOpHost, KeyFileError
-from oxd_server.op.key_store import KeyStore, load_key_store
+from oxd_server.op.key_store import KeyStore
+from oxd_server.op.private_keys import load_private_keys
 from oxd_server.op.proxy import DIRECT, Proxies, make_proxies
 from oxd_server.op.settings import SettingsOf, settings_of
 from oxd_server.op.tls import make_ssl_context
@@ -190,8 +191,13 @@ def _ssl_context(config: Config) -> ssl.SSLContext:
 
 async def load_keys(config: Config) -> KeyStore | None:
     """Read the private keys that clients authenticate with, if there are any. Raises ``KeyFileError``."""
-    path, password = config.crypt_provider_key_store_path, config.crypt_provider_key_store_password
-    return None if path is None else await trio.to_thread.run_sync(load_key_store, path, password)
+    return await trio.to_thread.run_sync(
+        load_private_keys,
+        config.crypt_provider_key_store_path,
+        config.crypt_provider_key_store_password,
+        config.crypt_provider_pkcs11_uris,
+        config.crypt_provider_pkcs11_pin,
+    )
 
 
 async def _open_logins(config: Config, store: Store, now: Callable[[], float]) -> Logins:

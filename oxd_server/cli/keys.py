@@ -16,6 +16,7 @@ __all__ = ["add"]
 
 _DAY: Final = 24 * 3600
 _MAX_DAYS: Final = 3650
+_NONE: Final = "no key store is configured: crypt_provider_key_store_path is not set"
 
 
 def add(commands: Commands) -> None:
@@ -71,10 +72,17 @@ def _keys_new(options: argparse.Namespace) -> int:
 
 
 def _keys_public(options: argparse.Namespace) -> int:
-    from oxd_server.op.key_store import load_key_store
+    from oxd_server.op.private_keys import load_private_keys
 
     config = loaded(options).config
-    key_store = load_key_store(_configured(config), config.crypt_provider_key_store_password)
+    key_store = load_private_keys(
+        config.crypt_provider_key_store_path,
+        config.crypt_provider_key_store_password,
+        config.crypt_provider_pkcs11_uris,
+        config.crypt_provider_pkcs11_pin,
+    )
+    if key_store is None:
+        raise CliError(_NONE)
     print_json(key_store.at(time.time()).public_jwks(), sys.stdout)
     return 0
 
@@ -95,8 +103,13 @@ def _keys_rotate(options: argparse.Namespace) -> int:
 
 
 def _configured(config: Config) -> Path:
+    if config.crypt_provider_key_store_path is None and config.crypt_provider_pkcs11_uris:
+        raise CliError(
+            "the keys lie in a token (crypt_provider_pkcs11_uris), and only those of a key store are rotated: make the "
+            "new key with the token's own tools, and name it beside the old one"
+        )
     if config.crypt_provider_key_store_path is None:
-        raise CliError("no key store is configured: crypt_provider_key_store_path is not set")
+        raise CliError(_NONE)
     return config.crypt_provider_key_store_path
 
 

@@ -249,6 +249,16 @@ class Config(Settings, frozen=True, kw_only=True):
     crypt_provider_key_store_password: Annotated[
         str | None, Key(SECRET, "The password of the key store, if it has one.")
     ] = None
+    crypt_provider_pkcs11_uris: Annotated[
+        tuple[str, ...],
+        Key(
+            TEXTS,
+            "Private keys in PKCS#11 tokens, by their URIs (RFC 7512), for example "
+            "pkcs11:token=oxd;object=signing?module-path=/usr/lib/softhsm/libsofthsm2.so. They sign before those of "
+            "the key store; of those that fit, the first one does.",
+        ),
+    ] = ()
+    crypt_provider_pkcs11_pin: Annotated[str | None, Key(SECRET, "The PIN of these tokens.")] = None
     mtls_client_key_store_path: Annotated[
         Path | None,
         Key(

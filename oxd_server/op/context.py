@@ -15,6 +15,7 @@ from oxd_server.op.dpop_nonces import DpopNonces
 from oxd_server.op.jwks import KeySetCache
 from oxd_server.op.metadata_cache import DEFAULT_LIFETIME
 from oxd_server.op.settings import SettingsOf, nothing_special
+from oxd_server.op.signing import signed
 from oxd_server.op.transport import Transport
 from oxd_server.op.uma_discovery import UmaDiscoveryCache
 
@@ -83,7 +84,8 @@ class OpContext:
             OpHostRefused, OpUnreachable, OpInvalidResponse
         """
         audience = partial(assertion_audience, metadata, url)
-        proof = authenticate(usual_method(credentials, metadata), audience, self.clock(), self.random)
+        prove = partial(authenticate, usual_method(credentials, metadata), audience, self.clock(), self.random)
+        proof = await signed(credentials.key_store, prove)
         identity = credentials.identity
         return await self.transport.send(
             "POST",

@@ -58,6 +58,7 @@ class StoredKey:
     Attributes:
         algorithm: the only one it is for, or None.
         not_before, expires_at: when it begins to sign, and when it is gone, in seconds since the epoch.
+        in_hsm: whether a token signs, which may take its time.
     """
 
     kid: str
@@ -67,6 +68,7 @@ class StoredKey:
     key: JwkKey = field(repr=False)
     not_before: float = 0
     expires_at: float = math.inf
+    in_hsm: bool = False
 
     def fits(self, algorithm: Algorithm) -> bool:
         """Whether it can sign with this algorithm."""
@@ -98,6 +100,11 @@ class KeyStore:
             tuple(key for key in self.decryption_keys if now < key.expires_at),
             now,
         )
+
+    @property
+    def in_hsm(self) -> bool:
+        """Whether a key lies in a token."""
+        return any(key.in_hsm for key in self.keys)
 
     def known_as(self, kids: frozenset[str]) -> "KeyStore":
         """The key store as far as somebody knows it who has keys with these ids only.

@@ -5,6 +5,7 @@ count how much room they take, so that no site fills the store.
 """
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Final
 
 from oxd_protocol.errors import CommandError
@@ -14,6 +15,7 @@ from oxd_server.op.errors import ClientAuthenticationError, IdTokenError
 from oxd_server.op.jose import KeySet
 from oxd_server.op.jwe import DEFAULT_ENCRYPTION, Encryption, encrypt_token
 from oxd_server.op.request_object import UNSIGNED, request_object, request_object_claims, typed
+from oxd_server.op.signing import signed
 from oxd_server.rp.issued import token_hash
 from oxd_server.rp.services import Services
 from oxd_server.store.base import IssuedToken, Login, Site
@@ -68,7 +70,8 @@ async def make_request_object(
     }
     claims = request_object_claims(own, params)
     try:
-        text = request_object(claims, algorithm, services.credentials_of(site).key_store, site.client_secret)
+        keys = services.credentials_of(site).key_store
+        text = await signed(keys, partial(request_object, claims, algorithm, keys, site.client_secret))
         text = await _encrypted(services, site, metadata, text)
     except (ClientAuthenticationError, IdTokenError) as error:
         raise CommandError("invalid_algorithm", f"The request object cannot be made: {error}.") from None

@@ -25,6 +25,7 @@ NOT_SECRET = {
     "Command": {"params", "returns_secrets"},  # the type of the params, and whether
     "Config": {"protect_commands_with_access_token", "https_commands_without_token", "max_sites_without_token"},
     "ClientMetadata": {"access_token_as_jwt", "rpt_as_jwt"},  # whether
+    "KeyUri": {"token"},  # its label
     "ScopeExpression": {"data"},  # the names of scopes
     "_Exchange": {"sent"},  # whether
 }

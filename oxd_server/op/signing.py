@@ -1,0 +1,26 @@
+"""Signing where it does not hold up the event loop."""
+
+from collections.abc import Callable
+from typing import Final, TypeVar
+
+import trio
+
+from oxd_server.op.key_store import KeyStore
+
+__all__ = ["signed"]
+
+_T = TypeVar("_T")
+
+_AT_A_TIME: Final = trio.CapacityLimiter(4)
+"""A token that hangs takes no other threads than these."""
+
+
+async def signed(key_store: KeyStore | None, make: Callable[[], _T]) -> _T:
+    """What `make` returns, which may sign with these keys.
+
+    Those of a file sign at once. A token may take its time, so it signs in a thread; who is cancelled does not wait
+    for it.
+    """
+    if key_store is None or not key_store.in_hsm:
+        return make()
+    return await trio.to_thread.run_sync(make, abandon_on_cancel=True, limiter=_AT_A_TIME)
