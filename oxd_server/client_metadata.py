@@ -1,7 +1,8 @@
 """What an application asks its OP to register: the metadata of its client, under the registered names. Pure.
 
-Specifications: OpenID Connect Dynamic Registration 1.0 section 2, RFC 7591 section 2, the logout specifications and
-UMA. A new property of clients is one more field here and one more param in `oxd_protocol.site`.
+Specifications: OpenID Connect Dynamic Registration 1.0 section 2, RFC 7591 section 2, the logout specifications,
+RFC 8705 section 2.1.2, RFC 9396 section 10 and UMA. A new property of clients is one more field here and one more
+param in `oxd_protocol.site`.
 """
 
 from typing import Any
@@ -65,6 +66,10 @@ class ClientMetadata(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     software_version: str | None = None
     software_statement: str | None = None
     tls_client_auth_subject_dn: str | None = None
+    tls_client_auth_san_dns: str | None = None
+    tls_client_auth_san_uri: str | None = None
+    tls_client_auth_san_ip: str | None = None
+    tls_client_auth_san_email: str | None = None
     tls_client_certificate_bound_access_tokens: bool | None = None
     post_logout_redirect_uris: Texts = ()
     frontchannel_logout_uri: Texts = ()
@@ -74,6 +79,7 @@ class ClientMetadata(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     claims_redirect_uris: Texts = ()
 
     dpop_bound_access_tokens: bool | None = None
+    authorization_details_types: Texts = ()
 
     # What Gluu's server alone understands.
     ui_locales: Texts = ()

@@ -20,7 +20,14 @@ from oxd_server.op.errors import ClientAuthenticationError, OpError, OpMetadataM
 from oxd_server.op.registration import RegistrationAnswer, delete_client, register_client
 from oxd_server.op.uma import PAT_SCOPE
 from oxd_server.rp.services import Services
-from oxd_server.rp.site_as_client import ENCRYPTED, as_answered, encryption_of, given_less, uses_certificate
+from oxd_server.rp.site_as_client import (
+    ENCRYPTED,
+    as_answered,
+    encryption_of,
+    given_less,
+    named_subjects,
+    uses_certificate,
+)
 from oxd_server.store.base import Site, SiteNotFound
 
 __all__ = ["check_key", "keep", "new_oxd_id", "say_if_less", "say_what_we_cannot", "with_client"]
@@ -89,8 +96,7 @@ def say_if_less(services: Services, site: Site, asked: Mapping[str, Any], answer
 
 def say_what_we_cannot(services: Services, site: Site) -> None:
     """Log what the OP is asked to register, but this server can do nothing with."""
-    shows_none = site.client.tls_client_auth_subject_dn is not None and services.certificates.of(site) is None
-    named = ["tls_client_auth_subject_dn"] if shows_none else []
+    named = named_subjects(site.client) if services.certificates.of(site) is None else []
     if named := [*named, *_what_cannot_be_decrypted(services, site)]:
         services.log.warning(
             "encryption_unsupported",

@@ -28,6 +28,7 @@ __all__ = [
     "given_less",
     "known_metadata",
     "metadata_of",
+    "named_subjects",
     "uses_certificate",
 ]
 
@@ -35,6 +36,9 @@ Encrypted = Literal["id_token", "userinfo", "authorization"]
 ENCRYPTED: Final[tuple[Encrypted, ...]] = ("id_token", "userinfo", "authorization")
 """What an OP may encrypt to a client: `<this>_encrypted_response_alg` among its metadata says how."""
 
+_SUBJECTS: Final = tuple(
+    f"tls_client_auth_{name}" for name in ("subject_dn", "san_dns", "san_uri", "san_ip", "san_email")
+)
 _MILLISECONDS: Final = 1000
 _SETS_OF_WORDS: Final = frozenset({"scope", "response_types"})
 
@@ -99,11 +103,17 @@ def _add_certificate(asked: dict[str, Any], client: ClientMetadata, identity: Cl
 
     RFC 8705, sections 2.1.2 and 2.2.2. What the site names itself stays.
     """
-    if client.token_endpoint_auth_method == ClientAuthMethod.TLS_CLIENT_AUTH:
-        asked.setdefault("tls_client_auth_subject_dn", identity.subject)
+    # Section 2.1.2: a client "MUST use exactly one of the below metadata parameters".
+    if client.token_endpoint_auth_method == ClientAuthMethod.TLS_CLIENT_AUTH and not named_subjects(client):
+        asked["tls_client_auth_subject_dn"] = identity.subject
     by_key = client.token_endpoint_auth_method == ClientAuthMethod.SELF_SIGNED_TLS_CLIENT_AUTH
     if by_key and not client.jwks_uri and not client.jwks:
         asked["jwks"] = {"keys": [*asked.get("jwks", {}).get("keys", ()), identity.jwk]}
+
+
+def named_subjects(client: ClientMetadata) -> list[str]:
+    """Return the properties by which the site itself says what its certificate is known by (RFC 8705 section 2.1.2)."""
+    return [name for name in _SUBJECTS if getattr(client, name) is not None]
 
 
 def uses_certificate(client: ClientMetadata) -> bool:

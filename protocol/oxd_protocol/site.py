@@ -58,6 +58,7 @@ class ProtectedParams(Params, frozen=True, kw_only=True):
 _REGISTERED = "Registered at the OP as it is."
 _ENCRYPTION = "The encryption method; A128CBC-HS256 if absent."
 _GLUU = "Registered at the OP as it is; Gluu's server knows it."
+_SAN = "The {} in the client's certificate that the OP is to know it by, instead of its subject (RFC 8705)."
 
 
 class OxdIdParams(ProtectedParams, frozen=True, kw_only=True):
@@ -212,6 +213,10 @@ class SiteMetadata(ProtectedParams, frozen=True, kw_only=True):
         Annotated[str, Meta(description="The subject of the client's certificate; that of the server's if absent.")]
         | None
     ) = None
+    tls_client_auth_san_dns: Annotated[str, Meta(description=_SAN.format("host name"))] | None = None
+    tls_client_auth_san_uri: Annotated[str, Meta(description=_SAN.format("URI"))] | None = None
+    tls_client_auth_san_ip: Annotated[str, Meta(description=_SAN.format("IP address"))] | None = None
+    tls_client_auth_san_email: Annotated[str, Meta(description=_SAN.format("e-mail address"))] | None = None
     tls_client_certificate_bound_access_tokens: (
         Annotated[bool, Meta(description="true: tokens are bound to the certificate that this server shows.")] | None
     ) = None
@@ -221,6 +226,9 @@ class SiteMetadata(ProtectedParams, frozen=True, kw_only=True):
     dpop_bound_access_tokens: (
         Annotated[bool, Meta(description="true: tokens are bound to a key that this server makes and keeps.")] | None
     ) = None
+    authorization_details_types: Annotated[
+        tuple[str, ...], Meta(description="The types of authorization_details that the site asks for (RFC 9396).")
+    ] = ()
     backchannel_logout: (
         Annotated[bool, Meta(description="true: the OP sends its logout tokens to this server (https.url).")] | None
     ) = None

@@ -14,9 +14,9 @@ import trio
 from oxd_server.sandbox import RunningSandbox
 from tests.integration.background import Background
 from tests.integration.faulty_op import Exchange, FaultyOp
-from tests.integration.logins import Rp, register
+from tests.integration.logins import REDIRECT_URI, Rp, register
 from tests.integration.oxd_process import ServerProcess
-from tests.integration.real_provider import SharedProviders, shared_providers
+from tests.integration.real_provider import SharedProviders, callback_params, log_in, shared_providers
 from tests.integration.sandbox_provider import running_sandbox
 from tests.integration.user_agent import user_agent
 
@@ -263,3 +263,40 @@ async def test_the_certified_provider_and_other_servers(server: ServerProcess, p
     tokens = await rp.ok("get_tokens_by_code", **code, resource=[api])
     told = await rp.ok("introspect_access_token", access_token=tokens["access_token"])
     assert (told["aud"], told["scope"]) == (api, "write")
+
+
+@pytest.mark.node
+async def test_the_certified_provider_and_what_is_allowed(server: ServerProcess, providers: SharedProviders) -> None:
+    """Authorization details: the person allows them, tokens have them, and a token request may ask for some of them."""
+    api, types = {"resource": "https://api.example.org/"}, ["payment_initiation", "account_information"]
+    accounts = [{"type": "account_information", "actions": ["read"], "locations": ["https://api.example.org/"]}]
+    issuer = providers.open(authorizationDetailsTypes=types)
+    rp = await register(server, issuer, grant_types=GRANTS[:3], authorization_details_types=types)
+    redirect = await rp.authorize(**api, authorization_details=[*DETAILS, *accounts])
+    tokens = await rp.ok("get_tokens_by_code", code=redirect["code"], state=redirect["state"], **api)
+    assert tokens["authorization_details"] == await allowed(rp, tokens) == [*DETAILS, *accounts]
+    refresh = {"refresh_token": tokens["refresh_token"], "authorization_details": accounts, **api}
+    fresh = await rp.ok("get_access_token_by_refresh_token", **refresh)
+    assert fresh["authorization_details"] == await allowed(rp, fresh) == accounts
+    assert await allowed(rp, await rp.ok("get_site_token", authorization_details=DETAILS, **api)) == DETAILS
+    refused = await rp.error("get_site_token", authorization_details=[{"type": "unknown"}], **api)
+    assert refused["details"]["error"] == "invalid_authorization_details"
+
+
+async def allowed(rp: Rp, tokens: dict[str, Any]) -> Any:
+    """Ask the OP what the access token allows."""
+    return (await rp.ok("introspect_access_token", access_token=tokens["access_token"]))["authorization_details"]
+
+
+@pytest.mark.node
+async def test_the_certified_provider_and_what_is_pushed(server: ServerProcess, providers: SharedProviders) -> None:
+    """A pushed login has its authorization details as well."""
+    pushed = {"pushedAuthorizationRequests": {"enabled": True, "requirePushedAuthorizationRequests": True}}
+    api, types = {"resource": "https://api.example.org/"}, ["payment_initiation"]
+    issuer = providers.open(authorizationDetailsTypes=types, features=pushed)
+    rp = await register(server, issuer, authorization_details_types=types)
+    url = (await rp.ok("get_authorization_url", authorization_details=DETAILS, **api))["authorization_url"]
+    assert parse_qs(urlsplit(url).query).keys() == {"client_id", "request_uri"}
+    redirect = callback_params(await log_in(url, redirect_uri=REDIRECT_URI))
+    tokens = await rp.ok("get_tokens_by_code", code=redirect["code"], state=redirect["state"], **api)
+    assert tokens["authorization_details"] == DETAILS

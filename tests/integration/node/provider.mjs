@@ -42,6 +42,7 @@ const DEFAULTS = {
   features: {},
   fapi: false,
   encrypts: false,
+  authorizationDetailsTypes: [],
   tls: null, // {"key": ..., "cert": ..., "ca": ...}: https, and one more port where clients show certificates
 };
 
@@ -70,6 +71,19 @@ const FAPI_FEATURES = {
   fapi: { enabled: true, profile: '2.0' },
   pushedAuthorizationRequests: { enabled: true, requirePushedAuthorizationRequests: true },
 };
+
+// RAR (RFC 9396): the person allows all that the page asks for; a token request may ask for some of it.
+const authorizationDetails = (types) => ({
+  enabled: true,
+  types: Object.fromEntries(types.map((type) => [type, { validate: () => {} }])),
+  authorizationDetailsForGrantSource: (ctx) => ctx.oidc.grant.rar,
+  authorizationDetailsForAccessToken: ({ oidc: { params } }, _token, source) => {
+    const asked = JSON.parse(params.authorization_details ?? 'null');
+    if (!source) return asked; // a token for the client itself
+    return source.rar?.filter(({ type }) => !asked || asked.some((detail) => detail.type === type));
+  },
+  authorizationDetailsForIntrospection: (_ctx, token) => token.rar,
+});
 
 const BY_CERTIFICATE = ['tls_client_auth', 'self_signed_tls_client_auth'];
 
@@ -171,6 +185,9 @@ function configuration(options, keys) {
       jwtUserinfo: { enabled: true },
       ...(options.fapi && FAPI_FEATURES),
       ...(options.tls && { mTLS: CERTIFICATES }),
+      ...(options.authorizationDetailsTypes.length && {
+        richAuthorizationRequests: authorizationDetails(options.authorizationDetailsTypes),
+      }),
       encryption: { enabled: options.encrypts },
       ...options.features,
     },

@@ -130,6 +130,9 @@ def test_what_an_op_knows_its_clients_by() -> None:
 
     assert sent("tls_client_auth")["tls_client_auth_subject_dn"] == "CN=us"
     assert sent("tls_client_auth", tls_client_auth_subject_dn="CN=x")["tls_client_auth_subject_dn"] == "CN=x"
+    by_name = sent("tls_client_auth", tls_client_auth_san_dns="rp.example")
+    assert by_name["tls_client_auth_san_dns"] == "rp.example"
+    assert "tls_client_auth_subject_dn" not in by_name
     assert sent("self_signed_tls_client_auth")["jwks"] == {"keys": [identity.jwk]}
     assert "jwks" not in sent("self_signed_tls_client_auth", jwks_uri="https://app/jwks")
     assert not {"jwks", "tls_client_auth_subject_dn"} & sent("client_secret_basic").keys()
