@@ -1,6 +1,7 @@
 """Where the lines of the log go, and when: most at once, those of commands gathered, so that they cost little."""
 
 import os
+import stat
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -31,13 +32,15 @@ class StreamOutput:
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
+        # A file takes any number of lines as one piece. After every piece the event loop has to be waited for again.
+        self._whole = _is_file(stream)
 
     def write(self, lines: bytes) -> None:
         """Write the lines, as many at a time as stay in one piece."""
         start = 0
         while start < len(lines):
             end = len(lines)
-            if end - start > _PIPE_BYTES:
+            if end - start > _PIPE_BYTES and not self._whole:
                 # At least one line, however long.
                 end = (lines.rfind(b"\n", start, start + _PIPE_BYTES) + 1) or (lines.find(b"\n", start) + 1)
             self._stream.write(lines[start:end].decode("utf-8", "replace"))
@@ -46,6 +49,13 @@ class StreamOutput:
 
     def reopen(self) -> None:
         """Do nothing: who opened the stream decides where it leads."""
+
+
+def _is_file(stream: TextIO) -> bool:
+    try:
+        return stat.S_ISREG(os.fstat(stream.fileno()).st_mode)
+    except OSError:  # it lies in memory
+        return False
 
 
 class LogFile:

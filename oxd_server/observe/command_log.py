@@ -13,6 +13,7 @@ from oxd_server.observe.call import Call
 __all__ = ["command_log"]
 
 _LONGEST_NAME: Final = 100
+_MICROSECONDS: Final = 1_000_000
 
 
 def command_log(log: Log) -> Callable[[Call], None]:
@@ -32,8 +33,9 @@ def command_log(log: Log) -> Callable[[Call], None]:
                 call.command or _shown(call.name[:_LONGEST_NAME]),
                 call.caller.dialect,
                 "ok" if call.error is None else "error",
-                round(call.seconds * 1000, 3),
-                round(call.op_seconds * 1000, 3),
+                # In milliseconds, to the microsecond: cutting off costs a third of rounding.
+                int(call.seconds * _MICROSECONDS) / 1000,
+                int(call.op_seconds * _MICROSECONDS) / 1000,
                 call.oxd_id or UNSET,
                 call.error or UNSET,
                 call.limit or UNSET,

@@ -177,6 +177,24 @@ def test_a_stream_gets_whole_lines_in_small_pieces() -> None:
     assert stream.getvalue() == lines
 
 
+def test_a_file_gets_all_lines_in_one_piece(tmp_path: Path) -> None:
+    """Nothing that others write lands inside a write to a file."""
+
+    class Stream(io.TextIOWrapper):
+        sizes: tuple[int, ...] = ()
+
+        def write(self, text: str) -> int:
+            self.sizes += (len(text),)
+            return super().write(text)
+
+    lines = ("x" * 1000 + "\n") * 10
+    path = tmp_path / "stderr"
+    with Stream(path.open("wb")) as stream:
+        StreamOutput(stream).write(lines.encode())
+        assert stream.sizes == (len(lines),)
+        assert path.read_text() == lines
+
+
 def test_a_file_is_appended_to_and_opened_anew(tmp_path: Path) -> None:
     """Only its owner can read it. After it was moved, reopening makes a new one; failing to keeps the old one."""
     path = tmp_path / "oxd.log"
