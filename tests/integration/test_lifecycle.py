@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 import trio
 
@@ -111,10 +112,14 @@ async def test_the_port_is_taken(server: ServerProcess, tmp_path: Path) -> None:
 async def test_a_stop_lets_commands_finish(
     start_server: StartServer, sandbox: RunningSandbox, number: signal.Signals
 ) -> None:
-    """The command that runs is finished and answered, idle connections close, nobody new is let in; exit code 0."""
+    """The command that runs is finished and answered, idle connections close, nobody new is let in; exit code 0.
+
+    Until then whoever asks whether the server is ready is told that it is not.
+    """
     arrived, release = trio.Event(), trio.Event()
     answers: list[dict[str, Any]] = []
-    async with faulty_op(sandbox) as op, start_server() as server:
+    async with faulty_op(sandbox) as op, start_server({"metrics": {"enabled": True, "port": 0}}) as server:
+        ready = f"http://127.0.0.1:{(await server.wait_for_log('metrics_listening'))['port']}/ready"
         op.faults[DISCOVERY] = held(arrived, release)
         busy, idle = await server.connect(), await server.connect()
         assert (await idle.call("get_rp", list=True))["status"] == "ok"
@@ -126,10 +131,12 @@ async def test_a_stop_lets_commands_finish(
         async with trio.open_nursery() as nursery:
             nursery.start_soon(register_slowly)
             await arrived.wait()
+            assert await _asked(ready) == (200, {"status": "ready"})
             server.signal(number)
             await idle.receive_eof()
             with pytest.raises(OSError):
                 await trio.open_tcp_stream("127.0.0.1", server.port)
+            assert await _asked(ready) == (503, {"status": "not ready", "reason": "the server is being stopped"})
             assert answers == []
             release.set()
         assert data_of(answers[0])["op_host"] == op.issuer
@@ -141,6 +148,12 @@ async def test_a_stop_lets_commands_finish(
         await idle.aclose()
     async with start_server() as again:
         assert data_of(await again.call("get_rp", oxd_id=answers[0]["data"]["oxd_id"]))
+
+
+async def _asked(url: str) -> tuple[int, Any]:
+    async with httpx2.AsyncClient(trust_env=False) as client:
+        answer = await client.get(url)
+    return answer.status_code, answer.json()
 
 
 async def test_a_stop_does_not_wait_forever(start_server: StartServer, sandbox: RunningSandbox) -> None:
