@@ -86,6 +86,7 @@ def sample_of(edition: Edition, servers: Sequence[FrameListener], front: HttpsFr
             "discovery": op.discovery.bytes,
             "uma_discovery": op.uma_discovery.bytes,
             "key_sets": op.key_sets.bytes,
+            **edition.services.store.cache_bytes,
         },
         store_commits=edition.services.store.commits,
         resident_bytes=(resident_kib() or 0) * _KIB,

@@ -64,7 +64,7 @@ class Metrics:
         self._in_flight = self._gauge("oxd_commands_in_flight", "Commands that are being run.", "sum")
         self._outages = self._gauge("oxd_op_outages", "OPs that do not answer.", "max")
         self._commits = self._counter("oxd_store_commits", "Transactions that the store has written.")
-        self._cache_bytes = self._gauge("oxd_cache_bytes", "Memory of what was fetched from OPs.", "sum", "cache")
+        self._cache_bytes = self._gauge("oxd_cache_bytes", "Memory of what is kept at hand.", "sum", "cache")
         self._resident = self._gauge("oxd_resident_memory_bytes", "Memory of the server's processes.", "sum")
         self._open_files = self._gauge("oxd_open_files", "Files and sockets that are open.", "sum")
         self._certificate = self._gauge(

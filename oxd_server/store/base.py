@@ -6,7 +6,7 @@ is a pure function from the newest version to the next one, applied by the store
 can never undo each other.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -250,6 +250,10 @@ class Store(Protocol):
 
     commits: int
     """How many transactions have been written so far."""
+
+    @property
+    def cache_bytes(self) -> Mapping[str, int]:
+        """How much memory is taken by what is kept at hand, by what it is."""
 
     @property
     def locks(self) -> KeyedLocks | None:

@@ -41,7 +41,7 @@ that the new file is left alone, and after it, so that nothing is acknowledged t
 
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -223,6 +223,10 @@ class FileStore:
         self._idle_readers: list[sqlite3.Connection] = []
         self._read_threads = trio.CapacityLimiter(_READERS)
         self._closed = False
+
+    @property
+    def cache_bytes(self) -> Mapping[str, int]:
+        return {"sites": self._sites.bytes, "sessions": self._sessions.bytes}
 
     def cached(self, oxd_id: str) -> Site | None:
         return self._sites.get(oxd_id) if self._may_believe() else None

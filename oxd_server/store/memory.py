@@ -2,7 +2,7 @@
 
 import heapq
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 
 import trio
@@ -44,6 +44,11 @@ class MemoryStore:
         self._spent: dict[bytes, float] = {}
         self._expiries: list[tuple[float, bytes]] = []
         self._forgotten_until = 0.0
+
+    @property
+    def cache_bytes(self) -> Mapping[str, int]:
+        """Nothing: what is kept here is no copy."""
+        return {}
 
     def cached(self, oxd_id: str) -> Site | None:
         return self._sites.get(oxd_id)

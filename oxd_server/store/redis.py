@@ -13,7 +13,7 @@ returns the newer one, and the change is applied to that. What the store says wh
 the write was kept, is the same as when it was not kept: nothing was acknowledged.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final, TypeVar
 
@@ -140,6 +140,10 @@ class RedisStore:
         value = decode(text, oxd_id)
         cache.fill(oxd_id, value, stamp)
         return value
+
+    @property
+    def cache_bytes(self) -> Mapping[str, int]:
+        return {"sites": self._sites.bytes, "sessions": self._sessions.bytes}
 
     def cached(self, oxd_id: str) -> Site | None:
         return None  # only Redis knows whether what is at hand may be believed

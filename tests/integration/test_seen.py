@@ -207,6 +207,8 @@ async def test_figures_of_a_login(tmp_path: Path, sandbox: RunningSandbox) -> No
         assert figures["oxd_op_request_seconds_sum", frozenset({("host", host)})] > 0
         assert figures["oxd_command_seconds_sum", frozenset({("command", "register_site")})] > 0
         assert figures["oxd_refused_total", frozenset({("entrance", "https"), ("code", "404")})] == 1
+        caches = {dict(labels)["cache"] for name, labels in figures if name == "oxd_cache_bytes"}
+        assert caches == {"discovery", "uma_discovery", "key_sets", "sites", "sessions"}
         assert figures["oxd_certificate_expiry_timestamp_seconds", frozenset()] > time.time() + 365 * 86_400
         shown = await front.client.get("/figures")
         assert shown.headers["content-type"].startswith("text/plain")
