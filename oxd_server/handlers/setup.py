@@ -1,7 +1,6 @@
 """The commands that come before all others: clients whose tokens protect the commands, and those tokens."""
 
 import hmac
-from collections.abc import Mapping
 from contextlib import AsyncExitStack, suppress
 from typing import Any
 
@@ -16,13 +15,13 @@ from oxd_protocol.site import (
     SetupClientResult,
 )
 from oxd_server.handlers.brought import check_management, prove_client, sites_of
+from oxd_server.handlers.certificates import check_certificate
 from oxd_server.handlers.client_authentication import method_that_counts
 from oxd_server.handlers.dpop import ProvenRequest, check_proof, with_dpop_key
 from oxd_server.handlers.own_url import with_logout
 from oxd_server.handlers.site_params import new_site
 from oxd_server.handlers.undo import keep, new_oxd_id, with_client
 from oxd_server.op.client_auth import BY_OUR_KEY, ClientAuthMethod, ClientCredentials
-from oxd_server.op.client_identity import thumbprint_of
 from oxd_server.op.discovery import normalize_op_host
 from oxd_server.op.introspection import introspect_token, scopes_of
 from oxd_server.op.tokens import TokenAnswer, request_client_token, told_lifetime
@@ -184,23 +183,6 @@ async def introspect_access_token(services: Services, params: IntrospectAccessTo
         request = ProvenRequest(params.dpop, params.http_method, params.url)
         check_proof(services, answer, params.access_token, request)
     if params.client_certificate is not None and answer["active"] is True:
-        _check_certificate(answer, params.client_certificate)
+        check_certificate(answer, params.client_certificate)
     told = dict.fromkeys(_ALWAYS_TOLD) | {name: value for name, value in answer.items() if value is not None}
     return {**told, "scopes": scopes_of(answer)} if "scope" in told else told
-
-
-def _check_certificate(answer: Mapping[str, Any], certificate: str) -> None:
-    """Raise ``CommandError`` unless the token is bound to the certificate that came with the request.
-
-    RFC 8705, section 3: if the certificate does not match, the protected resource "MUST reject the resource access
-    attempt with an error".
-    """
-    shown = thumbprint_of(certificate)
-    if shown is None:
-        raise CommandError("invalid_request", "client_certificate is no certificate: PEM, or base64 of DER.")
-    confirmation = answer.get("cnf")
-    bound = confirmation.get("x5t#S256") if isinstance(confirmation, dict) else None
-    if not isinstance(bound, str):
-        raise CommandError("invalid_client_certificate", "The token is not bound to a certificate.")
-    if not hmac.compare_digest(bound.encode(), shown.encode()):
-        raise CommandError("invalid_client_certificate")

@@ -18,6 +18,7 @@ from oxd_protocol.uma import (
     UmaRsCheckAccessParams,
     UmaRsCheckAccessResult,
 )
+from oxd_server.handlers.certificates import check_certificate
 from oxd_server.handlers.dpop import ProvenRequest, check_proof
 from oxd_server.handlers.states import refused_state, used_state
 from oxd_server.op.discovery import required
@@ -80,6 +81,7 @@ async def uma_rs_check_access(services: Services, params: UmaRsCheckAccessParams
             if introspection["active"] is True:
                 request = ProvenRequest(params.dpop, params.http_method, params.url)
                 check_proof(services, introspection, params.rpt, request)
+                check_certificate(introspection, params.client_certificate)
             if is_sufficient(resource, usable_scopes(introspection, resource.id, services.now())):
                 return UmaRsCheckAccessResult(access="granted")
         return await _denied(services, site, metadata, api, resource)

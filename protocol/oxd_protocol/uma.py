@@ -79,6 +79,10 @@ class UmaRsCheckAccessParams(OxdIdParams, frozen=True, kw_only=True):
     scopes: Annotated[
         WordList, Meta(description="The scopes to ask for, instead of the resource's; an expression still decides.")
     ] = ()
+    client_certificate: (
+        Annotated[str, Meta(description="The certificate that came with the RPT in TLS, to be checked (RFC 8705).")]
+        | None
+    ) = None
     dpop: Annotated[Token, Meta(description="The request's DPoP header, to have it checked.")] | None = None
     url: Annotated[str, Meta(description="The URL of the request; needed with dpop.")] | None = None
 

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.hazmat.primitives.serialization import Encoding
 
+from oxd_server.op.client_identity import thumbprint_of
 from tests.integration.background import background
 from tests.integration.conftest import StartServer
+from tests.integration.faulty_op import Exchange, FaultyOp
 from tests.integration.logins import REDIRECT_URI, Rp, register
 from tests.integration.oxd_process import ServerProcess
 from tests.integration.real_provider import SharedProviders, callback_params, log_in, shared_providers
-from tests.integration.tls_op import DAY, make_authority
+from tests.integration.tls_op import make_authority, write_certificate
 
 pytestmark = pytest.mark.node
 
@@ -46,15 +48,6 @@ class World:
     def requests(self) -> list[str]:
         """What the provider was asked since the last call."""
         return self.providers.requests(self.issuer)
-
-
-def write_certificate(path: Path, authority: Any, name: str) -> str:
-    """Write a certificate of the authority and its key; return the certificate."""
-    key, certificate = authority.issue(name, datetime.now(UTC) + DAY)
-    pem = certificate.public_bytes(Encoding.PEM)
-    path.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()) + pem)
-    path.chmod(0o600)
-    return str(pem.decode())
 
 
 @pytest.fixture(scope="module")
@@ -133,6 +126,34 @@ async def test_a_token_that_is_not_bound(world: World) -> None:
         "introspect_access_token", access_token=tokens["access_token"], client_certificate=ours[1] + ours[2]
     )
     assert "not bound" in refused["error_description"]
+
+
+async def test_an_rpt_that_is_bound_to_a_certificate(world: World, op: FaultyOp) -> None:
+    """uma_rs_check_access: it counts with its certificate only, and what is bound to none counts without one only."""
+    uma = {"scope": ["openid", "uma_protection"], "grant_types": ["authorization_code", "client_credentials"]}
+    rs, rp = [await register(world.server, op.issuer, **uma) for _ in range(2)]
+    protected = [{"path": "/photos", "conditions": [{"httpMethods": ["GET"], "scopes": ["https://app/view"]}]}]
+    await rs.ok("uma_rs_protect", resources=protected)
+    request = {"path": "/photos", "http_method": "GET"}
+    ticket = (await rs.ok("uma_rs_check_access", **request))["ticket"]
+    held = {**request, "rpt": (await rp.ok("uma_rp_get_rpt", ticket=ticket))["access_token"]}
+    authority = make_authority("somebody")
+    theirs, other = [write_certificate(world.folder / "rp.pem", authority, "rp") for _ in range(2)]
+    refused = await rs.error("uma_rs_check_access", **held, client_certificate=theirs)
+    assert "not bound" in refused["error_description"]
+    confirmation = {"cnf": {"x5t#S256": thumbprint_of(theirs)}}
+
+    async def bound(exchange: Exchange) -> None:
+        status, headers, body = await exchange.forward()
+        await exchange.reply((status, headers, json.dumps({**json.loads(body), **confirmation}).encode()))
+
+    op.faults["/introspect"] = bound
+    assert await rs.ok("uma_rs_check_access", **held, client_certificate=theirs) == {"access": "granted"}
+    for wrong in ({}, {"client_certificate": other}):
+        refused = await rs.error("uma_rs_check_access", **held, **wrong)
+        assert refused["error"] == "invalid_client_certificate"
+    refused = await rs.error("uma_rs_check_access", **held, client_certificate="x")
+    assert refused["error"] == "invalid_request"
 
 
 async def test_a_site_with_a_certificate_of_its_own(world: World) -> None:

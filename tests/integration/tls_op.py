@@ -58,6 +58,15 @@ def make_authority(name: str) -> Authority:
     return Authority(key, extended.sign(key, SHA256()))
 
 
+def write_certificate(path: Path, authority: Authority, name: str) -> str:
+    """Write a certificate of the authority and its key; return the certificate."""
+    key, certificate = authority.issue(name, datetime.now(UTC) + DAY)
+    pem = certificate.public_bytes(Encoding.PEM)
+    path.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()) + pem)
+    path.chmod(0o600)
+    return pem.decode()
+
+
 def _is_address(host: str) -> bool:
     return host.replace(".", "").isdigit()
 
