@@ -26,6 +26,7 @@ from tests.integration.background import Background
 from tests.integration.bendable_op import BendableOp, Personality, bendable_op
 from tests.integration.oxd_process import encode_command
 from tests.integration.real_provider import log_in
+from tests.integration.sandbox_provider import running_sandbox
 
 TUTORIAL = Path(__file__).parents[2] / "docs" / "tutorial"
 LINES = 45
@@ -159,6 +160,21 @@ async def test_a_foreign_callback_is_refused(app: str) -> None:
             assert "location" not in answer.headers
             assert 'href="/login"' in await person.page()
         assert (await attacker.get(callback)).status_code == 302  # it was good, in the browser where it began
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+async def test_an_op_that_wants_pushed_requests(language: str, running: Background, tmp_path: Path) -> None:
+    """The URL has no state there; the application knows its own, and whose browser it belongs to."""
+    async with running_sandbox() as op:
+        op.state.requires_pushed_requests = True
+        with_app = application(language, tmp_path, op.issuer, running.server.port)
+        async with in_thread(with_app) as here, browser(here) as alice, browser(here) as stranger:
+            url = await alice.begin()
+            assert parse_qs(urlsplit(url).query).keys() == {"client_id", "request_uri"}
+            callback = await log_in(url, "alice", "wonderland", f"{here}/callback")
+            assert (await stranger.get(callback)).status_code == 403
+            assert (await alice.get(callback)).status_code == 302
+            assert "Hello, Alice Jensen!" in await alice.page()
 
 
 async def test_a_callback_without_a_state_is_refused(app: str) -> None:

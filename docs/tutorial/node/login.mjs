@@ -15,8 +15,8 @@ const escape = text => String(text).replace(/[&<>"']/g, sign => `&#${sign.charCo
 
 const pages = {
   async 'GET /login' () {
-    const { authorization_url: to } = await oxd('get_authorization_url', { oxd_id })
-    return { to, session: { state: new URL(to).searchParams.get('state') } }
+    const state = randomBytes(32).toString('base64url') // our own: it need not stand in the URL
+    return { to: (await oxd('get_authorization_url', { oxd_id, state })).authorization_url, session: { state } }
   },
   async 'GET /callback' (query, { state = '' }) {
     if (!same(state, query.state ?? '')) return { status: 403, text: 'This login did not begin in this browser.' }

@@ -18,9 +18,8 @@ session_id($request === 'GET /ended' ? $name($_GET['sid'] ?? null) : null); // i
 session_start(['cookie_httponly' => true, 'cookie_samesite' => 'Lax']);
 
 if ($request === 'GET /login') {
-    $url = oxd('get_authorization_url', ['oxd_id' => $oxd_id])['authorization_url'];
-    parse_str(parse_url($url, PHP_URL_QUERY), $query);
-    $_SESSION = ['state' => $query['state']];
+    $_SESSION = ['state' => bin2hex(random_bytes(32))]; // our own: it need not stand in the URL
+    $url = oxd('get_authorization_url', ['oxd_id' => $oxd_id] + $_SESSION)['authorization_url'];
     header("Location: $url");
 } elseif ($request === 'GET /callback') {
     ['state' => $state] = $_SESSION + ['state' => ''];

@@ -3,7 +3,6 @@
 import hmac
 import os
 import secrets
-from urllib.parse import parse_qs, urlsplit
 
 from flask import Flask, redirect, request, session
 from markupsafe import escape
@@ -31,9 +30,8 @@ def home():
 
 @app.get("/login")
 def login():
-    url = oxd("get_authorization_url", oxd_id=OXD_ID)["authorization_url"]
-    session["state"] = parse_qs(urlsplit(url).query)["state"][0]
-    return redirect(url)
+    session["state"] = secrets.token_urlsafe()  # our own: it need not stand in the URL
+    return redirect(oxd("get_authorization_url", oxd_id=OXD_ID, state=session["state"])["authorization_url"])
 
 
 @app.get("/callback")
