@@ -12,6 +12,6 @@ from tests.keycloak.keycloak import Keycloak, running_keycloak
 @pytest.fixture(scope="session")
 def keycloak(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keycloak]:
     """A Keycloak that runs for all tests."""
-    with running_keycloak(tmp_path_factory.mktemp("keycloak") / "keycloak.log") as started:
+    with running_keycloak(tmp_path_factory.mktemp("keycloak")) as started:
         started.allow_scopes("login", "openid", "profile", "email")
         yield started
