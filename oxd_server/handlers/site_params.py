@@ -4,6 +4,7 @@ A param goes to the field of the client's metadata that has its name, or the nam
 """
 
 from collections.abc import Iterable
+from operator import attrgetter
 from typing import Any, Final
 
 from msgspec.structs import replace
@@ -29,12 +30,15 @@ _REGISTERED_NAMES: Final = {
     "client_token_endpoint_auth_method": "token_endpoint_auth_method",
     "client_token_endpoint_auth_signing_alg": "token_endpoint_auth_signing_alg",
 }
+_MADE_OF_SEVERAL: Final = frozenset({"scope", "redirect_uris", "post_logout_redirect_uris"})
+"""Fields of ``ClientMetadata`` that are more than the value of one param."""
 _FIELDS: Final = {
     name: field
     for name in SiteMetadata.__struct_fields__
-    if (field := _REGISTERED_NAMES.get(name, name)) in ClientMetadata.__struct_fields__
+    if (field := _REGISTERED_NAMES.get(name, name)) in ClientMetadata.__struct_fields__ and name not in _MADE_OF_SEVERAL
 }
-"""The field of ``ClientMetadata`` for each param that has one."""
+"""The field of ``ClientMetadata`` for each other param that has one."""
+_values_of: Final = attrgetter(*_FIELDS)
 _IMPLICIT: Final = "implicit"
 _RESPONSE_MODES: Final = ("query", "form_post", "fragment", "jwt", "query.jwt", "form_post.jwt", "fragment.jwt")
 
@@ -111,8 +115,9 @@ def with_credentials(site: Site, params: UpdateSiteParams) -> Site:
 
 def changed_site(site: Site, named: SiteMetadata) -> Site:
     """Return ``site`` with everything that ``named`` names; what is absent stays."""
-    values = {field: getattr(named, name) for name, field in _FIELDS.items()}
-    values |= {
+    # The params are many, and mostly absent: those that are there are picked before anything is made of them.
+    values = _present(zip(_FIELDS.values(), _values_of(named), strict=True))
+    several = {
         "scope": " ".join(named.scope) or None,
         "redirect_uris": _uris(site.client.redirect_uris, named.authorization_redirect_uri, named.redirect_uris),
         "post_logout_redirect_uris": _uris(
@@ -121,7 +126,7 @@ def changed_site(site: Site, named: SiteMetadata) -> Site:
             named.post_logout_redirect_uris,
         ),
     }
-    client = replace(site.client, **_present(values))
+    client = replace(site.client, **values, **_present(several.items()))
     grant_types = client.grant_types
     if client.response_type != "code" and not named.grant_types and _IMPLICIT not in grant_types:
         # Registration 1.0, section 2: the response types id_token and token correspond to the grant type implicit.
@@ -133,7 +138,7 @@ def changed_site(site: Site, named: SiteMetadata) -> Site:
         "sync_client_from_op": named.sync_client_from_op,
         "sync_client_period_in_seconds": named.sync_client_period_in_seconds,
     }
-    return replace(site, client=client, **_present(rest))
+    return replace(site, client=client, **_present(rest.items()))
 
 
 def _uris(known: tuple[str, ...], first: str | None, others: tuple[str, ...]) -> tuple[str, ...]:
@@ -142,8 +147,8 @@ def _uris(known: tuple[str, ...], first: str | None, others: tuple[str, ...]) ->
     return tuple(dict.fromkeys((*main, *(others or known[1:]))))
 
 
-def _present(values: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if value is not None and value != ()}
+def _present(values: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    return {name: value for name, value in values if value is not None and value != ()}
 
 
 def check_site(site: Site) -> None:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
@@ -112,6 +113,7 @@ def url_for(metadata: ProviderMetadata, url: str, identity: ClientIdentity | Non
     return url if identity is None else metadata.mtls_aliases.get(url, url)
 
 
+@lru_cache(maxsize=30)  # most commands name the same few hosts; not more, for a caller can name one that is very long
 def normalize_op_host(op_host: str) -> str:
     """`op_host` as the beginning of a URL: https if it names no scheme, no slash at the end, lower case.
 
