@@ -116,7 +116,9 @@ class HttpConnection:
         target, headers = request.url.raw_path, request.headers.raw
         if self._proxy is not None:
             # RFC 9112 section 3.2.2: to a proxy "a client MUST send the target URI in "absolute-form"".
-            target, headers = str(request.url).encode("ascii"), [*headers, *_proxy_headers(self._proxy)]
+            target = str(request.url).encode("ascii")
+            # There are proxies that know a header in its usual spelling only, and add it again.
+            headers = [*((name.title(), value) for name, value in headers), *_proxy_headers(self._proxy)]
         return await self._write(
             _REQUEST, _request_head(request.method.encode("ascii"), target, headers), *request.stream
         )

@@ -11,7 +11,6 @@ import ssl
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlencode
@@ -276,7 +275,7 @@ class _Request:
     def to(self, target: Target, extensions: dict[str, Any]) -> httpx2.Request:
         """The request as it goes to one place."""
         head = [(b"Host", target.host.encode("ascii"))]
-        head += [(_spelt(name), value.encode("latin-1")) for name, value in self.head.items()]
+        head += [(name.encode("ascii"), value.encode("latin-1")) for name, value in self.head.items()]
         if self.content or self.method not in _NO_CONTENT:
             head.append((b"Content-Length", b"%d" % len(self.content)))
         stream = httpx2.ByteStream(self.content)
@@ -351,12 +350,6 @@ class _Exchange:
 
     def _invalid(self, reason: str) -> OpInvalidResponse:
         return OpInvalidResponse(self.target.host, self.request.step, reason)
-
-
-@lru_cache(maxsize=100)
-def _spelt(name: str) -> bytes:
-    """The name of a header in the usual spelling: there are servers and proxies that know no other."""
-    return name.title().encode("ascii")
 
 
 def _joined(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:

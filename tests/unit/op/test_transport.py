@@ -53,6 +53,24 @@ async def test_request_head_names_us_and_refuses_compression(op, transport):
     assert (head["user-agent"], head["accept-encoding"], head["x-own"]) == (USER_AGENT, "identity", "v")
 
 
+async def test_names_of_headers_are_in_small_letters(transport):
+    """OPs and what stands before them have seen nothing else from us: some look for `authorization` to the letter."""
+    received = b""
+
+    async def serve(stream):
+        nonlocal received
+        received = await stream.receive_some()
+        await stream.send_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+
+    async with trio.open_nursery() as nursery:
+        (listener,) = await nursery.start(partial(trio.serve_tcp, host="127.0.0.1"), serve, 0)
+        url = f"http://127.0.0.1:{listener.socket.getsockname()[1]}/"
+        await transport.send("POST", url, step="s", form={"a": "b"}, headers={"Authorization": "Basic eDp5"})
+        nursery.cancel_scope.cancel()
+    for line in (b"authorization: Basic eDp5", b"content-type: application/x-www-form-urlencoded", b"accept: "):
+        assert b"\r\n" + line in received
+
+
 @pytest.mark.parametrize("form", [{"a": "1 &", "b": "ü"}, [("a", "1 &"), ("b", "ü")]])
 async def test_form_is_urlencoded(op, transport, form):
     """A form arrives as form-urlencoded fields."""
