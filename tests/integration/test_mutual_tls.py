@@ -39,11 +39,15 @@ class World:
         """Register a site that authenticates by this method."""
         return await register(self.server, self.issuer, client_token_endpoint_auth_method=method, **params)
 
-    async def log_in(self, rp: Rp) -> dict[str, Any]:
-        """Log a person in; return the tokens."""
+    async def authorize(self, rp: Rp) -> dict[str, str]:
+        """Log a person in; return the code and the state that come back."""
         url = (await rp.ok("get_authorization_url"))["authorization_url"]
         callback = callback_params(await log_in(url, redirect_uri=REDIRECT_URI, verify=self.trust))
-        return await rp.ok("get_tokens_by_code", code=callback["code"], state=callback["state"])
+        return {"code": callback["code"], "state": callback["state"]}
+
+    async def log_in(self, rp: Rp) -> dict[str, Any]:
+        """Log a person in; return the tokens."""
+        return await rp.ok("get_tokens_by_code", **await self.authorize(rp))
 
     def requests(self) -> list[str]:
         """What the provider was asked since the last call."""
@@ -87,6 +91,16 @@ async def test_a_login(world: World, method: str) -> None:
         method == "tls_client_auth",
         method != "tls_client_auth",
     )
+
+
+async def test_a_client_known_by_a_name_in_its_certificate(world: World) -> None:
+    """The site says by which one; the OP refuses a certificate that has another."""
+    rp = await world.register("tls_client_auth", tls_client_auth_san_dns="the-client")
+    assert "subject_dn" not in (await rp.stored())["registered_metadata"]
+    assert (await world.log_in(rp))["access_token"]
+    foreign = await world.register("tls_client_auth", tls_client_auth_san_dns="another")
+    redirect = await world.authorize(foreign)
+    assert (await foreign.error("get_tokens_by_code", **redirect))["details"]["error"] == "invalid_client"
 
 
 async def test_pushed_requests_too(world: World) -> None:
@@ -163,9 +177,7 @@ async def test_a_site_with_a_certificate_of_its_own(world: World) -> None:
     own = world.folder / "sites" / f"{rp.oxd_id}.pem"
     write_certificate(own, make_authority("nobody knows it"), "the-client")
     await reload(world.server, 1)
-    url = (await rp.ok("get_authorization_url"))["authorization_url"]
-    callback = callback_params(await log_in(url, redirect_uri=REDIRECT_URI, verify=world.trust))
-    redirect = {"code": callback["code"], "state": callback["state"]}
+    redirect = await world.authorize(rp)
     assert (await rp.error("get_tokens_by_code", **redirect))["details"]["error"] == "invalid_client"
     own.unlink()
     await reload(world.server, 2)

@@ -109,8 +109,11 @@ class Keycloak:
 
 
 @contextmanager
-def running_keycloak(files: Path) -> Iterator[Keycloak]:
-    """Run Keycloak with both realms; `files` is a folder for its certificates, and for its output (`keycloak.log`)."""
+def running_keycloak(files: Path, *features: str) -> Iterator[Keycloak]:
+    """Run Keycloak with both realms and these features of it that are off by default.
+
+    `files` is a folder for its certificates, and for its output (`keycloak.log`).
+    """
     home = os.environ.get(HOME)
     assert home, f"{HOME} is not set: run ./scripts/test --keycloak"
     folder = Path(home)
@@ -125,7 +128,7 @@ def running_keycloak(files: Path) -> Iterator[Keycloak]:
         process = subprocess.Popen(
             ["sh", str(folder / "bin" / "kc.sh"), "start-dev", "--db=dev-mem", "--import-realm",
              "--http-host=127.0.0.1", f"--http-port={port}",
-             "--features=dpop,token-exchange,admin-fine-grained-authz",
+             *([f"--features={','.join(features)}"] if features else []),
              f"--https-port={tls_port}", f"--https-certificate-file={shown}", f"--https-certificate-key-file={shown}",
              "--https-client-auth=request", f"--truststore-paths={trust_store}",
              # It sends logout tokens to fronts whose certificates are made after it has started.

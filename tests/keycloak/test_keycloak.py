@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.integration.oxd_process import ServerProcess, running_server
-from tests.keycloak.keycloak import Keycloak
+from tests.keycloak.keycloak import Keycloak, running_keycloak
 
 pytestmark = pytest.mark.keycloak
 
@@ -53,6 +53,13 @@ class Photos:
     async def protect(self, *resources: dict[str, Any]) -> dict[str, Any]:
         """Protect these resources and no others."""
         return await self.call("uma_rs_protect", resources=list(resources), overwrite=True)
+
+
+@pytest.fixture(scope="module")
+def keycloak(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keycloak]:
+    """A Keycloak without DPoP: with that feature, version 26.0 answers every request for an RPT with status 500."""
+    with running_keycloak(tmp_path_factory.mktemp("uma")) as started:
+        yield started
 
 
 @pytest.fixture

@@ -95,8 +95,11 @@ const CERTIFICATES = {
   tlsClientAuth: true,
   getCertificate: (ctx) => ctx.socket.getPeerX509Certificate?.()?.toString(),
   certificateAuthorized: (ctx) => ctx.socket.authorized,
-  certificateSubjectMatches: (ctx, property, expected) => property === 'tls_client_auth_subject_dn'
-    && ctx.socket.getPeerX509Certificate().subject.split('\n').reverse().join(',') === expected,
+  certificateSubjectMatches: (ctx, property, expected) => {
+    const { subject, subjectAltName } = ctx.socket.getPeerX509Certificate();
+    if (property === 'tls_client_auth_san_dns') return subjectAltName === `DNS:${expected}`;
+    return property === 'tls_client_auth_subject_dn' && subject.split('\n').reverse().join(',') === expected;
+  },
 };
 
 async function generateKeys(algs) {
