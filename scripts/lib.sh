@@ -167,14 +167,14 @@ keycloak_tools_fit() {
     command -v mvn >/dev/null && java -version 2>&1 | grep -Eq '"(1[7-9]|[2-9][0-9])\.?'
 }
 
-# ensure_keycloak: an authorization server of other people's, unpacked into .tools/; sets OXD_TEST_KEYCLOAK_HOME.
+# ensure_keycloak: an authorization server of other people's, unpacked into .tools/; sets TEST_KEYCLOAK_HOME.
 ensure_keycloak() {
     local tools="$ROOT/.tools" name="keycloak-quarkus-dist-$KEYCLOAK.zip"
-    export OXD_TEST_KEYCLOAK_HOME="$tools/keycloak-$KEYCLOAK"
+    export TEST_KEYCLOAK_HOME="$tools/keycloak-$KEYCLOAK"
     keycloak_tools_fit || (apt_install openjdk-17-jre-headless maven) || true
     keycloak_tools_fit || die "Keycloak cannot be had: it needs Java 17 or newer, and Maven to fetch it." \
         "On Debian 12: apt-get install openjdk-17-jre-headless maven"
-    if [ -f "$OXD_TEST_KEYCLOAK_HOME/.unpacked" ]; then return; fi
+    if [ -f "$TEST_KEYCLOAK_HOME/.unpacked" ]; then return; fi
     mkdir -p "$tools"
     quietly "fetching Keycloak $KEYCLOAK" mvn -q -B dependency:get -Dtransitive=false \
         "-Dartifact=org.keycloak:keycloak-quarkus-dist:$KEYCLOAK:zip"
@@ -182,8 +182,8 @@ ensure_keycloak() {
         "-DoutputDirectory=$tools"
     printf '%s  %s\n' "$KEYCLOAK_CHECKSUM" "$tools/$name" | sha256sum --check --quiet ||
         die "Keycloak cannot be had: what was fetched is not version $KEYCLOAK as it is known here."
-    rm -rf "$OXD_TEST_KEYCLOAK_HOME"
+    rm -rf "$TEST_KEYCLOAK_HOME"
     quietly "unpacking it" "$PYTHON" -m zipfile -e "$tools/$name" "$tools"
     rm "$tools/$name"
-    touch "$OXD_TEST_KEYCLOAK_HOME/.unpacked"
+    touch "$TEST_KEYCLOAK_HOME/.unpacked"
 }

@@ -3,7 +3,7 @@
 It has two realms: `oxd` (`realm.json`), an authorization server of UMA, and `login` (`login-realm.json`), where users
 log in.
 
-`./scripts/test --keycloak` unpacks it and says where it lies (OXD_TEST_KEYCLOAK_HOME).
+`./scripts/test --keycloak` unpacks it and says where it lies (TEST_KEYCLOAK_HOME).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from tests.integration.tls_op import Authority, make_authority, write_certificate
 
-HOME = "OXD_TEST_KEYCLOAK_HOME"
+HOME = "TEST_KEYCLOAK_HOME"  # not OXD_...: the server warns of variables of its own that it does not know
 REALMS = ("realm.json", "login-realm.json")
 ADMIN = {"KC_BOOTSTRAP_ADMIN_USERNAME": "admin", "KC_BOOTSTRAP_ADMIN_PASSWORD": "admin"}
 POLICIES = "org.keycloak.services.clientregistration.policy.ClientRegistrationPolicy"
