@@ -21,7 +21,7 @@ import trio
 from tests.integration import preloaded
 
 READY = "Start listening for notifications"
-START_SECONDS = 20
+START_SECONDS = 60
 STOP_SECONDS = 20
 ANSWER_SECONDS = 30
 LOG_POLL_SECONDS = 0.01

@@ -92,7 +92,7 @@ def start(
     """Start `oxd-server` with these arguments; nothing is on its standard input."""
     request = {
         "arguments": [str(one) for one in arguments],
-        "env": dict(os.environ if env is None else env),
+        "env": _without_ours(os.environ if env is None else env),
         "cwd": str(cwd or Path.cwd()),
     }
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -100,6 +100,11 @@ def start(
         descriptors = [theirs.fileno(), nothing.fileno(), stdout.fileno(), stderr.fileno()]
         socket.send_fds(_helper(), [json.dumps(request).encode()], descriptors)
     return Preloaded(int(ours.recv(16)), ours)
+
+
+def _without_ours(variables: Mapping[str, str]) -> dict[str, str]:
+    """What a person sets for the tests is no setting of the server, which would warn of it."""
+    return {name: value for name, value in variables.items() if not name.startswith("OXD_TEST_")}
 
 
 def run(

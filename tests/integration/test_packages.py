@@ -1,6 +1,6 @@
 """What is released: the source distribution, the wheel, the Debian package, and the files for containers.
 
-``./scripts/test`` builds the packages once and names their folder in ``OXD_TEST_PACKAGES``; alone, this module does.
+``./scripts/test`` builds the packages once and names their folder in ``TEST_PACKAGES``; alone, this module does.
 ``./scripts/package --try`` boots a Debian and installs, upgrades, removes and purges the package there.
 """
 
@@ -37,7 +37,7 @@ DOCUMENTS = [
 @pytest.fixture(scope="module")
 def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder with what ./scripts/package builds."""
-    built = os.environ.get("OXD_TEST_PACKAGES")
+    built = os.environ.get("TEST_PACKAGES")
     if built:
         return Path(built)
     folder = tmp_path_factory.mktemp("packages")

@@ -161,7 +161,7 @@ def shop(running: Background, tmp_path_factory: pytest.TempPathFactory) -> Shop:
     tools.mkdir()
     program = f"""#!/bin/sh
 case "$1" in call) set -- "$@" --port {running.server.port} ;; esac
-exec {sys.executable} -m oxd_server "$@"
+exec "{sys.executable}" -m oxd_server "$@"
 """
     (tools / "oxd-server").write_text(program)
     (tools / "oxd-server").chmod(0o755)
