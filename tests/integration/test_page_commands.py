@@ -289,7 +289,8 @@ def test_a_command_that_is_mentioned_exists(page: str, line: str) -> None:
             assert word.partition("=")[0] in known, f"{page}: {line}: {word}"
 
 
-SETTINGS = {key.name for key in declared_keys(Config)}
+DECLARED = tuple(declared_keys(Config))
+SETTINGS = {key.name for key in DECLARED} | {f"{key.name}_file" for key in DECLARED if key.is_secret}
 DEFAULT_SITE = {field.encode_name for field in msgspec.structs.fields(SiteMetadata)}
 
 
