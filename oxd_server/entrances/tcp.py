@@ -196,7 +196,7 @@ class FrameListener:
             elif until == math.inf:
                 await trio.lowlevel.wait_readable(self._selector.fileno())
             else:
-                with trio.move_on_after(until - time.monotonic()):
+                with trio.move_on_after(max(until - time.monotonic(), 0)):
                     await trio.lowlevel.wait_readable(self._selector.fileno())
         except trio.ClosedResourceError:
             pass  # see ``_wake_leader``

@@ -47,8 +47,7 @@ class ScriptedServer:
     def _serve_one(self, connection: socket.socket, number: int) -> None:
         answered = 0
         with connection, suppress(OSError):  # the program may leave when it likes
-            while len(self.sent[number]) < MAX_SENT_BYTES and (data := connection.recv(_RECEIVE_BYTES)):
-                self.sent[number] += data
+            while self._receive(connection, number):
                 if len(frames_of(self.sent[number])) > answered:
                     self._receive_more(connection, number)
                     bodies = frames_of(self.sent[number])
@@ -58,11 +57,18 @@ class ScriptedServer:
                         self._answer(connection, body)
                     answered = len(bodies)
 
+    def _receive(self, connection: socket.socket, number: int) -> bool:
+        """Keep what comes next; return False when there is no more, or when it is enough."""
+        data = connection.recv(_RECEIVE_BYTES)
+        self.sent[number] += data
+        return bool(data) and len(self.sent[number]) < MAX_SENT_BYTES
+
     def _receive_more(self, connection: socket.socket, number: int) -> None:
         connection.settimeout(_MORE_SECONDS)
+        more = True
         with suppress(TimeoutError):
-            while len(self.sent[number]) < MAX_SENT_BYTES and (data := connection.recv(_RECEIVE_BYTES)):
-                self.sent[number] += data
+            while more:
+                more = self._receive(connection, number)
         connection.settimeout(None)
 
     def _answer(self, connection: socket.socket, body: bytes) -> None:

@@ -209,6 +209,18 @@ async def test_an_idle_connection_ends() -> None:
         assert await names(await server.connect()) == []
 
 
+async def test_a_deadline_that_passes_before_the_wait_for_it() -> None:
+    """It ends the connection, not the listener: the next one is served."""
+    async with listening(idle_timeout=1e-9) as server:
+        assert await names(await server.connect()) == []
+        stream = await server.connect()
+        assert await names(stream) == []
+        server.listener.use(ListenerLimits(10, 5000, None, None, 5.0))
+        other = await server.connect()
+        await other.send_all(frame("hello"))
+        assert await names(other, 1) == ["hello"]
+
+
 async def test_half_a_frame_ends() -> None:
     """With a frame timeout half a frame gets one error frame."""
     async with listening(frame_timeout=0.05) as server:
