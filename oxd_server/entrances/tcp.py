@@ -5,15 +5,16 @@ connections have no tasks of their own. One task leads: it waits for all peers a
 something.
 
 - The leader looks around: it asks the selector which sockets can be read, and reads once from each. The selector holds
-  those of the peers that are at rest, and the one where new peers connect.
+  those of the peers, and the one where new peers connect.
 - A peer that has sent a whole frame stands in line. Each turn runs one command of one peer and sends its answer.
-  A peer that has sent more stands in line again, behind the others. When everybody has had a turn, the leader looks
-  around again.
-- When nobody stands in line, the leader waits until a socket can be read. After ``_ROUND`` turns it lets other tasks
-  run in any case.
+  A peer that has sent more stands in line again, behind the others.
+- When everybody has had a turn, the leader looks around again, as long as that pays: while peers come faster than they
+  are served. Else it waits until a socket can be read. After ``_ROUND`` turns it lets other tasks run in any case.
 - A turn that need not wait (for an OP, the disk, a peer that does not read) is as good as a function call. One that
-  has to wait is finished in the task where it began, for trio knows it by that task. But before it waits, it takes its
-  peer out of the selector and hands the lead to a new task. When it is done, it puts the peer back, and its task ends.
+  has to wait is finished in the task where it began, for trio knows it by that task. But before it waits, it hands the
+  lead to a new task. When it is done, its task ends.
+- From when it stands in line to the end of its turn, a peer is busy, and nothing is read from it. Mostly it sends nothing
+  meanwhile. If it does, the next leader takes it out of the selector, and the end of the turn puts it back.
 
 This is the pattern of leader and followers. There is one path for every command, and a command may do what it likes: it
 does not matter who runs it, and nothing is handed from task to task but the lead.
@@ -119,15 +120,15 @@ class FrameListener:
         if not self._draining:
             self._draining, self._drained_at = True, time.monotonic() + _FIRST_FRAME_SECONDS
         for key in tuple(self._selector.get_map().values()):
-            if key.data is not None and not key.data.in_line:
+            if key.data is not None and not key.data.busy:
                 self._go_on(key.data, time.monotonic())
         self._wake_leader()
 
     def _give_up(self) -> None:
         """Close every connection now: nobody serves them any more."""
         self._draining = True
-        waiting = {key.data for key in self._selector.get_map().values()} | {peer for peer, _ in self._line}
-        for peer in waiting - {None}:
+        at_rest = {key.data for key in self._selector.get_map().values() if key.data is not None and not key.data.busy}
+        for peer in at_rest | {peer for peer, _ in self._line}:
             self._close(peer)
         self._line.clear()
 
@@ -150,42 +151,45 @@ class FrameListener:
             self._wake_leader()
 
     async def _lead(self) -> None:
-        turns = 0
+        turns, looking_pays = 0, False
         while not self._draining or self._line or self._selector.get_map():
-            self._look_around()
-            if turns >= _ROUND or not self._line:
+            waits = turns >= _ROUND or not (self._line or looking_pays)
+            if waits:
                 turns = 0
                 await self._let_others_run()
+            # One who has sent something ends a wait. More than that come faster than they are served.
+            looking_pays = self._look_around() > waits
             for _ in range(min(len(self._line), _ROUND)):
                 turns += 1
                 peer, event = self._line.popleft()
-                peer.in_line = False
                 turn = self._take_turn(peer, event)
                 trap = run_to_first_wait(turn)
                 if trap is not None:
-                    self._hand_over(peer)
+                    peer.away = True
+                    self._start_leader()
                     await finish(turn, trap)
                     return
 
-    def _hand_over(self, peer: "_Peer") -> None:
-        """Give the lead to a new task, and keep the peer that this one goes on with out of its sight."""
-        if peer.watched:
-            peer.watched = False
-            self._selector.unregister(peer.socket)
-        self._start_leader()
+    def _look_around(self) -> int:
+        """Read from those who have sent something, accept those who connect, and see whose time is over.
 
-    def _look_around(self) -> None:
-        """Read from those who have sent something, accept those who connect, and see whose time is over."""
+        Return how many sockets could be read.
+        """
         now = time.monotonic()
-        for key, _ in self._selector.select(0):
-            if key.data is None:
+        readable = self._selector.select(0)
+        for key, _ in readable:
+            peer = key.data
+            if peer is None:
                 self._accept(key.fileobj, now)  # type: ignore[arg-type]
-            elif not key.data.in_line:
-                self._read(key.data, now)
+            elif not peer.busy:
+                self._read(peer, now)
+            elif peer.away:
+                self._unwatch(peer)
         peers = self._selector.get_map()
         for number in self._deadlines.pop_passed(now):
-            if number in peers and not peers[number].data.in_line:
+            if number in peers and not peers[number].data.busy:
                 self._go_on(peers[number].data, now)
+        return len(readable)
 
     async def _let_others_run(self) -> None:
         """Let other tasks run; if nobody stands in line, until somebody sends something or a deadline passes."""
@@ -249,7 +253,7 @@ class FrameListener:
         return peer.answered or now >= self._drained_at
 
     def _put_in_line(self, peer: "_Peer", event: bytes | Exception) -> None:
-        peer.in_line = True
+        peer.busy = True
         self._line.append((peer, event))
 
     async def _take_turn(self, peer: "_Peer", event: bytes | Exception) -> None:
@@ -276,7 +280,7 @@ class FrameListener:
         except Exception as error:
             self._log.error("connection_failed", exc_info=error)
         finally:
-            peer.answered = True
+            peer.answered, peer.busy, peer.away = True, False, False
             if goes_on:
                 self._go_on(peer, time.monotonic())
             else:
@@ -291,9 +295,13 @@ class FrameListener:
             return _ready(error_response(error))
         return self._handle(request.command, request.params, peer.caller)
 
-    def _close(self, peer: "_Peer") -> None:
+    def _unwatch(self, peer: "_Peer") -> None:
         if peer.watched:
+            peer.watched = False
             self._selector.unregister(peer.socket)
+
+    def _close(self, peer: "_Peer") -> None:
+        self._unwatch(peer)
         self._deadlines.set(peer.number, None)
         self._connections -= peer.admitted
         peer.socket.close()
@@ -317,7 +325,7 @@ class _Peer:
     """One connection: its socket, who is at the other end, and what was read. ``number`` is the socket's."""
 
     __slots__ = (
-        "_write_timeout", "admitted", "answered", "caller", "connection", "in_line", "number", "socket", "watched"
+        "_write_timeout", "admitted", "answered", "away", "busy", "caller", "connection", "number", "socket", "watched"
     )  # fmt: skip
 
     def __init__(self, sock: socket.socket, limits: ListenerLimits) -> None:
@@ -330,7 +338,8 @@ class _Peer:
         self.answered = False
         self.admitted = False  # does it count as one of the connections?
         self.watched = False  # is it in the selector?
-        self.in_line = False
+        self.busy = False  # does it stand in line, or is its turn under way?
+        self.away = False  # is its turn finished in another task than the leader's?
         self._write_timeout = limits.write_timeout
 
     def read(self) -> bytes | None:
