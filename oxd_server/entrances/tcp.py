@@ -13,8 +13,8 @@ something.
 - A turn that need not wait (for an OP, the disk, a peer that does not read) is as good as a function call. One that
   has to wait is finished in the task where it began, for trio knows it by that task. But before it waits, it hands the
   lead to a new task. When it is done, its task ends.
-- From when it stands in line to the end of its turn, a peer is busy, and nothing is read from it. Mostly it sends nothing
-  meanwhile. If it does, the next leader takes it out of the selector, and the end of the turn puts it back.
+- From when it stands in line to the end of its turn, a peer is busy, and nothing is read from it. Mostly it sends
+  nothing meanwhile. If it does, the next leader takes it out of the selector, and the end of the turn puts it back.
 
 This is the pattern of leader and followers. There is one path for every command, and a command may do what it likes: it
 does not matter who runs it, and nothing is handed from task to task but the lead.

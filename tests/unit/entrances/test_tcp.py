@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import pytest
 import structlog
 import trio
+import trio.testing
 
 from oxd_protocol.connection import REPEAT_WAIT
 from oxd_protocol.messages import Response
@@ -288,6 +289,21 @@ async def test_many_wait_at_once() -> None:
         server.commands.release.set()
         for stream in waiting:
             assert await names(stream, 1) == ["slow"]
+
+
+async def test_what_a_waiting_peer_sends_keeps_nobody_awake() -> None:
+    """What comes while a command waits is left where it is; then it runs."""
+    async with listening() as server:
+        stream = await server.connect()
+        await stream.send_all(frame("slow"))
+        with trio.fail_after(SECONDS):
+            await server.commands.arrived.wait()
+            for name in ("one", "two"):
+                await stream.send_all(frame(name))
+                await trio.testing.wait_all_tasks_blocked()
+        assert server.commands.ran == ["slow"]
+        server.commands.release.set()
+        assert await names(stream, 3) == ["slow", "one", "two"]
 
 
 class Steps(trio.abc.Instrument):
