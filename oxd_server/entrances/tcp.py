@@ -147,7 +147,8 @@ class FrameListener:
         except trio.Cancelled:
             self._give_up()
             raise
-        if self._line:  # what this task put there at the end of its turn
+        # At the end of its turn, this task may have put something there, or closed the last connection of all.
+        if self._line or self._draining:
             self._wake_leader()
 
     async def _lead(self) -> None:

@@ -181,6 +181,26 @@ async def test_draining() -> None:
         assert "never" not in server.commands.ran
 
 
+async def test_the_last_answer_ends_a_listener_that_drains() -> None:
+    """Its tasks end by themselves, however long the last command took."""
+    commands = Commands()
+    listener = FrameListener(commands, ListenerLimits(10, 5000, None, None, 5.0))
+    (ear,) = open_listeners(["127.0.0.1"], 0)
+    with trio.fail_after(SECONDS):
+        async with trio.open_nursery() as serving:
+            async with trio.open_nursery() as accepting:
+                accepting.start_soon(listener.accept, ear, serving)
+                stream = await trio.open_tcp_stream(*address_of(ear))
+                await stream.send_all(frame("slow"))
+                await commands.arrived.wait()
+                accepting.cancel_scope.cancel()
+            listener.drain()
+            await trio.testing.wait_all_tasks_blocked()
+            commands.release.set()
+            assert await names(stream) == ["slow"]
+    await stream.aclose()
+
+
 async def test_the_error_is_not_lost_in_a_reset() -> None:
     """A peer that goes on sending after it broke the framing still reads the one error frame and then the end."""
     async with listening() as server:
