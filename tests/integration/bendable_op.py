@@ -23,6 +23,7 @@ from joserfc.jwk import OctKey, RSAKey
 
 from oxd_server.op.base64url import encode_base64url
 from oxd_server.op.jose import ALGORITHMS, AnyKey, sign_token
+from tests.http_requests import read_request
 
 CLIENT_ID, CLIENT_SECRET = "client-1", "secret-of-client-1-" * 3
 CODE, REFRESH_TOKEN = "code-1", "refresh-1"
@@ -253,23 +254,14 @@ async def bendable_op(personality: Personality) -> AsyncIterator[BendableOp]:
 
 
 async def _serve(op: BendableOp, stream: trio.SocketStream) -> None:
-    connection, head, body = h11.Connection(h11.SERVER), None, b""
-    while True:
-        event = connection.next_event()
-        if event is h11.NEED_DATA:
-            connection.receive_data(await stream.receive_some(65536))
-        elif isinstance(event, h11.Request):
-            head = event
-        elif isinstance(event, h11.Data):
-            body += bytes(event.data)
-        elif isinstance(event, h11.EndOfMessage):
-            assert head is not None
-            status, headers, content = op.answer(head, body)
-            lines = [*headers.items(), ("Content-Length", str(len(content))), ("Connection", "close")]
-            data = connection.send(h11.Response(status_code=status, headers=lines)) or b""
-            data += connection.send(h11.Data(data=content)) or b""
-            data += connection.send(h11.EndOfMessage()) or b""
-            await stream.send_all(data)
-            return
-        else:
-            return
+    connection = h11.Connection(h11.SERVER)
+    try:
+        head, body = await read_request(stream, connection)
+    except trio.BrokenResourceError:
+        return
+    status, headers, content = op.answer(head, body)
+    lines = [*headers.items(), ("Content-Length", str(len(content))), ("Connection", "close")]
+    data = connection.send(h11.Response(status_code=status, headers=lines)) or b""
+    data += connection.send(h11.Data(data=content)) or b""
+    data += connection.send(h11.EndOfMessage()) or b""
+    await stream.send_all(data)

@@ -13,6 +13,7 @@ import httpx2
 import trio
 
 from oxd_server.sandbox import RunningSandbox
+from tests.http_requests import read_request
 
 DISCOVERY, REGISTRATION = "/.well-known/openid-configuration", "/register"
 TOKEN, USERINFO, KEY_SET = "/token", "/userinfo", "/jwks"
@@ -100,7 +101,7 @@ class FaultyOp:
     async def _answer(self, stream: trio.SocketStream) -> None:
         async with stream:
             try:
-                head, body = await _read_request(stream)
+                head, body = await read_request(stream)
                 exchange = Exchange(head, body, stream, self.provider, self.http)
                 self.requests.append(f"{head.method.decode()} {exchange.path}")
                 await self.faults.get(exchange.path, _correctly)(exchange)
@@ -120,23 +121,6 @@ async def faulty_op(sandbox: RunningSandbox) -> AsyncIterator[FaultyOp]:
         finally:
             sandbox.state.issuer = issuer
             nursery.cancel_scope.cancel()
-
-
-async def _read_request(stream: trio.SocketStream) -> tuple[h11.Request, bytes]:
-    connection, body, head = h11.Connection(h11.SERVER), b"", None
-    while True:
-        event = connection.next_event()
-        if event is h11.NEED_DATA:
-            connection.receive_data(await stream.receive_some(65536))
-        elif isinstance(event, h11.Request):
-            head = event
-        elif isinstance(event, h11.Data):
-            body += bytes(event.data)
-        elif isinstance(event, h11.EndOfMessage):
-            assert head is not None
-            return head, body
-        else:
-            raise trio.BrokenResourceError
 
 
 async def _correctly(exchange: Exchange) -> None:

@@ -19,10 +19,10 @@ from oxd_server.config import Config, Sources
 from scripts.hardening.crash import crash_run
 from scripts.hardening.disasters import run_disasters
 from scripts.hardening.kit import Client, Provider, register_params, running_provider
+from tests.clock import NOW, Clock
 
 pytestmark = pytest.mark.hardening
 
-NOW = 1_800_000_000.0
 HOUR = 3600.0
 
 
@@ -47,16 +47,6 @@ async def test_disks_and_files() -> None:
     outcomes = await run_disasters()
     assert len(outcomes) == 4
     assert [problem for _, problem in outcomes if problem is not None] == []
-
-
-@dataclass
-class Clock:
-    """A clock that moves only when it is told to."""
-
-    now: float = NOW
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @dataclass

@@ -10,8 +10,9 @@ import pytest
 import trio
 
 from oxd_server.store import Site, SiteSession
+from tests.clock import NOW
 from tests.integration.uma_as import CLIENT_ID, CLIENT_SECRET, INTROSPECT, PAT, RPT, answer, error, fail, lose_pat
-from tests.integration.uma_services import NOW, OXD_ID, House, uma_house
+from tests.integration.uma_services import OXD_ID, House, uma_house
 
 CALLERS = 200
 PHOTO = [{"path": "/photo", "conditions": [{"httpMethods": ["GET"], "scopes": ["view"]}]}]

@@ -10,6 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from oxd_server.store import Site
+from tests.clock import NOW
 from tests.integration.uma_as import (
     INTROSPECT,
     PAT,
@@ -22,7 +23,7 @@ from tests.integration.uma_as import (
     html,
     lose_pat,
 )
-from tests.integration.uma_services import NOW, OXD_ID, House, uma_house
+from tests.integration.uma_services import OXD_ID, House, uma_house
 
 AND = {"rule": {"and": [{"var": 0}, {"var": 1}]}, "data": ["read", "write"]}
 OR = {"rule": {"or": [{"var": 0}, {"var": 1}]}, "data": ["read", "write"]}

@@ -11,6 +11,7 @@ import trio
 
 from oxd_server.store import Site, StoreError
 from oxd_server.store.base import ChangeSite
+from tests.clock import NOW
 from tests.integration.uma_as import (
     DELETE,
     DISCOVERY,
@@ -28,7 +29,7 @@ from tests.integration.uma_as import (
     html,
     lose_pat,
 )
-from tests.integration.uma_services import NOW, OXD_ID, House, uma_house
+from tests.integration.uma_services import OXD_ID, House, uma_house
 
 EXPRESSION = {"rule": {"and": [{"var": 0}, {"var": 1}]}, "data": ["read", "write"]}
 PHOTOS = [

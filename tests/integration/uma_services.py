@@ -25,22 +25,12 @@ from oxd_server.rp.login_state import KEY_BYTES, KEY_NAME, States
 from oxd_server.rp.logins import Logins
 from oxd_server.rp.services import Services
 from oxd_server.store import MemoryStore, Site, SiteNotFound, Store, UmaResource
+from tests.clock import Clock
 from tests.integration.uma_as import CLIENT_ID, CLIENT_SECRET, UmaServer, running_as
 
 OXD_ID = "site-1"
 HANDLERS = {route.command.name: route.handler for route in ROUTES}
 ON_BEHALF = {"register_site", "get_rp"}
-NOW = 1_800_000_000.0
-
-
-@dataclass
-class Clock:
-    """Moves only when it is told to."""
-
-    now: float = NOW
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @dataclass

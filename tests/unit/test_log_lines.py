@@ -18,6 +18,7 @@ from oxd_server.log.lines import LineWriter, LogFile, StreamOutput
 from oxd_server.log.repeats import Repeats
 from oxd_server.observe.call import Call, Caller, Calls
 from oxd_server.observe.command_log import command_log
+from tests.clock import Clock
 
 SECRET = "hunter2-hunter2"
 
@@ -29,22 +30,12 @@ def logging_as_before() -> Iterator[None]:
     structlog.reset_defaults()
 
 
-class Clock:
-    """A clock that is moved by hand."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 # --- repeats ------------------------------------------------------------------------------------
 
 
 def repeats() -> tuple[Repeats, Clock, list[tuple[str, dict[str, Any]]]]:
     told: list[tuple[str, dict[str, Any]]] = []
-    clock = Clock()
+    clock = Clock(0.0)
     return Repeats(clock, lambda level, said: told.append((level, said))), clock, told
 
 

@@ -28,19 +28,9 @@ from oxd_server.op.network import Resolve
 from oxd_server.op.observed import Observe, nobody_looks
 from oxd_server.op.tls import make_ssl_context
 from oxd_server.op.transport import Transport, TransportSettings
+from tests.clock import Clock
 
-NOW = 1_800_000_000.0
 CLIENT_SECRET = "client-secret-" * 5
-
-
-@dataclass
-class Clock:
-    """A clock that moves only when it is told to."""
-
-    now: float = NOW
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @dataclass

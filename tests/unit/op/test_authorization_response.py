@@ -7,7 +7,7 @@ import pytest
 from oxd_server.op.authorization_response import check_authorization_response
 from oxd_server.op.discovery import ProviderMetadata
 from oxd_server.op.errors import AuthorizationRefused, AuthorizationResponseError
-from tests.unit.op.conftest import NOW
+from tests.clock import NOW
 
 CLAIMS = {"aud": "client", "exp": NOW + 60, "code": "the-code", "state": "the-state"}
 

@@ -20,8 +20,8 @@ from oxd_server.op.pkcs11_keys import load_token_keys
 from oxd_server.op.pkcs11_uri import parse_key_uri
 from oxd_server.op.private_keys import load_private_keys
 from oxd_server.op.signing import signed
+from tests.clock import NOW
 from tests.softhsm import PIN, SoftHsm
-from tests.unit.op.conftest import NOW
 
 RSA = rsa.generate_private_key(65537, 2048)
 CURVES = {"P-256": ec.SECP256R1(), "P-384": ec.SECP384R1(), "P-521": ec.SECP521R1()}

@@ -8,7 +8,8 @@ from oxd_server.op.discovery import required
 from oxd_server.op.errors import InvalidOpHost, OpErrorResponse, OpInvalidResponse, OpMetadataMissing, OpUnreachable
 from oxd_server.op.transport import Transport
 from oxd_server.op.uma_discovery import UmaDiscoveryCache, UmaMetadata, process_uma_discovery, uma_discovery_url
-from tests.unit.op.conftest import Clock, ScriptedOp
+from tests.clock import Clock
+from tests.unit.op.conftest import ScriptedOp
 
 URL = "https://as.example.com/.well-known/uma2-configuration"
 DOCUMENT = {
