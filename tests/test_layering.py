@@ -99,11 +99,13 @@ ALLOWED: dict[str, set[str]] = {
         "oxd_server.rp", "oxd_server.store", "oxd_server.sync",
     },
     "oxd_server.entrances.http1_answer": set(),
+    "oxd_server.entrances.http1_body": {"oxd_server.entrances.http1_head"},
     "oxd_server.entrances.http1_head": set(),
     "oxd_server.entrances.style": set(),
     "oxd_server.entrances.http1_places": {"oxd_server.streams"},
     "oxd_server.entrances.http1": {
-        "oxd_server.entrances.http1_answer", "oxd_server.entrances.http1_head", "oxd_server.entrances.http1_places",
+        "oxd_server.entrances.http1_answer", "oxd_server.entrances.http1_body", "oxd_server.entrances.http1_head",
+        "oxd_server.entrances.http1_places",
     },
     "oxd_server.entrances.deadlines": set(),
     "oxd_server.entrances": {

@@ -2,36 +2,29 @@
 
 One connection is one task. A request is read whole (its head, then its body, each with its own size
 and time limit), handed to the handler, and answered before the next one is looked at; that is also
-what makes pipelining come out in order. What RFC 9112 tells a server to be careful with and what h11 lets pass,
-`http_head` checks on the raw bytes.
+what makes pipelining come out in order. Bytes that follow a request wait in our buffer, not in h11's. Of a body with a
+length there is nothing to parse.
 
 Every request has an id, which its answer tells (`X-Request-Id`): the client's own where that is a plain word, else a
 new one.
 
-Every request gets its own `h11.Connection`: it sees exactly one head and one body, and bytes that
-follow wait in our buffer, not in h11's.
+A head means the same each time, and a client that keeps its connections says the same again and again. So what short
+heads mean is kept for a while, for all connections.
 """
 
-import re
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from email.utils import formatdate
-from functools import partial
+from functools import lru_cache, partial
 
-import h11
+import msgspec
 import trio
 
-from oxd_server.entrances.http1_answer import answer_bytes, phrase
-from oxd_server.entrances.http1_head import (
-    BARE_CR_OR_LF_OR_NUL,
-    Refused,
-    authority_of,
-    check_framing,
-    check_raw_head,
-    split_target,
-)
+from oxd_server.entrances.http1_answer import CONTINUE, answer_bytes, phrase
+from oxd_server.entrances.http1_body import ChunkedBody, too_large
+from oxd_server.entrances.http1_head import BARE_CR_OR_LF_OR_NUL, Head, Refused, parse_head
 from oxd_server.entrances.http1_places import Idle, Open, Peer, Places, peer_of
 
 __all__ = ["Handler", "HttpRequest", "HttpResponse", "Limits", "plain_error", "serve", "serve_connection"]
@@ -44,10 +37,15 @@ _TURN_AWAY_SECONDS = 5.0
 _TURNED_AWAY_AT_ONCE = 32
 
 _ID_BYTES = 8
-# Words of these letters only: they go into a log, and back into a header. Tokens (dots) and texts are none of them.
-_USABLE_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_MOST_HEADS_KEPT = 128
+_LONGEST_HEAD_KEPT = 2048  # in bytes
 
 Headers = Sequence[tuple[str, str]]
+
+
+@lru_cache(1)
+def _date(second: int) -> str:
+    return formatdate(second, usegmt=True)
 
 
 @dataclass
@@ -67,33 +65,52 @@ class Limits:
     max_connections_per_address: int | None = None
 
 
-@dataclass(frozen=True)
-class HttpRequest:
-    """A complete request. `repr` leaves out what may hold secrets."""
+class HttpRequest(msgspec.Struct, frozen=True):
+    """A complete request. `repr` leaves out what may hold secrets.
+
+    Attributes:
+        path: as sent: still percent-encoded.
+        headers: their names are in lower case.
+        server: the address that the client connected to.
+    """
 
     method: str
-    path: str  # as sent: still percent-encoded
-    query: str = field(default="", repr=False)
-    headers: Headers = field(default=(), repr=False)  # names in lower case
-    body: bytes = field(default=b"", repr=False)
+    path: str
+    query: str = ""
+    headers: Headers = ()
+    body: bytes = b""
     http_version: str = "1.1"
     client: str = ""
-    server: str = ""  # the address that the client connected to
+    server: str = ""
     id: str = ""
+
+    def __repr__(self) -> str:
+        return f"HttpRequest(method={self.method!r}, path={self.path!r}, client={self.client!r}, id={self.id!r})"
+
+    def __rich_repr__(self) -> list[tuple[str, str]]:  # msgspec's own would show every field
+        return [("method", self.method), ("path", self.path), ("client", self.client), ("id", self.id)]
 
     def header(self, name: str) -> str | None:
         """The first value of a header (`name` in any letter case), or None."""
         wanted = name.lower()
-        return next((value for key, value in self.headers if key == wanted), None)
+        for key, value in self.headers:
+            if key == wanted:
+                return value
+        return None
 
 
-@dataclass(frozen=True)
-class HttpResponse:
+class HttpResponse(msgspec.Struct, frozen=True):
     """An answer; `Date`, `X-Request-Id`, `Content-Length` and `Connection` are added when it is sent."""
 
     status: int = 200
-    headers: Headers = field(default=(), repr=False)
-    body: bytes = field(default=b"", repr=False)
+    headers: Headers = ()
+    body: bytes = b""
+
+    def __repr__(self) -> str:
+        return f"HttpResponse(status={self.status!r})"
+
+    def __rich_repr__(self) -> list[tuple[str, int]]:
+        return [("status", self.status)]
 
 
 Handler = Callable[[HttpRequest], Awaitable[HttpResponse]]
@@ -122,19 +139,10 @@ def _everybody(address: str) -> None:
     del address
 
 
-def _headers_of(event: h11.Request, authority: str | None) -> Headers:
-    headers = [(name.decode("ascii"), value.decode("latin-1")) for name, value in event.headers]
-    if authority is None:
-        return headers
-    # RFC 9112, section 3.2.2: for a target in absolute-form the server "MUST ignore the received Host header field (if
-    # any) and instead use the host information of the request-target".
-    return [("host", authority), *(header for header in headers if header[0] != "host")]
-
-
-def _usable_id(event: h11.Request) -> str | None:
-    """The id that the client gave its request, if it gave one and that is usable."""
-    given = [value.decode("latin-1") for name, value in event.headers if name == b"x-request-id"]
-    return given[0] if len(given) == 1 and _USABLE_ID.fullmatch(given[0]) else None
+def _remembering() -> Callable[[bytes], Head]:
+    """`parse_head`, which remembers what short heads meant: bounded in number and size."""
+    known = lru_cache(_MOST_HEADS_KEPT)(parse_head)
+    return lambda raw: known(raw) if len(raw) <= _LONGEST_HEAD_KEPT else parse_head(raw)
 
 
 @dataclass(frozen=True)
@@ -147,7 +155,8 @@ class _Service:
     on_exception: OnException
     on_refused: OnRefused
     now: Callable[[], float]
-    idle: Idle
+    idle: Idle = field(default_factory=Idle)
+    head_of: Callable[[bytes], Head] = field(default_factory=_remembering)
 
 
 class _Connection:
@@ -162,8 +171,7 @@ class _Connection:
         self._begin()
 
     def _begin(self) -> None:
-        self._h11 = h11.Connection(h11.SERVER, max_incomplete_event_size=self._limits.max_header_bytes)
-        self._omit_body = False
+        self._omit_body = self._persists = False
         self._request_id = secrets.token_hex(_ID_BYTES)
 
     async def run(self) -> None:
@@ -196,24 +204,24 @@ class _Connection:
         return bool(data)
 
     async def _read_request(self, first_wait: float, *, is_first: bool) -> HttpRequest | None:
-        head = await self._read_head(first_wait, is_first=is_first)
-        if head is None:
+        raw = await self._read_head(first_wait, is_first=is_first)
+        if raw is None:
             return None
-        event = self._parse_head(head)
-        target = event.target.decode("ascii")
-        path, query = split_target(target)
-        self._request_id = _usable_id(event) or self._request_id
-        body = await self._read_body(event)
+        self._omit_body = raw.startswith(b"HEAD ")  # RFC 9110 9.3.2: also when the answer is a refusal
+        head = self._service.head_of(raw)
+        self._request_id = head.id or self._request_id
+        body = await self._read_body(head, raw)
+        self._persists = head.persists
         return HttpRequest(
-            method=event.method.decode("ascii"),
-            path=path,
-            query=query,
-            headers=_headers_of(event, authority_of(target)),
-            body=body,
-            http_version=event.http_version.decode("ascii"),
-            client=self._peer.name,
-            server=self._peer.server,
-            id=self._request_id,
+            head.method,
+            head.path,
+            head.query,
+            head.headers,
+            body,
+            head.http_version,
+            self._peer.name,
+            self._peer.server,
+            self._request_id,
         )
 
     async def _read_head(self, first_wait: float, *, is_first: bool) -> bytes | None:
@@ -262,62 +270,30 @@ class _Connection:
         if BARE_CR_OR_LF_OR_NUL.search(newest.removesuffix(b"\r").removeprefix(b"\n")):
             raise Refused(400, "a line of the head does not end in CRLF")
 
-    def _parse_head(self, head: bytes) -> h11.Request:
-        check_raw_head(head)
-        try:
-            self._h11.receive_data(head)
-            event = self._h11.next_event()
-        except h11.RemoteProtocolError as error:
-            raise Refused(error.error_status_hint, "the head of the request is malformed") from error
-        if not isinstance(event, h11.Request):
-            raise Refused(400, "the head of the request is malformed")
-        self._omit_body = event.method == b"HEAD"  # RFC 9110 9.3.2: also when the answer is a refusal
-        check_framing(head, event)
-        return event
-
-    async def _read_body(self, event: h11.Request) -> bytes:
-        declared = next((int(v) for n, v in event.headers if n == b"content-length"), 0)
-        if declared > self._limits.max_body_bytes:
-            raise Refused(413, f"a body may have {self._limits.max_body_bytes} bytes at most")
-        return await self._complete_body(chunked=any(n == b"transfer-encoding" for n, _ in event.headers))
-
-    async def _complete_body(self, *, chunked: bool) -> bytes:
+    async def _read_body(self, head: Head, raw: bytes) -> bytes:
         limit, deadline = self._limits.max_body_bytes, trio.current_time() + self._limits.body_timeout
-        body = bytearray()
-        tail = b""  # the last bytes that h11 was given
-        received = 0
-        while True:
-            event = self._next_body_event()
-            if type(event) is h11.Data:
-                body += event.data
-            elif type(event) is h11.EndOfMessage:
-                self._take_back_rest(tail, chunked=chunked)
-                return bytes(body)
-            else:
-                tail = tail[-4:] + await self._more_body(deadline)
-                received += len(tail)
-            # Chunk sizes cost bytes too, but a peer that sends far more of those than data (extensions,
-            # trailers) only spends our time.
-            if len(body) > limit or received > 8 * limit + _RECEIVE_SIZE:
-                raise Refused(413, f"a body may have {limit} bytes at most")
-
-    def _next_body_event(self) -> object:
-        try:
-            return self._h11.next_event()
-        except h11.RemoteProtocolError as error:
-            raise Refused(error.error_status_hint, "the body of the request is malformed") from error
-
-    async def _more_body(self, deadline: float) -> bytes:
-        """Give h11 the bytes that came, after 100 (Continue) if the peer waits for it."""
-        if self._h11.they_are_waiting_for_100_continue:
-            proceed = h11.InformationalResponse(status_code=100, headers=[], reason=b"Continue")
-            await self._send(self._h11.send(proceed) or b"")
-        if not self._buffer:
+        if head.content_length > limit:
+            raise too_large(limit)
+        if head.expects_continue:
+            await self._send(CONTINUE)
+        if head.is_chunked:
+            return await self._read_chunks(ChunkedBody(raw, self._limits.max_header_bytes, limit), deadline)
+        while len(self._buffer) < head.content_length:
             await self._receive_body(deadline)
-        data = bytes(self._buffer)
-        self._buffer.clear()
-        self._h11.receive_data(data)
-        return data
+        body = bytes(self._buffer[: head.content_length])
+        del self._buffer[: head.content_length]
+        return body
+
+    async def _read_chunks(self, chunks: ChunkedBody, deadline: float) -> bytes:
+        body = None
+        while body is None:
+            if not self._buffer:
+                await self._receive_body(deadline)
+            data = bytes(self._buffer)
+            self._buffer.clear()
+            body = chunks.receive(data)
+        self._buffer += chunks.rest
+        return body
 
     async def _receive_body(self, deadline: float) -> None:
         with trio.move_on_at(deadline):
@@ -325,15 +301,6 @@ class _Connection:
                 raise Refused(400, "the request ends within its body")
             return
         raise Refused(408, "the body of the request took too long")
-
-    def _take_back_rest(self, tail: bytes, *, chunked: bool) -> None:
-        """Move what follows the request from h11 back to the buffer."""
-        rest = self._h11.trailing_data[0]
-        self._buffer[:0] = rest
-        used = tail[: len(tail) - len(rest)]
-        # RFC 9112 7.1.2: the trailer section ends with an empty line, CRLF included; h11 takes bare LF too.
-        if chunked and not used.endswith(b"\r\n\r\n"):
-            raise Refused(400, "the last chunk does not end in CRLF")
 
     async def _answer(self, request: HttpRequest) -> tuple[bytes, bool]:
         """The answer to a request, and whether another one may follow."""
@@ -346,7 +313,7 @@ class _Connection:
             return self._bytes_of(response, close=not self._goes_on()), self._goes_on()
 
     def _goes_on(self) -> bool:
-        return self._h11.their_state is h11.DONE and not self._service.idle.leaving
+        return self._persists and not self._service.idle.leaving
 
     async def _refuse(self, refused: Refused) -> None:
         self._service.on_refused(refused.status, refused.reason, self._peer.name, self._request_id)
@@ -356,7 +323,7 @@ class _Connection:
     def _bytes_of(self, response: HttpResponse, *, close: bool) -> bytes:
         headers = [*response.headers, ("X-Request-Id", self._request_id)]
         if all(name.lower() != "date" for name, _ in response.headers):
-            headers.append(("Date", formatdate(self._service.now(), usegmt=True)))
+            headers.append(("Date", _date(int(self._service.now()))))
         return answer_bytes(response.status, headers, response.body, close=close, omit_body=self._omit_body)
 
     async def _send(self, data: bytes) -> None:
@@ -424,7 +391,7 @@ async def serve_connection(
     `on_exception` is told of a handler's exception, whose text never reaches the peer, and of any other that ends
     this connection (then with a request without a method); `now` gives the seconds since the epoch for the Date header.
     """
-    service = _Service(handler, limits, error_response, on_exception, _ignore_refusal, now, Idle())
+    service = _Service(handler, limits, error_response, on_exception, _ignore_refusal, now)
     await _serve_stream(stream, service, Peer(client))
 
 
@@ -459,7 +426,7 @@ async def serve(
     `on_refused` is told of every refusal; `opened` counts the connections. When `leave` is set, nobody new is taken,
     every connection ends after its next answer, and this function with the last of them.
     """
-    service = _Service(handler, limits, error_response, on_exception, on_refused, now, Idle())
+    service = _Service(handler, limits, error_response, on_exception, on_refused, now)
     places = Places(service.idle, limits, opened or Open())
     turned_away = 0
 

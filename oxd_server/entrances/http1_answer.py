@@ -5,11 +5,14 @@ from collections.abc import Iterable
 from functools import cache
 from http import HTTPStatus
 
-__all__ = ["answer_bytes", "phrase"]
+__all__ = ["CONTINUE", "answer_bytes", "phrase"]
 
 # RFC 9110, sections 5.1 and 5.5. What is laxer lets a value end its line, and begin another.
-_HEADER = re.compile(r"[-!#$%&'*+.^_`|~0-9a-zA-Z]+: (?:[!-~\x80-\xff](?:[\t -~\x80-\xff]*[!-~\x80-\xff])?)?")
-_FRAMING = frozenset({"content-length", "transfer-encoding", "connection"})
+_HEADER = re.compile(
+    r"(?!(?i:content-length|transfer-encoding|connection):)"  # they frame the message
+    r"[-!#$%&'*+.^_`|~0-9a-zA-Z]+: (?:[!-~\x80-\xff](?:[\t -~\x80-\xff]*[!-~\x80-\xff])?)?"
+)
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _WITHOUT_CONTENT = (204, 304)
 
 
@@ -41,7 +44,7 @@ def answer_bytes(
         raise ValueError(f"{status} is no status of an answer")
     lines = [f"{name}: {value}" for name, value in headers]
     for line in lines:
-        if not _HEADER.fullmatch(line) or line.partition(":")[0].lower() in _FRAMING:
+        if not _HEADER.fullmatch(line):
             raise ValueError(f"the header {line.partition(':')[0]!r} cannot be sent")
     if status not in _WITHOUT_CONTENT:
         lines.append(f"Content-Length: {len(body)}")

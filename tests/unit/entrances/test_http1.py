@@ -107,6 +107,28 @@ async def test_good_requests(raw: bytes, expected: list[str]) -> None:
             assert bodies(await read_all(client)) == expected
 
 
+async def test_what_a_head_means_is_kept_and_nothing_else() -> None:
+    """Requests with one and the same head have bodies, ids and connections of their own, and are refused alike."""
+    seen: list[HttpRequest] = []
+
+    async def handler(request: HttpRequest) -> HttpResponse:
+        seen.append(request)
+        return await echo(request)
+
+    post, big = POST + b"Content-Length: 3\r\n\r\n", POST + b"Content-Length: 1001\r\n\r\n"
+    chunked = POST + b"Transfer-Encoding: chunked\r\n\r\n"
+    async with serving(handler) as port:
+        answer = await converse(port, post + b"abc" + post + b"def" + LAST)
+        assert bodies(answer) == ["POST / ? abc", "POST / ? def", "GET /last ? "]
+        answer = await converse(port, chunked + b"1\r\na\r\n0\r\n\r\n" + chunked + b"2\r\nbc\r\n0\r\n\r\n" + LAST)
+        assert bodies(answer) == ["POST / ? a", "POST / ? bc", "GET /last ? "]
+        for _ in range(2):
+            assert status(await converse(port, big)) == 413
+            assert status(await converse(port, GET + b"no colon\r\n\r\n")) == 400
+    assert len({request.id for request in seen}) == len(seen) == 6
+    assert len({request.client for request in seen}) == 2
+
+
 @pytest.mark.parametrize(
     ("raw", "expected"),
     [
