@@ -163,6 +163,9 @@ class TlsStream(trio.abc.Stream):
         """
         await self.do_handshake()
         while True:
+            # Where nothing has come, TLS need not be asked for it: that it wants to read is an exception, and dear.
+            if not (self._incoming.pending or self.tls.pending() or self._incoming.eof):
+                await self._fill()
             try:
                 return self.tls.read(max_bytes or _READ_BYTES)
             except ssl.SSLWantReadError:

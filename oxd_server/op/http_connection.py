@@ -8,18 +8,21 @@ every read. A request is one join of bytes, which costs a tenth of what h11 take
 
 import base64
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass, field
 from math import inf
 
 import h11
 import httpx2
 import trio
 
+from oxd_server.op.client_identity import ClientIdentity
 from oxd_server.op.reach import Zone
+from oxd_server.op.targets import Target
 from oxd_server.streams import TcpStream, TlsStream
 
-__all__ = ["HttpConnection"]
+__all__ = ["HttpAnswer", "HttpConnection", "HttpRequest"]
 
 _MAX_HEAD_BYTES = 64 * 1024
 _READ_BYTES = 16 * 1024
@@ -30,10 +33,46 @@ _PIECES_A_TURN = 64
 _CLOSE_SECONDS = 1.0
 _PROXY_AUTHENTICATION_REQUIRED = 407
 
-_LINE = re.compile(rb"[\t\x20-\x7e\x80-\xff]+")
+_LINES = re.compile(r"[\t\x20-\x7e\x80-\xff]+")
+_NO_CONTENT = ("GET", "DELETE")
 # What the parser has to know of a request, to read its answer: all methods but CONNECT are alike (HEAD is not used).
 _REQUEST = h11.Request(method=b"GET", target=b"/", headers=[(b"host", b"op")])
 _CONNECT = h11.Request(method=b"CONNECT", target=b"op:443", headers=[(b"host", b"op")])
+
+
+@dataclass(slots=True)
+class HttpRequest:
+    """What is sent to one place, and within which bounds its answer comes.
+
+    Attributes:
+        method: the HTTP method.
+        target: the place.
+        headers: beside `Host` and `Content-Length`.
+        content: the body.
+        until: when the answer must be complete, by trio's clock.
+        max_bytes: the most that its body may have.
+        within: the zone of the OP that leads there; None: a caller does.
+        identity: what is shown in TLS.
+    """
+
+    method: str
+    target: Target
+    headers: dict[str, str] = field(repr=False)
+    content: bytes = field(repr=False)
+    until: float
+    max_bytes: int
+    within: Zone | None = None
+    identity: ClientIdentity | None = None
+
+
+@dataclass(slots=True)
+class HttpAnswer:
+    """What came back, from where: names of headers are in lower case."""
+
+    status: int
+    headers: Iterable[tuple[bytes, bytes]] = field(repr=False)
+    body: bytes = field(repr=False)
+    zone: Zone
 
 
 class HttpConnection:
@@ -44,47 +83,47 @@ class HttpConnection:
         is_reusable: another request may follow: the last answer is complete, and both sides want to go on.
     """
 
-    def __init__(self, stream: TcpStream | TlsStream, zone: Zone, proxy: httpx2.Proxy | None = None) -> None:
-        """`proxy` is at the other end, and passes requests on that are not hidden from it by TLS."""
+    def __init__(
+        self, stream: TcpStream | TlsStream, zone: Zone, silence: float, proxy: httpx2.Proxy | None = None
+    ) -> None:
+        """The other side may be silent for so many seconds.
+
+        `proxy` is at the other end, and passes requests on that are not hidden from it by TLS.
+        """
         self.zone = zone
         self.is_reusable = False
         self._stream = stream
         self._proxy = proxy
         self._parser = h11.Connection(h11.CLIENT)
+        self._longest_silence = silence
         self._silence = trio.CancelScope()
-        self._read_timeout = inf
         self._until = inf
         self._bytes_left = 0
 
-    async def exchange(self, request: httpx2.Request) -> httpx2.Response:
-        """Send the request and read its answer, whose body the response's stream holds in one piece.
-
-        Args:
-            request: its body is a `ByteStream`; its extensions are httpx2's `timeout` (of which `read` and `write`
-                count), `until`, when the answer must be complete (by trio's clock), and `max_bytes`, the most that its
-                body may have.
+    async def exchange(self, request: HttpRequest) -> HttpAnswer:
+        """Send the request and read its whole answer.
 
         Raises:
+            httpx2.LocalProtocolError: a header of the request would end its line (nothing was sent).
             httpx2.ReadTimeout: the other side does not read, is silent for too long, or takes too long in all.
             httpx2.ReadError: the connection broke before the head of an answer.
             httpx2.RemoteProtocolError: the answer is no HTTP, too large, or breaks off.
             httpx2.ProxyError: the proxy wants other credentials.
         """
         self.is_reusable = False
-        timeout, self._until = request.extensions["timeout"], request.extensions["until"]
-        self._read_timeout = timeout["read"]
+        self._until = request.until
         late = "timed out: the request is not taken"
-        with trio.CancelScope(deadline=self._at_most(timeout["write"])) as self._silence:
+        with trio.CancelScope(deadline=self._end_of_silence()) as self._silence:
             is_sent = await self._send(request)
             late = "timed out: there is no answer"
             head = await self._read_head()
             late = "the answer stalled"
-            body = await self._read_body(request.extensions["max_bytes"])
+            body = await self._read_body(request.max_bytes)
             self.is_reusable = is_sent and self._is_at_an_end()
-            return _response(head, body, self.zone)
+            return HttpAnswer(head.status_code, head.headers, body, self.zone)
         raise httpx2.ReadTimeout(late if trio.current_time() < self._until else "no complete answer in time")
 
-    async def open_tunnel(self, authority: bytes) -> TcpStream | TlsStream:
+    async def open_tunnel(self, authority: str) -> TcpStream | TlsStream:
         """Ask the proxy for a tunnel to `authority` (RFC 9110 section 9.3.6), which takes this connection's place.
 
         Raises:
@@ -92,13 +131,13 @@ class HttpConnection:
             httpx2.ProxyError: it opens none.
         """
         assert self._proxy is not None
-        headers = [(b"Host", authority), *_proxy_headers(self._proxy)]
-        await self._write(_CONNECT, _request_head(b"CONNECT", authority, headers))
-        head = await self._read_head()
+        head = _request_head("CONNECT", authority, {"Host": authority, **_proxy_headers(self._proxy)})
+        await self._write(_CONNECT, head)
+        answer = await self._read_head()
         # RFC 9110 section 9.3.6: "Any 2xx (Successful) response indicates that the sender [...] will switch to tunnel
         # mode". The server behind it says nothing before TLS begins.
-        if head.status_code >= 300 or self._parser.trailing_data[0]:
-            raise httpx2.ProxyError(f"the proxy opens no way there: HTTP status {head.status_code}")
+        if answer.status_code >= 300 or self._parser.trailing_data[0]:
+            raise httpx2.ProxyError(f"the proxy opens no way there: HTTP status {answer.status_code}")
         return self._stream
 
     def is_silent(self) -> bool:
@@ -111,25 +150,24 @@ class HttpConnection:
         with shield, suppress(trio.BrokenResourceError):
             await self._stream.aclose()
 
-    async def _send(self, request: httpx2.Request) -> bool:
-        assert isinstance(request.stream, httpx2.ByteStream)
-        target, headers = request.url.raw_path, request.headers.raw
+    async def _send(self, request: HttpRequest) -> bool:
+        target, headers = request.target.path, {"Host": request.target.host, **request.headers}
+        if request.content or request.method not in _NO_CONTENT:
+            headers["Content-Length"] = str(len(request.content))
         if self._proxy is not None:
             # RFC 9112 section 3.2.2: to a proxy "a client MUST send the target URI in "absolute-form"".
-            target = str(request.url).encode("ascii")
+            target = str(request.target.url)
             # There are proxies that know a header in its usual spelling only, and add it again.
-            headers = [*((name.title(), value) for name, value in headers), *_proxy_headers(self._proxy)]
-        return await self._write(
-            _REQUEST, _request_head(request.method.encode("ascii"), target, headers), *request.stream
-        )
+            headers = {name.title(): value for name, value in headers.items()} | _proxy_headers(self._proxy)
+        return await self._write(_REQUEST, _request_head(request.method, target, headers) + request.content)
 
-    async def _write(self, kind: h11.Request, *parts: bytes) -> bool:
+    async def _write(self, kind: h11.Request, message: bytes) -> bool:
         """Send a request of this kind; False if the connection broke, as it may when the answer is there already."""
         self._bytes_left = _MAX_HEAD_BYTES
         self._parser = h11.Connection(h11.CLIENT, max_incomplete_event_size=_MAX_HEAD_BYTES + _READ_BYTES)
         self._parser.send(kind)
         try:
-            await self._stream.send_all(b"".join(parts))
+            await self._stream.send_all(message)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             return False
         return True
@@ -178,41 +216,36 @@ class HttpConnection:
         """What comes next; nothing at the end of the connection, in whatever way it ends."""
         if self._bytes_left <= 0:
             raise httpx2.RemoteProtocolError(too_much)
-        self._silence.deadline = self._at_most(self._read_timeout)
+        self._silence.deadline = self._end_of_silence()
         try:
             data = await self._stream.receive_some(_READ_BYTES)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             return b""
         self._bytes_left -= len(data) + _READ_COST
-        return bytes(data)
+        return data
 
-    def _at_most(self, seconds: float) -> float:
-        return min(trio.current_time() + seconds, self._until)
+    def _end_of_silence(self) -> float:
+        return min(trio.current_time() + self._longest_silence, self._until)
 
     def _is_at_an_end(self) -> bool:
         """Whether the other end is ready for another request. What came after the answer belongs to none."""
         return self._parser.their_state is h11.DONE and not self._parser.trailing_data[0]
 
 
-def _request_head(method: bytes, target: bytes, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+def _request_head(method: str, target: str, headers: Mapping[str, str]) -> bytes:
     """Request line and headers (RFC 9112 sections 3 and 5), none of which may hold the end of a line.
 
     Raises:
         httpx2.LocalProtocolError: one does.
     """
-    lines = [b"%s %s HTTP/1.1" % (method, target), *(b"%s: %s" % header for header in headers)]
-    if not all(map(_LINE.fullmatch, lines)):
+    lines = [f"{method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
+    if not _LINES.fullmatch("".join(lines)):
         raise httpx2.LocalProtocolError("a header of the request holds a control character")
-    return b"\r\n".join((*lines, b"", b""))
+    return "\r\n".join((*lines, "", "")).encode("latin-1")
 
 
-def _response(head: h11.Response, body: bytes, zone: Zone) -> httpx2.Response:
-    stream = httpx2.ByteStream(body)
-    return httpx2.Response(head.status_code, headers=list(head.headers), stream=stream, extensions={"zone": zone})
-
-
-def _proxy_headers(proxy: httpx2.Proxy) -> list[tuple[bytes, bytes]]:
+def _proxy_headers(proxy: httpx2.Proxy) -> dict[str, str]:
     """What tells the proxy who asks (RFC 9110 section 11.7.2)."""
     if proxy.raw_auth is None:
-        return []
-    return [(b"Proxy-Authorization", b"Basic " + base64.b64encode(b":".join(proxy.raw_auth)))]
+        return {}
+    return {"Proxy-Authorization": f"Basic {base64.b64encode(b':'.join(proxy.raw_auth)).decode('ascii')}"}

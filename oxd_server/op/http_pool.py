@@ -1,4 +1,4 @@
-"""The connections to OPs, kept for the next request: a lean pool behind the interface of httpx2's transports.
+"""The connections to OPs, kept for the next request: request in, whole answer out.
 
 A connection is kept for whoever goes to the same place: scheme, host and port, led there from the same zone, and with
 the same certificate. So nobody has one who may not open it. httpx2's own pool does more (HTTP/2, bodies as streams,
@@ -13,10 +13,11 @@ import httpx2
 import trio
 
 from oxd_server.op.client_identity import ClientIdentity
-from oxd_server.op.http_connection import HttpConnection
+from oxd_server.op.http_connection import HttpAnswer, HttpConnection, HttpRequest
 from oxd_server.op.network import Resolve, connect, refuse_address
 from oxd_server.op.no_connection import NoConnection
 from oxd_server.op.reach import Zone
+from oxd_server.op.targets import Server
 from oxd_server.streams import TcpStream, TlsStream
 from oxd_server.sync.host_slots import acquire
 
@@ -25,15 +26,13 @@ __all__ = ["HttpPool", "ProxyOf"]
 ProxyOf = Callable[[httpx2.URL], httpx2.Proxy | None]
 """The proxy that requests for a URL go through, if any."""
 
-_DEFAULT_PORTS = {b"http": 80, b"https": 443}
+_DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 class _Place(NamedTuple):
     """Where a connection goes, in which zone the OP lies that leads there (None: a caller does), and as whom."""
 
-    scheme: bytes
-    host: str
-    port: int
+    server: Server
     within: Zone | None
     identity: ClientIdentity | None
 
@@ -46,7 +45,7 @@ class _Kept(NamedTuple):
     until: float
 
 
-class HttpPool(httpx2.AsyncBaseTransport):
+class HttpPool:
     """Sends requests over connections that are kept for the next one."""
 
     def __init__(
@@ -55,36 +54,37 @@ class HttpPool(httpx2.AsyncBaseTransport):
         resolve: Resolve,
         *,
         proxy_of: ProxyOf,
+        connect_timeout: float,
+        silence: float,
         max_connections: int,
         max_idle: int,
         idle_seconds: float,
     ) -> None:
-        """Use `max_connections` at a time, and keep `max_idle` beside them for `idle_seconds`."""
+        """Use `max_connections` at a time, and keep `max_idle` beside them for `idle_seconds`.
+
+        There is a connection within `connect_timeout` seconds, and the other side is never silent for longer than
+        `silence`.
+        """
         self._ssl_context = ssl_context
         self._resolve = resolve
         self._proxy_of = proxy_of
+        self._connect_timeout = connect_timeout
+        self._silence = silence
         self._slots = trio.Semaphore(max_connections)
         self._max_idle = max_idle
         self._idle_seconds = idle_seconds
         self._idle: list[_Kept] = []  # the one that was used last at the end
 
-    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+    async def exchange(self, request: HttpRequest) -> HttpAnswer:
         """Send the request and read the whole answer, as `HttpConnection.exchange` does.
-
-        Args:
-            request: of its extensions, `timeout` also has `connect`; `within` is the zone of the OP that leads there,
-                `identity` what is shown in TLS.
 
         Raises:
             OpHostRefused: the address may not be called.
             NoConnection, httpx2.ConnectTimeout, httpx2.ProxyError, trio.TooSlowError: nothing was sent.
-            httpx2.ReadTimeout, httpx2.ReadError, httpx2.RemoteProtocolError: see there.
+            httpx2.LocalProtocolError, httpx2.ReadTimeout, httpx2.ReadError, httpx2.RemoteProtocolError: see there.
         """
-        url = request.url
-        port = url.port or _DEFAULT_PORTS[url.raw_scheme]
-        within, identity = request.extensions["within"], request.extensions.get("identity")
-        place = _Place(url.raw_scheme, url.raw_host.decode("ascii"), port, within, identity)
-        await acquire(self._slots, request.extensions["until"])
+        place = _Place(request.target.server, request.within, request.identity)
+        await acquire(self._slots, request.until)
         try:
             connection = await self._take(place) or await self._open(place, request)
             try:
@@ -120,40 +120,43 @@ class HttpPool(httpx2.AsyncBaseTransport):
         if len(self._idle) > self._max_idle:
             await self._idle.pop(0).connection.aclose()
 
-    async def _open(self, place: _Place, request: httpx2.Request) -> HttpConnection:
-        proxy = self._proxy_of(request.url)
-        timeout = trio.current_time() + request.extensions["timeout"]["connect"]
-        with trio.move_on_at(min(timeout, request.extensions["until"])):
+    async def _open(self, place: _Place, request: HttpRequest) -> HttpConnection:
+        proxy = self._proxy_of(request.target.url)
+        timeout = trio.current_time() + self._connect_timeout
+        with trio.move_on_at(min(timeout, request.until)):
             if proxy is not None:
                 return await self._open_through(proxy, place)
             stream: TcpStream | TlsStream
-            stream, zone = await self._connect(place.host, place.port, place.within)
-            if place.scheme == b"https":
-                stream = await self._start_tls(stream, place.host, place.identity)
-            return HttpConnection(stream, zone)
+            scheme, host, port = place.server
+            stream, zone = await self._connect(host, port, place.within)
+            if scheme == "https":
+                stream = await self._start_tls(stream, host, place.identity)
+            return HttpConnection(stream, zone, self._silence)
         raise httpx2.ConnectTimeout("timed out: there is no connection")
 
     async def _open_through(self, proxy: httpx2.Proxy, place: _Place) -> HttpConnection:
         """A connection through the proxy, which resolves the name: so what an OP names there counts as public."""
-        refuse_address(place.host, place.within)
-        port = proxy.url.port or _DEFAULT_PORTS[proxy.url.raw_scheme]
+        scheme, host, port = place.server
+        refuse_address(host, place.within)
+        proxy_port = proxy.url.port or _DEFAULT_PORTS[proxy.url.scheme]
         stream: TcpStream | TlsStream
         try:
-            stream, _ = await self._connect(proxy.url.host, port, None)
+            stream, _ = await self._connect(proxy.url.host, proxy_port, None)
             if proxy.url.scheme == "https":
                 stream = await self._start_tls(stream, proxy.url.host, None)
         except NoConnection as error:
             raise NoConnection(f"{error} (of the proxy)", error.cause) from error
-        connection = HttpConnection(stream, Zone.PUBLIC, proxy)
-        if place.scheme == b"http":
+        connection = HttpConnection(stream, Zone.PUBLIC, self._silence, proxy)
+        if scheme == "http":
             return connection
         try:
-            host = f"[{place.host}]" if ":" in place.host else place.host
-            tunnel = await connection.open_tunnel(f"{host}:{place.port}".encode())
+            authority = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+            tunnel = await connection.open_tunnel(authority)
         except BaseException:
             await connection.aclose()
             raise
-        return HttpConnection(await self._start_tls(tunnel, place.host, place.identity), Zone.PUBLIC)
+        stream = await self._start_tls(tunnel, host, place.identity)
+        return HttpConnection(stream, Zone.PUBLIC, self._silence)
 
     async def _connect(self, host: str, port: int, within: Zone | None) -> tuple[TcpStream, Zone]:
         try:

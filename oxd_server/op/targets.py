@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import httpx2
@@ -9,7 +10,7 @@ import httpx2
 from oxd_server.op.errors import OpHostRefused
 from oxd_server.op.reach import is_loopback, origin_of
 
-__all__ = ["Target", "Targets"]
+__all__ = ["Server", "Target", "Targets"]
 
 _CHECKED_URLS = 1000
 _LONGEST_KEPT_URL = 500
@@ -17,13 +18,31 @@ _LONGEST_URL = 8000
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
+class Server(NamedTuple):
+    """Who is connected to."""
+
+    scheme: str
+    host: str
+    port: int
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A URL that may be contacted, its host (with the port, if one is named) and its origin."""
+    """A URL that may be contacted, and its parts, which are wanted for each request.
+
+    Attributes:
+        url: as it was parsed.
+        host: with the port, if one is named.
+        origin: as `reach.origin_of` spells it.
+        server: who is connected to.
+        path: what a request names (RFC 9112 section 3.2.1): the path and the query.
+    """
 
     url: httpx2.URL
     host: str
     origin: str
+    server: Server
+    path: str
 
 
 class Targets:
@@ -71,7 +90,8 @@ class Targets:
             raise OpHostRefused(host, "not among the allowed_op_hosts")
         if parsed.scheme == "http" and not (is_loopback(parsed.host) or self._plain_http_hosts & names):
             raise OpHostRefused(host, "plain http is allowed for loopback hosts only")
-        return Target(parsed, host, origin)
+        server = Server(parsed.scheme, parsed.raw_host.decode("ascii"), parsed.port or _DEFAULT_PORTS[parsed.scheme])
+        return Target(parsed, host, origin, server, parsed.raw_path.decode("ascii"))
 
 
 def _names_a_host(url: httpx2.URL) -> bool:

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 from urllib.parse import urlencode
 
 import httpx2
@@ -25,6 +25,7 @@ from oxd_server.op.answer import Answer
 from oxd_server.op.body import BodyTooLarge, UnreadableBody, unpacked
 from oxd_server.op.client_identity import ClientIdentity
 from oxd_server.op.errors import Failure, OpBusy, OpHostRefused, OpInvalidResponse, OpUnreachable
+from oxd_server.op.http_connection import HttpAnswer, HttpRequest
 from oxd_server.op.http_pool import HttpPool
 from oxd_server.op.network import Resolve, Resolver
 from oxd_server.op.no_connection import NoConnection
@@ -53,7 +54,6 @@ MAX_REDIRECTS = 3
 
 _MOST_WAITING_SHARED = 200
 _REDIRECTS = (301, 302, 303, 307, 308)
-_NO_CONTENT = ("GET", "DELETE")
 
 FormFields = Mapping[str, str] | Iterable[tuple[str, str]]
 
@@ -109,14 +109,14 @@ class Transport:
         self._observe = observe
         self._begin = begin
         self._targets = Targets(settings.allowed_op_hosts, settings.plain_http_hosts)
-        silence = settings.read_timeout
-        self._timeout = {"connect": settings.connect_timeout, "read": silence, "write": silence}
         self._slots = HostSlots(settings.max_requests_per_host)
         self._shared_slots = HostSlots(-(-settings.max_requests_per_host // 4), most_waiting=_MOST_WAITING_SHARED)
         self._pool = HttpPool(
             settings.ssl_context,
             resolve or Resolver().addresses,
             proxy_of=settings.proxies.of,
+            connect_timeout=settings.connect_timeout,
+            silence=settings.read_timeout,
             max_connections=settings.max_connections,
             max_idle=settings.max_idle_connections,
             idle_seconds=settings.idle_connection_seconds,
@@ -182,13 +182,9 @@ class Transport:
         head = {"user-agent": USER_AGENT, "accept": "application/json", "accept-encoding": "identity"}
         if headers:
             head.update((name.lower(), value) for name, value in headers.items())
-        content = b""
-        if form is not None:
-            content = urlencode(list(form.items()) if isinstance(form, Mapping) else list(form)).encode("ascii")
-            head["content-type"] = "application/x-www-form-urlencoded"
-        elif json is not None:
-            content = msgspec.json.encode(json)
-            head["content-type"] = "application/json"
+        content, content_type = _content(form, json)
+        if content_type is not None:
+            head["content-type"] = content_type
         note_secrets(head.get("authorization"))
         note_secrets(form)
         target = self._targets.of(url)
@@ -251,12 +247,20 @@ class Transport:
         if problem is not None:
             raise OpHostRefused(target.host, problem)
         slots = self._shared_slots if request.shared else self._slots
-        exchange = _Exchange(self._pool, self._timeout, target, request, within)
+        exchange = _Exchange(self._pool, target, request, within)
         try:
             async with slots.hold(target.host):
                 return await exchange.run()
         except TooBusy as busy:
             raise OpBusy(str(busy), busy.limit) from None
+
+
+def _content(form: FormFields | None, json: object) -> tuple[bytes, str | None]:
+    """The body of a request, and its type; None for no body."""
+    if form is not None:
+        fields = form.items() if isinstance(form, Mapping) else form
+        return urlencode(list(fields)).encode("ascii"), "application/x-www-form-urlencoded"
+    return (b"", None) if json is None else (msgspec.json.encode(json), "application/json")
 
 
 @dataclass(slots=True)
@@ -272,14 +276,12 @@ class _Request:
     until: float
     identity: ClientIdentity | None
 
-    def to(self, target: Target, extensions: dict[str, Any]) -> httpx2.Request:
+    def to(self, target: Target, within: Reach | None) -> HttpRequest:
         """The request as it goes to one place."""
-        head = [(b"Host", target.host.encode("ascii"))]
-        head += [(name.encode("ascii"), value.encode("latin-1")) for name, value in self.head.items()]
-        if self.content or self.method not in _NO_CONTENT:
-            head.append((b"Content-Length", b"%d" % len(self.content)))
-        stream = httpx2.ByteStream(self.content)
-        return httpx2.Request(self.method, target.url, headers=head, stream=stream, extensions=extensions)
+        zone = None if within is None else within.zone
+        return HttpRequest(
+            self.method, target, self.head, self.content, self.until, self.max_bytes, zone, self.identity
+        )
 
 
 @dataclass(slots=True)
@@ -287,14 +289,13 @@ class _Exchange:
     """One request to one place, and its answer."""
 
     pool: HttpPool
-    timeout: dict[str, float]
     target: Target
     request: _Request
     within: Reach | None
 
     async def run(self) -> Answer:
         try:
-            response = await self._response()
+            answer = await self._answered()
         except httpx2.TimeoutException as error:
             raise self._unreachable(str(error), "timeout") from error
         except NoConnection as error:
@@ -305,37 +306,27 @@ class _Exchange:
             raise self._unreachable(str(error)) from error
         except httpx2.RemoteProtocolError as error:
             raise self._invalid(str(error)) from error
-        return self._answer(response)
+        return self._read(answer)
 
-    async def _response(self) -> httpx2.Response:
+    async def _answered(self) -> HttpAnswer:
         """What came back. A GET is sent once more if the connection broke before an answer."""
-        within = None if self.within is None else self.within.zone
-        extensions: dict[str, Any] = {
-            "timeout": self.timeout,
-            "until": self.request.until,
-            "within": within,
-            "max_bytes": self.request.max_bytes,
-            "identity": self.request.identity,
-        }
-        request = self.request.to(self.target, extensions)
+        request = self.request.to(self.target, self.within)
         try:
-            return await self.pool.handle_async_request(request)
+            return await self.pool.exchange(request)
         except httpx2.ReadError:
             if self.request.method != "GET":
                 raise
         try:
-            return await self.pool.handle_async_request(request)
+            return await self.pool.exchange(request)
         except httpx2.ReadError as error:
             raise httpx2.ReadError(f"{error}, twice") from error
 
-    def _answer(self, response: httpx2.Response) -> Answer:
-        headers = _joined(response.headers.raw)
-        assert isinstance(response.stream, httpx2.ByteStream)
-        body = self._unpacked(b"".join(response.stream), headers)
-        zone = response.extensions["zone"]
+    def _read(self, answer: HttpAnswer) -> Answer:
+        headers = _joined(answer.headers)
+        body = self._unpacked(answer.body, headers)
         foreign = self.within is not None and self.within.origin != self.target.origin
         host, step = self.target.host, self.request.step
-        return Answer(response.status_code, headers, body, host, step, zone=zone, foreign=foreign)
+        return Answer(answer.status, headers, body, host, step, zone=answer.zone, foreign=foreign)
 
     def _unpacked(self, body: bytes, headers: Mapping[str, str]) -> bytes:
         try:
@@ -353,9 +344,9 @@ class _Exchange:
 
 
 def _joined(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
-    """The headers by lower-case name; what stands in several lines is joined (RFC 9110 section 5.2)."""
+    """The headers by name; what stands in several lines is joined (RFC 9110 section 5.2)."""
     joined: dict[str, str] = {}
     for raw_name, raw_value in headers:
-        name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
+        name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
         joined[name] = f"{joined[name]}, {value}" if name in joined else value
     return joined

@@ -3,8 +3,6 @@
 Without it, the commands for one OP that hangs would fill the connection pool and hold up the sites of every other OP.
 """
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from math import inf
 
@@ -43,14 +41,16 @@ class HostSlots:
     def __len__(self) -> int:
         return len(self._rows)
 
-    @asynccontextmanager
-    async def hold(self, host: str, until: float = inf) -> AsyncIterator[None]:
-        """Hold a slot of the host inside the block, waiting for one if need be, but not longer than `until`.
+    def hold(self, host: str, until: float = inf) -> "_Hold":
+        """Hold a slot of the host inside the `async with` block, waiting for one if need be, but not beyond `until`.
 
-        Raises:
+        Raises, at the start of the block:
             TooBusy: as many wait as may.
             trio.TooSlowError: there was none until then (by trio's clock).
         """
+        return _Hold(self, host, until)
+
+    async def _take(self, host: str, until: float) -> None:
         row = self._rows.get(host)
         if row is None:
             row = self._rows[host] = _Row(trio.Semaphore(self._per_host))
@@ -59,14 +59,34 @@ class HostSlots:
         row.users += 1
         try:
             await acquire(row.slots, until)
-            try:
-                yield
-            finally:
-                row.slots.release()
-        finally:
-            row.users -= 1
-            if not row.users:
-                del self._rows[host]
+        except BaseException:
+            self._leave(host, row)
+            raise
+
+    def _give_back(self, host: str) -> None:
+        row = self._rows[host]
+        row.slots.release()
+        self._leave(host, row)
+
+    def _leave(self, host: str, row: _Row) -> None:
+        row.users -= 1
+        if not row.users:
+            del self._rows[host]
+
+
+@dataclass(slots=True)
+class _Hold:
+    """A slot that is held inside a block. `contextlib`'s way costs as much as the rest of what is done for a slot."""
+
+    slots: HostSlots
+    host: str
+    until: float
+
+    async def __aenter__(self) -> None:
+        await self.slots._take(self.host, self.until)
+
+    async def __aexit__(self, *_: object) -> None:
+        self.slots._give_back(self.host)
 
 
 async def acquire(slots: trio.Semaphore, until: float) -> None:

@@ -1,7 +1,7 @@
 """What one HTTP request to an OP costs, and nothing around it. Started by `measure_bare_calls`.
 
 It goes over httpx2's client, as an application would send it, over httpx2's own pool of connections, or over the
-server's, which has the same interface.
+server's.
 """
 
 from __future__ import annotations
@@ -21,15 +21,18 @@ from urllib.parse import urlencode
 import httpx2
 import trio
 
+from oxd_server.op.http_connection import HttpRequest
 from oxd_server.op.http_pool import HttpPool
 from oxd_server.op.network import Resolver
 from oxd_server.op.proxy import make_proxies
+from oxd_server.op.targets import Targets
 from oxd_server.op.tls import make_ssl_context
 
 CLIENT, THEIR_POOL, OUR_POOL = "httpx2's client", "httpx2's pool", "our pool"
 _SECONDS = 240.0
 _CONNECTIONS, _KEPT = 100, 100
 _MAX_BYTES = 1_000_000
+_TIMEOUT = 10.0
 
 
 def measure_bare_calls(
@@ -77,19 +80,12 @@ async def _client(job: Mapping[str, Any]) -> AsyncIterator[Callable[[], Awaitabl
 
 
 @asynccontextmanager
-async def _pool(job: Mapping[str, Any]) -> AsyncIterator[Callable[[], Awaitable[bytes]]]:
-    async with _made_pool(job) as pool:
-        content = urlencode(job["form"]).encode()
-        url = httpx2.URL(job["url"])
-        headers = [
-            (b"Host", url.netloc),
-            (b"Authorization", b"Basic " + base64.b64encode(":".join(job["auth"]).encode())),
-            (b"Content-Type", b"application/x-www-form-urlencoded"),
-            (b"Content-Length", str(len(content)).encode()),
-        ]
-        timeout = dict.fromkeys(("connect", "read", "write", "pool"), 10.0)
-        # Those that are not httpx2's are for our pool.
-        extensions = {"timeout": timeout, "until": inf, "within": None, "max_bytes": _MAX_BYTES}
+async def _their_pool(job: Mapping[str, Any]) -> AsyncIterator[Callable[[], Awaitable[bytes]]]:
+    limits = httpx2.Limits(max_connections=_CONNECTIONS, max_keepalive_connections=_KEPT)
+    async with httpx2.AsyncHTTPTransport(verify=make_ssl_context(_trust(job)), trust_env=False, limits=limits) as pool:
+        content, url = urlencode(job["form"]).encode(), httpx2.URL(job["url"])
+        headers = {"Host": url.netloc.decode(), **_headers(job), "Content-Length": str(len(content))}
+        extensions = {"timeout": dict.fromkeys(("connect", "read", "write", "pool"), _TIMEOUT)}
 
         async def call() -> bytes:
             stream = httpx2.ByteStream(content)
@@ -102,19 +98,33 @@ async def _pool(job: Mapping[str, Any]) -> AsyncIterator[Callable[[], Awaitable[
         yield call
 
 
-def _made_pool(job: Mapping[str, Any]) -> httpx2.AsyncBaseTransport:
-    context = make_ssl_context(_trust(job))
-    if job["way"] == THEIR_POOL:
-        limits = httpx2.Limits(max_connections=_CONNECTIONS, max_keepalive_connections=_KEPT)
-        return httpx2.AsyncHTTPTransport(verify=context, trust_env=False, limits=limits)
-    return HttpPool(
-        context,
+@asynccontextmanager
+async def _our_pool(job: Mapping[str, Any]) -> AsyncIterator[Callable[[], Awaitable[bytes]]]:
+    pool = HttpPool(
+        make_ssl_context(_trust(job)),
         Resolver().addresses,
         proxy_of=make_proxies().of,
+        connect_timeout=_TIMEOUT,
+        silence=_TIMEOUT,
         max_connections=_CONNECTIONS,
         max_idle=_KEPT,
         idle_seconds=5.0,
     )
+    content, target = urlencode(job["form"]).encode(), Targets((), ()).of(job["url"])
+
+    async def call() -> bytes:
+        answer = await pool.exchange(HttpRequest("POST", target, _headers(job), content, inf, _MAX_BYTES))
+        if answer.status != 200:
+            raise ValueError(f"HTTP status {answer.status}")
+        return answer.body
+
+    yield call
+    await pool.aclose()
+
+
+def _headers(job: Mapping[str, Any]) -> dict[str, str]:
+    credentials = base64.b64encode(":".join(job["auth"]).encode()).decode()
+    return {"authorization": f"Basic {credentials}", "content-type": "application/x-www-form-urlencoded"}
 
 
 def _trust(job: Mapping[str, Any]) -> Path | None:
@@ -122,7 +132,7 @@ def _trust(job: Mapping[str, Any]) -> Path | None:
 
 
 async def _calls(job: Mapping[str, Any]) -> float:
-    async with (_client if job["way"] == CLIENT else _pool)(job) as call:
+    async with _WAYS[job["way"]](job) as call:
 
         async def call_in_turn(times: int) -> None:
             for _ in range(times):
@@ -139,6 +149,8 @@ async def _calls(job: Mapping[str, Any]) -> float:
         await call_from_all(times)
         return (time.process_time() - before) / (times * int(job["connections"]))
 
+
+_WAYS = {CLIENT: _client, THEIR_POOL: _their_pool, OUR_POOL: _our_pool}
 
 if __name__ == "__main__":
     print(trio.run(_calls, json.load(sys.stdin)))
