@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Final, Literal
 
 import msgspec
-from msgspec.structs import replace
+from msgspec.structs import asdict, replace
 
 from oxd_server.client_metadata import ClientMetadata
 from oxd_server.op.client_auth import BY_CERTIFICATE, ClientAuthMethod, ClientCredentials
@@ -160,9 +160,9 @@ def as_registered(site: Site) -> ClientMetadata:
     """Return the site's client; what decides how the OP treats it is as the OP answered, where it said so."""
     if site.registered_metadata is None:
         return site.client
-    registered = _registered_decoder.decode(site.registered_metadata)
-    told = {name: getattr(registered, name) for name in _DECIDING}
-    return replace(site.client, **{name: text for name, text in told.items() if text in _DECIDING[name]})
+    told = asdict(_registered_decoder.decode(site.registered_metadata))
+    counts = {name: text for name, text in told.items() if text is not None and text in _DECIDING[name]}
+    return replace(site.client, **counts)
 
 
 def encryption_of(client: ClientMetadata, what: Encrypted) -> Encryption | None:

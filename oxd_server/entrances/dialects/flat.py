@@ -4,7 +4,7 @@ A site's own client protects it, so that registering one takes no token. A key w
 the Lua consumers of this dialect take null for a value.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
@@ -42,6 +42,7 @@ _AS_ITSELF: Final = {"need_info", "invalid_ticket"}
 _WELL_KNOWN: Final = "/.well-known/openid-configuration"
 _FROM_THE_FRONT: Final = ("protection_access_token", "authorization_oxd_id", "dialect")
 """Params that are not read from the body: headers and the dialect itself decide them."""
+_NESTED: Final = (dict, list, tuple)
 _WITH_A_SCOPE_LIST: Final = ("get_client_token", "get_access_token_by_refresh_token", "introspect_access_token")
 
 
@@ -165,18 +166,20 @@ def _with_main_uris(params: dict[str, Any]) -> dict[str, Any]:
 
 def without_nulls(value: Any) -> Any:
     """Return the JSON value without the keys that are null, at any depth."""
-    return _pruned(value, lambda item: item is None)
+    if isinstance(value, dict):
+        return {
+            name: without_nulls(item) if isinstance(item, _NESTED) else item
+            for name, item in value.items()
+            if item is not None
+        }
+    return [without_nulls(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _without_empty(value: Any) -> Any:
-    return _pruned(value, lambda item: item in (None, "", [], {}) and item is not False)
-
-
-def _pruned(value: Any, unwanted: Callable[[Any], bool]) -> Any:
     if isinstance(value, dict):
-        pruned = {name: _pruned(item, unwanted) for name, item in value.items() if item is not None}
-        return {name: item for name, item in pruned.items() if not unwanted(item)}
-    return [_pruned(item, unwanted) for item in value] if isinstance(value, list | tuple) else value
+        kept = {name: _without_empty(item) for name, item in value.items()}
+        return {name: item for name, item in kept.items() if item is not None and item not in ("", [], {})}
+    return [_without_empty(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _with_scope_list(data: dict[str, Any]) -> dict[str, Any]:
