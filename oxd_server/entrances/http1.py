@@ -233,16 +233,15 @@ class _Connection:
                 if not self._buffer and not await self._receive():
                     return None
                 has_begun = True
-                scope.deadline = trio.current_time() + self._limits.header_timeout
-                return await self._complete_head()
+                return await self._complete_head(scope)
             finally:
                 self._service.idle.leave(scope)
         if has_begun and trio.current_time() >= scope.deadline:
             raise Refused(408, "the head of the request took too long")
         return None
 
-    async def _complete_head(self) -> bytes:
-        searched, empty_lines = 0, 0
+    async def _complete_head(self, scope: trio.CancelScope) -> bytes:
+        searched, empty_lines, deadline = 0, 0, trio.current_time() + self._limits.header_timeout
         while True:
             # RFC 9112 2.2: a server "SHOULD ignore at least one empty line (CRLF) received prior to the request-line".
             if empty_lines == 0 and self._buffer.startswith(b"\r\n"):
@@ -253,6 +252,8 @@ class _Connection:
             if len(self._buffer) > self._limits.max_header_bytes:
                 raise Refused(431, "the head of the request is too large")
             self._check_beginning(searched)
+            if searched == 0:
+                scope.deadline = deadline  # only now: mostly the head has come whole
             searched = len(self._buffer)
             if not await self._receive():
                 raise Refused(400, "the request ends within its head")
@@ -321,10 +322,15 @@ class _Connection:
         await self._linger()
 
     def _bytes_of(self, response: HttpResponse, *, close: bool) -> bytes:
-        headers = [*response.headers, ("X-Request-Id", self._request_id)]
-        if all(name.lower() != "date" for name, _ in response.headers):
-            headers.append(("Date", _date(int(self._service.now()))))
-        return answer_bytes(response.status, headers, response.body, close=close, omit_body=self._omit_body)
+        return answer_bytes(
+            response.status,
+            response.headers,
+            response.body,
+            request_id=self._request_id,
+            date=_date(int(self._service.now())),
+            close=close,
+            omit_body=self._omit_body,
+        )
 
     async def _send(self, data: bytes) -> None:
         with trio.move_on_after(self._limits.send_timeout):

@@ -9,7 +9,7 @@ __all__ = ["CONTINUE", "answer_bytes", "phrase"]
 
 # RFC 9110, sections 5.1 and 5.5. What is laxer lets a value end its line, and begin another.
 _HEADER = re.compile(
-    r"(?!(?i:content-length|transfer-encoding|connection):)"  # they frame the message
+    r"(?!(?i:content-length|transfer-encoding|connection|date|x-request-id):)"  # the server's own
     r"[-!#$%&'*+.^_`|~0-9a-zA-Z]+: (?:[!-~\x80-\xff](?:[\t -~\x80-\xff]*[!-~\x80-\xff])?)?"
 )
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -26,19 +26,28 @@ def phrase(status: int) -> str:
 
 
 def answer_bytes(
-    status: int, headers: Iterable[tuple[str, str]], body: bytes, *, close: bool, omit_body: bool
+    status: int,
+    headers: Iterable[tuple[str, str]],
+    body: bytes,
+    *,
+    request_id: str,
+    date: str,
+    close: bool,
+    omit_body: bool,
 ) -> bytes:
     """Status line, headers and body.
 
     Args:
         status: a final one (200 or more).
-        headers: all but those that frame the message, which are added.
+        headers: all but the server's own, which are added.
         body: the content.
+        request_id: of the request that it answers.
+        date: now, as RFC 9110 section 5.6.7 spells it.
         close: the connection ends with this answer.
         omit_body: it answers HEAD, and so has everything but the body.
 
     Raises:
-        ValueError: something that cannot be sent: a header with the end of a line in it, or one that frames.
+        ValueError: something that cannot be sent: a header with the end of a line in it, or one of the server's own.
     """
     if not 200 <= status <= 999:
         raise ValueError(f"{status} is no status of an answer")
@@ -46,6 +55,7 @@ def answer_bytes(
     for line in lines:
         if not _HEADER.fullmatch(line):
             raise ValueError(f"the header {line.partition(':')[0]!r} cannot be sent")
+    lines += f"X-Request-Id: {request_id}", f"Date: {date}"
     if status not in _WITHOUT_CONTENT:
         lines.append(f"Content-Length: {len(body)}")
     if close:

@@ -194,8 +194,9 @@ def _with_token(scheme: str, token: str) -> dict[str, str]:
 def secret_expires_within(credentials: ClientCredentials, now: float, seconds: float) -> bool:
     """Whether the client secret, if the client authenticates with it, expires in the next `seconds` or has expired."""
     expires_at = credentials.client_secret_expires_at
-    unused = credentials.method in (*BY_OUR_KEY, ClientAuthMethod.NONE)
-    return bool(expires_at and not unused and now + seconds >= expires_at)
+    if not expires_at or now + seconds < expires_at:
+        return False
+    return credentials.method not in (*BY_OUR_KEY, ClientAuthMethod.NONE)
 
 
 def _secret(credentials: ClientCredentials, now: float) -> str:

@@ -522,9 +522,18 @@ def make_contexts() -> tuple[ssl.SSLContext, ssl.SSLContext]:
     return server, ssl.create_default_context(cadata=pem.decode())
 
 
-@pytest.mark.parametrize("header", [("Content-Length", "5"), ("transfer-encoding", "chunked"), ("Connection", "close")])
-async def test_header_that_frames_is_an_internal_error(header: tuple[str, str]) -> None:
-    """Where an answer ends is decided here and not by a handler; nor may it answer with an interim status."""
+@pytest.mark.parametrize(
+    "header",
+    [
+        ("Content-Length", "5"),
+        ("transfer-encoding", "chunked"),
+        ("Connection", "close"),
+        ("date", "now"),
+        ("X-Request-ID", "a"),
+    ],
+)
+async def test_header_of_the_server_is_an_internal_error(header: tuple[str, str]) -> None:
+    """What the server itself says of an answer, no handler says; nor may it answer with an interim status."""
     for response in (HttpResponse(200, [header]), HttpResponse(101, [])):
 
         async def handler(request: HttpRequest, response: HttpResponse = response) -> HttpResponse:
