@@ -2,11 +2,11 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
 import trio
 
 from oxd_server.config import Config, StorageConfig
@@ -90,8 +90,7 @@ async def export_sites(
         return sites
 
 
-@dataclass(frozen=True, slots=True)
-class Import:
+class Import(msgspec.Struct, frozen=True):
     """What an import did, or would do: how many sites were added, and which were there already and stayed."""
 
     source: Source

@@ -7,14 +7,14 @@ param in `oxd_protocol.site`.
 
 from typing import Any
 
-import msgspec
+from oxd_protocol.discreet import Discreet
 
 __all__ = ["ClientMetadata", "Texts"]
 
 Texts = tuple[str, ...]
 
 
-class ClientMetadata(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+class ClientMetadata(Discreet, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """A client's metadata. None and () are what nobody asked for; they are left out of what is stored and sent.
 
     Attributes:
@@ -25,6 +25,8 @@ class ClientMetadata(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
         frontchannel_logout_uri: the first one is registered: a client has one (Front-Channel Logout 1.0 section 2).
         custom_attributes: Gluu's server reads them as members beside the others.
     """
+
+    shows = ("client_name",)  # software statements and custom attributes may be secrets
 
     redirect_uris: Texts = ()
     response_types: Texts = ()
@@ -95,12 +97,6 @@ class ClientMetadata(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     custom_attributes: dict[str, str] | None = None
     allow_spontaneous_scopes: bool | None = None
     spontaneous_scopes: Texts = ()
-
-    def __repr__(self) -> str:  # software statements and custom attributes may be secrets
-        return f"ClientMetadata(client_name={self.client_name!r})"
-
-    def __rich_repr__(self) -> list[tuple[str, str | None]]:
-        return [("client_name", self.client_name)]
 
     @property
     def redirect_uri(self) -> str | None:

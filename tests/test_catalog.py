@@ -1,10 +1,10 @@
 """The catalogue of commands, the table of handlers and the protocol's page name the same commands."""
 
 import re
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from oxd_protocol.catalog import COMMANDS
 from oxd_server.dispatch import routes

@@ -4,13 +4,14 @@ import os
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, closing, contextmanager
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 from urllib.request import getproxies_environment
 
+import msgspec
 import structlog
 import trio
+from msgspec.structs import replace
 
 from oxd_protocol.site import DIALECTS
 from oxd_server.config import Config, ConfigError, DefaultSite
@@ -206,8 +207,7 @@ async def _open_logins(config: Config, store: Store, now: Callable[[], float]) -
     return await open_logins(store, minutes * _SECONDS_PER_MINUTE, now, os.urandom)
 
 
-@dataclass(frozen=True, slots=True)
-class Lasting:
+class Lasting(msgspec.Struct, frozen=True):
     """What is there before the first edition, and outlives every one."""
 
     store: Store
@@ -218,8 +218,7 @@ class Lasting:
     now: Callable[[], float]
 
 
-@dataclass(frozen=True, slots=True)
-class Edition:
+class Edition(msgspec.Struct, frozen=True):
     """Everything that is made from one reading of the configuration. A command ends in the one that it began in."""
 
     services: Services

@@ -6,10 +6,10 @@ what they began with; connections live on.
 """
 
 from collections.abc import Awaitable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, NamedTuple
 
+import msgspec
 import structlog
 import trio
 
@@ -98,8 +98,7 @@ async def read_again(sources: Sources, running: Config) -> Read:
     return Read(config, await trio.to_thread.run_sync(load_default_site, config.default_site_path), left)
 
 
-@dataclass(frozen=True, slots=True)
-class Reloadable:
+class Reloadable(msgspec.Struct, frozen=True):
     """What a reload puts something new into: the editions, and the entrances."""
 
     sources: Sources

@@ -9,10 +9,10 @@ import signal
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
+import msgspec
 import structlog
 import trio
 
@@ -49,8 +49,7 @@ __all__ = ["Running", "serve"]
 NOTHING_INHERITED: Final = Inherited()
 
 
-@dataclass(frozen=True, slots=True)
-class Running:
+class Running(msgspec.Struct, frozen=True):
     """What is told when the server listens: the addresses that were bound, of the socket and of the HTTPS front."""
 
     addresses: tuple[tuple[str, int], ...]

@@ -4,11 +4,11 @@ import signal
 import socket
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from dataclasses import replace
 from functools import partial
 
 import structlog
 import trio
+from msgspec.structs import replace
 
 from oxd_server.app.listening import addresses_of, announce, command_listeners, told_of
 from oxd_server.app.upgrading import check_store, put_successor_in_place

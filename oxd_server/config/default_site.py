@@ -18,13 +18,9 @@ __all__ = ["DefaultSite", "load_default_site"]
 class DefaultSite(NewSiteParams, frozen=True, kw_only=True):
     """The params of `register_site`, absent where the file says nothing, and warnings for the log."""
 
+    shows = ("op_host",)
+
     warnings: tuple[str, ...] = ()
-
-    def __repr__(self) -> str:
-        return f"DefaultSite(op_host={self.op_host!r})"
-
-    def __rich_repr__(self) -> list[tuple[str, str | None]]:
-        return [("op_host", self.op_host)]
 
 
 _OLD_SPELLINGS: Final = {"grant_type": "grant_types", "logout_redirect_uri": "post_logout_redirect_uri"}

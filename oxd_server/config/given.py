@@ -5,10 +5,10 @@ default. A secret may stand in a file of its own instead, wherever it may be set
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
+from oxd_protocol.discreet import Discreet
 from oxd_server.config.declaring import VARIABLES, Settings, Value, declared_keys, declared_values
 from oxd_server.config.file import ConfigError, Section, read_value, wrong
 from oxd_server.config.keys import Config
@@ -27,16 +27,17 @@ _MAX_BYTES: Final = 1_000_000
 _ADDRESS_OF_A_SERVICE: Final = ("tcp://", "udp://", "sctp://")
 
 
-@dataclass(frozen=True, slots=True)
-class Sources:
+class Sources(Discreet, frozen=True):
     """Where the settings of this process come from; enough to read them once more.
 
     ``path`` is the file, ``flags`` are the flags of the command line and their texts.
     """
 
+    shows = ("path", "flags")
+
     path: Path | None = None
-    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
-    flags: Mapping[str, str] = field(default_factory=dict)
+    environment: Mapping[str, str] = {}
+    flags: Mapping[str, str] = {}
 
     @property
     def arguments(self) -> list[str]:

@@ -4,8 +4,9 @@ Every site that is registered without a token where callers are strangers to eac
 it came from. So the store can count them, whichever worker kept them and however long ago.
 """
 
-from dataclasses import replace
 from typing import Final
+
+from msgspec.structs import replace
 
 from oxd_server.dispatch.shares import share_of
 from oxd_server.rp.busy import ServerBusy

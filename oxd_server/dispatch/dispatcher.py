@@ -6,10 +6,10 @@ request that is refused has changed nothing. This is also the only place where e
 
 import secrets
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final, TypeVar
 
+import msgspec
 import structlog
 import trio
 
@@ -59,8 +59,7 @@ _STRANGERS: Final = "no site"
 """Whose the commands are that name no site, or one that is not known here."""
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
+class Route(msgspec.Struct, frozen=True):
     """A command and the function behind it. ``on`` and its like make routes, and see that the two fit."""
 
     command: AnyCommand

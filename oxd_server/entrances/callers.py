@@ -7,9 +7,10 @@ say where the request comes from.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Final
+
+import msgspec
 
 from oxd_server.entrances.http1 import HttpRequest
 
@@ -23,8 +24,7 @@ _OTHER_SITES: Final = ("cross-site", "same-site")
 Network = IPv4Network | IPv6Network
 
 
-@dataclass(frozen=True, slots=True)
-class Callers:
+class Callers(msgspec.Struct, frozen=True):
     """The rules. ``networks`` None admits every address; ``hosts`` are names and addresses in lower case."""
 
     networks: tuple[Network, ...] | None

@@ -15,13 +15,13 @@ heads mean is kept for a while, for all connections.
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
 from email.utils import formatdate
 from functools import lru_cache, partial
 
 import msgspec
 import trio
 
+from oxd_protocol.discreet import Discreet
 from oxd_server.entrances.http1_answer import CONTINUE, answer_bytes, phrase
 from oxd_server.entrances.http1_body import ChunkedBody, too_large
 from oxd_server.entrances.http1_head import BARE_CR_OR_LF_OR_NUL, Head, Refused, parse_head
@@ -48,8 +48,7 @@ def _date(second: int) -> str:
     return formatdate(second, usegmt=True)
 
 
-@dataclass
-class Limits:
+class Limits(msgspec.Struct):
     """What one peer may use: sizes in bytes, times in seconds.
 
     They may be changed while they are in use.
@@ -65,7 +64,7 @@ class Limits:
     max_connections_per_address: int | None = None
 
 
-class HttpRequest(msgspec.Struct, frozen=True):
+class HttpRequest(Discreet, frozen=True):
     """A complete request. `repr` leaves out what may hold secrets.
 
     Attributes:
@@ -73,6 +72,8 @@ class HttpRequest(msgspec.Struct, frozen=True):
         headers: their names are in lower case.
         server: the address that the client connected to.
     """
+
+    shows = ("method", "path", "client", "id")
 
     method: str
     path: str
@@ -84,12 +85,6 @@ class HttpRequest(msgspec.Struct, frozen=True):
     server: str = ""
     id: str = ""
 
-    def __repr__(self) -> str:
-        return f"HttpRequest(method={self.method!r}, path={self.path!r}, client={self.client!r}, id={self.id!r})"
-
-    def __rich_repr__(self) -> list[tuple[str, str]]:  # msgspec's own would show every field
-        return [("method", self.method), ("path", self.path), ("client", self.client), ("id", self.id)]
-
     def header(self, name: str) -> str | None:
         """The first value of a header (`name` in any letter case), or None."""
         wanted = name.lower()
@@ -99,18 +94,14 @@ class HttpRequest(msgspec.Struct, frozen=True):
         return None
 
 
-class HttpResponse(msgspec.Struct, frozen=True):
+class HttpResponse(Discreet, frozen=True):
     """An answer; `Date`, `X-Request-Id`, `Content-Length` and `Connection` are added when it is sent."""
+
+    shows = ("status",)
 
     status: int = 200
     headers: Headers = ()
     body: bytes = b""
-
-    def __repr__(self) -> str:
-        return f"HttpResponse(status={self.status!r})"
-
-    def __rich_repr__(self) -> list[tuple[str, int]]:
-        return [("status", self.status)]
 
 
 Handler = Callable[[HttpRequest], Awaitable[HttpResponse]]
@@ -145,8 +136,7 @@ def _remembering() -> Callable[[bytes], Head]:
     return lambda raw: known(raw) if len(raw) <= _LONGEST_HEAD_KEPT else parse_head(raw)
 
 
-@dataclass(frozen=True)
-class _Service:
+class _Service(msgspec.Struct, frozen=True):
     """What all connections of one server share."""
 
     handler: Handler
@@ -155,8 +145,8 @@ class _Service:
     on_exception: OnException
     on_refused: OnRefused
     now: Callable[[], float]
-    idle: Idle = field(default_factory=Idle)
-    head_of: Callable[[bytes], Head] = field(default_factory=_remembering)
+    idle: Idle = msgspec.field(default_factory=Idle)
+    head_of: Callable[[bytes], Head] = msgspec.field(default_factory=_remembering)
 
 
 class _Connection:

@@ -4,9 +4,10 @@ Pure. Specification: RFC 9112.
 """
 
 import re
-from dataclasses import dataclass, field
 
 import h11
+
+from oxd_protocol.discreet import Discreet
 
 __all__ = ["BARE_CR_OR_LF_OR_NUL", "Head", "Refused", "parse_head"]
 
@@ -20,8 +21,7 @@ class Refused(Exception):
         self.reason = reason
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(Discreet, frozen=True):
     """What a head says. `repr` leaves out what may hold secrets.
 
     Attributes:
@@ -34,10 +34,12 @@ class Head:
         persists: another request may follow on the connection.
     """
 
+    shows = ("method", "path", "http_version", "id", "content_length", "is_chunked", "expects_continue", "persists")
+
     method: str
     path: str
-    query: str = field(repr=False)
-    headers: tuple[tuple[str, str], ...] = field(repr=False)
+    query: str
+    headers: tuple[tuple[str, str], ...]
     http_version: str
     id: str | None
     content_length: int

@@ -3,10 +3,10 @@
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from ipaddress import ip_network
 from typing import Final, NamedTuple, Protocol
 
+import msgspec
 import trio
 
 from oxd_server.streams import TcpStream
@@ -102,8 +102,7 @@ class Most(Protocol):
     max_connections_per_address: int | None
 
 
-@dataclass(slots=True)
-class Open:
+class Open(msgspec.Struct):
     """How many connections are open, for whoever wants to know."""
 
     connections: int = 0

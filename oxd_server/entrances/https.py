@@ -7,7 +7,6 @@ are a health check, the OpenAPI descriptions and a page for people.
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -18,6 +17,7 @@ import msgspec
 import structlog
 import trio
 
+from oxd_protocol.discreet import Discreet
 from oxd_protocol.errors import CommandError, FramingError
 from oxd_protocol.messages import Response, error_response
 from oxd_server import __version__
@@ -70,12 +70,13 @@ _SECURITY: Final = (
 _PAGE_SECURITY: Final = (*_SECURITY[:-1], ("Content-Security-Policy", POLICY))
 
 
-@dataclass(frozen=True, slots=True)
-class Document:
+class Document(Discreet, frozen=True):
     """Something to be read with GET."""
 
+    shows = ("media_type", "for_programs", "page")
+
     media_type: str
-    body: bytes = field(repr=False)
+    body: bytes
     for_programs: "Document | None" = None
     """What a request is sent that accepts JSON and nothing else."""
     page: FrontPage | None = None
@@ -196,8 +197,7 @@ def _refused(status: int, reason: str) -> HttpResponse:
     return error(status, f"The request was not taken: {reason}.")
 
 
-@dataclass(frozen=True, slots=True)
-class FrontSettings:
+class FrontSettings(msgspec.Struct, frozen=True):
     """What a front takes from the configuration; a reload gives it another one of these."""
 
     context: ssl.SSLContext

@@ -2,7 +2,6 @@
 
 import socket
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
@@ -59,8 +58,7 @@ async def _running() -> HttpResponse:
     return HttpResponse(200, [("Content-Type", "text/plain; charset=utf-8"), *_HEADERS], b"running")
 
 
-@dataclass(frozen=True)
-class Monitor:
+class Monitor(msgspec.Struct, frozen=True):
     """Answers on sockets that listen: the ``figures``, by path, and the health check."""
 
     listeners: list[socket.socket]

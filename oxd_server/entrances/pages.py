@@ -2,10 +2,10 @@
 
 import json
 import re
-from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import parse_qs
 
+from oxd_protocol.discreet import Discreet
 from oxd_protocol.errors import ERROR_CODES
 from oxd_protocol.params import AnyCommand
 from oxd_server.entrances.dialects.flat import flat_routes
@@ -25,14 +25,15 @@ _HOST: Final = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]{0,252})|\[[0-9A-Fa-f:
 """RFC 9110, section 7.2: a host and perhaps a port; nothing that means something to a shell."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Shown:
+class _Shown(Discreet, frozen=True):
     """A command as the page shows it; ``details`` is HTML that is made once."""
+
+    shows = ("name", "summary", "words")
 
     name: str
     summary: str
     words: str
-    details: Any = field(repr=False)
+    details: Any
 
 
 class FrontPage:

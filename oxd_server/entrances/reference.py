@@ -1,7 +1,6 @@
 """What people and programs are told of the commands, taken from the catalogue so that it cannot drift. Pure."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
@@ -95,8 +94,7 @@ _SHOWN: Final[Mapping[str, tuple[str, ...]]] = {
 """Optional parameters that the example of a command shows besides the required ones."""
 
 
-@dataclass(frozen=True, slots=True)
-class Parameter:
+class Parameter(msgspec.Struct, frozen=True):
     """One parameter of a command; ``kind`` is a word or two for a person."""
 
     name: str

@@ -30,9 +30,9 @@ import socket
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Final
 
+import msgspec
 import structlog
 import trio
 
@@ -58,8 +58,7 @@ _FULL_SECONDS: Final = 0.1
 _FIRST_FRAME_SECONDS: Final = 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class ListenerLimits:
+class ListenerLimits(msgspec.Struct, frozen=True):
     """Timeouts are in seconds, None for no limit."""
 
     max_connections: int

@@ -1,6 +1,5 @@
 """The OpenID Connect commands. The checks live in ``op``; here they are put together."""
 
-import dataclasses
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -133,7 +132,7 @@ def _credentials(services: Services, site: Site, params: GetTokensByCodeParams) 
         return known
     algorithm = params.algorithm or known.signing_alg
     method = method_that_counts(params.authentication_method, known.method, algorithm)
-    return dataclasses.replace(known, method=method, signing_alg=algorithm)
+    return msgspec.structs.replace(known, method=method, signing_alg=algorithm)
 
 
 async def _accept_tokens(

@@ -2,13 +2,13 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 
 import trio
 from msgspec.structs import replace
 
+from oxd_protocol.discreet import Discreet
 from oxd_protocol.errors import CommandError
 from oxd_protocol.tokens import DpopProofResult, GetDpopProofParams
 from oxd_server.op.dpop import new_dpop_key, sign_proof, verify_proof
@@ -63,11 +63,12 @@ def _check_request(method: str, url: str) -> None:
 # --- proofs of others ------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class ProvenRequest:
+class ProvenRequest(Discreet, frozen=True):
     """A request that somebody made to the application: the proof that came with it, its method and its URL."""
 
-    proof: str | None = field(repr=False)
+    shows = ("method", "url")
+
+    proof: str | None
     method: str | None
     url: str | None
 

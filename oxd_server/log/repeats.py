@@ -5,8 +5,9 @@ span ends one line (`repeated`) tells how many there were.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, Final
+
+import msgspec
 
 __all__ = ["REPEATED", "Repeats"]
 
@@ -19,8 +20,7 @@ _SAME: Final = ("command", "error", "status", "limit", "oxd_id", "op", "op_host"
 """What two lines of one event must have in common to say the same."""
 
 
-@dataclass(slots=True)
-class _Span:
+class _Span(msgspec.Struct):
     """What is counted of one kind of line until ``until``."""
 
     until: float

@@ -1,9 +1,9 @@
 """Outages of OPs: a warning when one begins and one when it ends, however many requests fail in between."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Final
 
+import msgspec
 import structlog
 
 from oxd_server.op.observed import OpRequest
@@ -17,8 +17,7 @@ _ERRORS_IN_A_ROW: Final = 3
 """One error of the OP's own (5xx) may be about one request; so many in a row are about the OP."""
 
 
-@dataclass(slots=True)
-class _Failing:
+class _Failing(msgspec.Struct):
     since: float
     failures: int = 0
     told: bool = False

@@ -4,11 +4,11 @@ import codecs
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from urllib.parse import parse_qsl
 
 import msgspec
 
+from oxd_protocol.discreet import Discreet
 from oxd_server.op import members
 from oxd_server.op.errors import OpErrorResponse, OpInvalidResponse
 from oxd_server.op.reach import Zone
@@ -26,8 +26,7 @@ _OAUTH_ERROR = re.compile(r"[a-z_]{3,60}")
 _CHALLENGE_ERROR = re.compile(r'(?i)\berror\s*=\s*"?([!#-\[\]-~]{1,100})"?')
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Discreet, frozen=True):
     """What came back: `headers` with lower-case names, `body` within the size limit, `host` and `step` for reports.
 
     Attributes:
@@ -35,9 +34,11 @@ class Answer:
         foreign: it is another server than the one that the OP's metadata came from.
     """
 
+    shows = ("status", "host", "step", "zone", "foreign")
+
     status: int
-    headers: Mapping[str, str] = field(repr=False)
-    body: bytes = field(repr=False)
+    headers: Mapping[str, str]
+    body: bytes
     host: str
     step: str
     zone: Zone = Zone.PUBLIC

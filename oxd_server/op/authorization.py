@@ -10,6 +10,7 @@ from urllib.parse import quote
 import msgspec
 from authlib.oauth2.rfc7636 import create_s256_code_challenge
 
+from oxd_protocol.discreet import Discreet
 from oxd_server.op.discovery import ProviderMetadata
 from oxd_server.op.errors import IssuerMismatch, ParameterRefused
 
@@ -36,7 +37,7 @@ PROTOCOL_PARAMETERS = frozenset(
 """What a custom parameter may never set. The others of the protocol may be, where the request leaves them empty."""
 
 
-class AuthorizationRequest(msgspec.Struct, frozen=True, kw_only=True):
+class AuthorizationRequest(Discreet, frozen=True, kw_only=True):
     """The parameters of an authorization request; empty ones are left out.
 
     Attributes:
@@ -47,6 +48,8 @@ class AuthorizationRequest(msgspec.Struct, frozen=True, kw_only=True):
         authorization_details: what they are to allow, as JSON (RFC 9396 section 2).
         custom: further parameters.
     """
+
+    shows = ("client_id", "redirect_uri")
 
     client_id: str
     redirect_uri: str
@@ -69,13 +72,7 @@ class AuthorizationRequest(msgspec.Struct, frozen=True, kw_only=True):
     hd: str | None = None
     resource: tuple[str, ...] = ()
     authorization_details: str | None = None
-    custom: dict[str, str] = {}
-
-    def __repr__(self) -> str:  # state, nonce and id_token_hint are secrets
-        return f"AuthorizationRequest(client_id={self.client_id!r}, redirect_uri={self.redirect_uri!r})"
-
-    def __rich_repr__(self) -> list[tuple[str, str]]:
-        return [("client_id", self.client_id), ("redirect_uri", self.redirect_uri)]
+    custom: dict[str, str] = msgspec.field(default_factory=dict)
 
 
 def authorization_url(endpoint: str, request: AuthorizationRequest) -> str:

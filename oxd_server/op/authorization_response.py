@@ -4,8 +4,8 @@ Specification: JWT Secured Authorization Response Mode for OAuth 2.0 (JARM).
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
+from oxd_protocol.discreet import Discreet
 from oxd_server.op import members
 from oxd_server.op.context import OpContext
 from oxd_server.op.discovery import ProviderMetadata, required
@@ -16,12 +16,11 @@ from oxd_server.op.jose import KeySet, allowed_algorithms, needs_key_set, verify
 __all__ = ["AuthorizationResponse", "check_authorization_response", "process_authorization_response"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AuthorizationResponse:
+class AuthorizationResponse(Discreet, frozen=True, kw_only=True):
     """The members of a response that are read here; both are secret."""
 
-    code: str = field(repr=False)
-    state: str = field(repr=False)
+    code: str
+    state: str
 
 
 async def check_authorization_response(

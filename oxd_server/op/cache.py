@@ -9,7 +9,6 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable, Hashable, Mapping
-from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 import msgspec
@@ -48,8 +47,7 @@ _MAX_AGE = re.compile(r"(?i)(?:^|[,\s])max-age\s*=\s*\"?(\d{1,10})")
 _NOT_KEPT = re.compile(r"(?i)(?:^|[,\s])no-(?:store|cache)\b")
 
 
-@dataclass(frozen=True, slots=True)
-class Fetched(Generic[V]):
+class Fetched(msgspec.Struct, Generic[V], frozen=True):
     """A value, how many seconds it is fresh, and how many bytes it takes up."""
 
     value: V
@@ -57,8 +55,7 @@ class Fetched(Generic[V]):
     size: int = 0
 
 
-@dataclass(slots=True)
-class _Entry(Generic[V]):
+class _Entry(msgspec.Struct, Generic[V]):
     value: V
     fresh_until: float
     stale_until: float

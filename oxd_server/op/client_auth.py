@@ -6,10 +6,13 @@ Specifications: RFC 6749 section 2.3, OpenID Connect Core 1.0 section 9, RFC 752
 import base64
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from urllib.parse import quote_plus, urlsplit
 
+import msgspec
+from msgspec.structs import replace
+
+from oxd_protocol.discreet import Discreet
 from oxd_server.op.base64url import encode_base64url
 from oxd_server.op.client_identity import ClientIdentity
 from oxd_server.op.discovery import ProviderMetadata
@@ -58,8 +61,7 @@ BY_OUR_KEY = (ClientAuthMethod.PRIVATE_KEY_JWT, *BY_CERTIFICATE)
 """What proves who this server is, whoever asks it to."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClientCredentials:
+class ClientCredentials(Discreet, frozen=True, kw_only=True):
     """Who the client is and how it is registered to authenticate.
 
     Attributes:
@@ -72,23 +74,24 @@ class ClientCredentials:
         identity: shown in TLS, by a client that authenticates with it or whose tokens are bound to it.
     """
 
+    shows = ("client_id", "method", "signing_alg", "key_id", "client_secret_expires_at", "identity")
+
     client_id: str
-    client_secret: str | None = field(default=None, repr=False)
+    client_secret: str | None = None
     method: str | None = None
     signing_alg: str | None = None
-    key_store: KeyStore | None = field(default=None, repr=False)
+    key_store: KeyStore | None = None
     key_id: str | None = None
     client_secret_expires_at: int | None = None
-    dpop_key: DpopKey | None = field(default=None, repr=False)
+    dpop_key: DpopKey | None = None
     identity: ClientIdentity | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ClientAuthentication:
+class ClientAuthentication(Discreet, frozen=True):
     """What to add to a request: headers and form fields, both secret."""
 
-    headers: dict[str, str] = field(default_factory=dict, repr=False)
-    form: dict[str, str] = field(default_factory=dict, repr=False)
+    headers: dict[str, str] = msgspec.field(default_factory=dict)
+    form: dict[str, str] = msgspec.field(default_factory=dict)
 
 
 _WITH_SECRET = (

@@ -9,7 +9,6 @@ import os
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -20,6 +19,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, RSAKey
 
+from oxd_protocol.discreet import Discreet
 from oxd_server.op.base64url import encode_base64url
 from oxd_server.op.errors import KeyFileError
 from oxd_server.op.key_files import is_pem, load_pkcs12, pkcs12_certificates, read_key_file
@@ -29,8 +29,7 @@ __all__ = ["ClientIdentity", "load_client_identity", "thumbprint_of"]
 MAX_CERTIFICATE_CHARACTERS = 32 * 1024
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class ClientIdentity:
+class ClientIdentity(Discreet, frozen=True, eq=False):
     """A certificate that is shown in TLS.
 
     Attributes:
@@ -39,9 +38,11 @@ class ClientIdentity:
         ssl_context: for connections on which it is shown.
     """
 
+    shows = ("subject", "jwk")
+
     subject: str
     jwk: dict[str, object]
-    ssl_context: ssl.SSLContext = field(repr=False)
+    ssl_context: ssl.SSLContext
 
 
 def load_client_identity(path: Path, password: str | None, context: ssl.SSLContext) -> ClientIdentity:

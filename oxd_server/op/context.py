@@ -3,9 +3,10 @@
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Self
+
+import msgspec
 
 from oxd_server.op.answer import Answer
 from oxd_server.op.client_auth import ClientCredentials, assertion_audience, authenticate, usual_method
@@ -25,8 +26,7 @@ Form = Mapping[str, str | tuple[str, ...]]
 """The fields of a form; one that may be there more than once has its values side by side."""
 
 
-@dataclass(frozen=True, slots=True)
-class OpContext:
+class OpContext(msgspec.Struct, frozen=True):
     """The transport, the caches, the time and the chance that the functions of this package work with.
 
     Attributes:
@@ -41,7 +41,7 @@ class OpContext:
     key_sets: KeySetCache
     clock: Callable[[], float]
     random: Callable[[int], bytes]
-    dpop_nonces: DpopNonces = field(default_factory=DpopNonces)
+    dpop_nonces: DpopNonces = msgspec.field(default_factory=DpopNonces)
 
     @classmethod
     def over(

@@ -1,7 +1,6 @@
 """A login on another device. Specification: RFC 8628."""
 
-from dataclasses import dataclass, field
-
+from oxd_protocol.discreet import Discreet
 from oxd_server.op import members
 from oxd_server.op.answer import Answer, text_member
 from oxd_server.op.client_auth import ClientCredentials
@@ -23,14 +22,15 @@ _LONGEST_INTERVAL = 3600
 _MAX_CHARACTERS = 2000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StartedDeviceLogin:
+class StartedDeviceLogin(Discreet, frozen=True, kw_only=True):
     """What the OP answered; times in seconds."""
 
-    device_code: str = field(repr=False)
-    user_code: str = field(repr=False)
+    shows = ("verification_uri", "expires_in", "interval")
+
+    device_code: str
+    user_code: str
     verification_uri: str
-    verification_uri_complete: str | None = field(default=None, repr=False)
+    verification_uri_complete: str | None = None
     expires_in: int
     interval: int
 

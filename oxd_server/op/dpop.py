@@ -8,7 +8,6 @@ import hmac
 import re
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -16,6 +15,7 @@ from urllib.parse import unquote, urlsplit
 import msgspec
 from joserfc.jwk import ECKey, OKPKey, RSAKey
 
+from oxd_protocol.discreet import Discreet
 from oxd_server.op.base64url import encode_base64url
 from oxd_server.op.errors import DpopProofError, IdTokenCheck, IdTokenError
 from oxd_server.op.jose import ALGORITHMS, Algorithm, JwkKey, header_of, parse_key_set, sign_token, verify_token
@@ -38,11 +38,12 @@ _UNRESERVED = re.compile(r"[A-Za-z0-9._~-]")
 # --- the client ------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class DpopKey:
+class DpopKey(Discreet, frozen=True):
     """A client's key; `public` is what a proof shows of it, `thumbprint` what a token is bound to (section 6.1)."""
 
-    key: JwkKey = field(repr=False)
+    shows = ("algorithm", "public", "thumbprint")
+
+    key: JwkKey
     algorithm: Algorithm
     public: dict[str, Any]
     thumbprint: str

@@ -10,13 +10,13 @@ import base64
 import re
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 from math import inf
 
 import h11
 import httpx2
 import trio
 
+from oxd_protocol.discreet import Discreet
 from oxd_server.op.client_identity import ClientIdentity
 from oxd_server.op.reach import Zone
 from oxd_server.op.targets import Target
@@ -40,8 +40,7 @@ _REQUEST = h11.Request(method=b"GET", target=b"/", headers=[(b"host", b"op")])
 _CONNECT = h11.Request(method=b"CONNECT", target=b"op:443", headers=[(b"host", b"op")])
 
 
-@dataclass(slots=True)
-class HttpRequest:
+class HttpRequest(Discreet, frozen=True):
     """What is sent to one place, and within which bounds its answer comes.
 
     Attributes:
@@ -55,23 +54,26 @@ class HttpRequest:
         identity: what is shown in TLS.
     """
 
+    shows = ("method", "target", "until", "max_bytes", "within", "identity")
+
     method: str
     target: Target
-    headers: dict[str, str] = field(repr=False)
-    content: bytes = field(repr=False)
+    headers: dict[str, str]
+    content: bytes
     until: float
     max_bytes: int
     within: Zone | None = None
     identity: ClientIdentity | None = None
 
 
-@dataclass(slots=True)
-class HttpAnswer:
+class HttpAnswer(Discreet, frozen=True):
     """What came back, from where: names of headers are in lower case."""
 
+    shows = ("status", "zone")
+
     status: int
-    headers: Iterable[tuple[bytes, bytes]] = field(repr=False)
-    body: bytes = field(repr=False)
+    headers: Iterable[tuple[bytes, bytes]]
+    body: bytes
     zone: Zone
 
 

@@ -7,12 +7,12 @@ Specification: OpenID Connect Core 1.0 section 3.1.3.7 (code flow), 3.3.2.11 and
 import hmac
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import Enum
 
 from authlib.oidc.core.util import create_half_hash
 
+from oxd_protocol.discreet import Discreet
 from oxd_server.op.answer import type_name
 from oxd_server.op.errors import IdTokenCheck, IdTokenError
 from oxd_server.op.jose import Algorithm, KeySet, verify_token
@@ -55,8 +55,7 @@ class Unchecked(Enum):
     """No nonce is known: whether the id_token belongs to this login is not checked."""
 
 
-@dataclass(frozen=True, slots=True)
-class EarlierIdToken:
+class EarlierIdToken(Discreet, frozen=True):
     """What a refreshed id_token has to agree with (Core section 12.2).
 
     Attributes:
@@ -65,13 +64,14 @@ class EarlierIdToken:
         azp: whether it had that claim.
     """
 
+    shows = ("subject", "azp")
+
     subject: str | None
-    is_nonce: Callable[[str], bool] = field(repr=False)
+    is_nonce: Callable[[str], bool]
     azp: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Expectations:
+class Expectations(Discreet, frozen=True, kw_only=True):
     """What an id_token is checked against.
 
     Attributes:
@@ -90,14 +90,16 @@ class Expectations:
         accept_expired: for telling what an id_token says, never for a login.
     """
 
+    shows = ("issuer", "client_id", "algorithms")
+
     issuer: str
     client_id: str
     algorithms: frozenset[str]
-    nonce: str | Unchecked = field(repr=False)
-    client_secret: str | None = field(default=None, repr=False)
-    access_token: str | None = field(default=None, repr=False)
-    code: str | None = field(default=None, repr=False)
-    state: str | None = field(default=None, repr=False)
+    nonce: str | Unchecked
+    client_secret: str | None = None
+    access_token: str | None = None
+    code: str | None = None
+    state: str | None = None
     require_at_hash: bool = False
     require_c_hash: bool = False
     earlier: "EarlierIdToken | None" = None
@@ -107,12 +109,13 @@ class Expectations:
     accept_expired: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class IdToken:
+class IdToken(Discreet, frozen=True):
     """A valid id_token."""
 
+    shows = ("header",)
+
     header: Mapping[str, object]
-    claims: Mapping[str, object] = field(repr=False)
+    claims: Mapping[str, object]
 
     @property
     def subject(self) -> str:

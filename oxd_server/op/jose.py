@@ -8,7 +8,6 @@ RFC 9864 (Ed25519).
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 
 import msgspec
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -16,6 +15,7 @@ from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, OctKey, OKPKey, RSAKey
 from joserfc.jws import JWSRegistry
 
+from oxd_protocol.discreet import Discreet
 from oxd_server.op import members
 from oxd_server.op.answer import decode_json_object
 from oxd_server.op.base64url import decode_base64url, encode_base64url
@@ -50,8 +50,7 @@ MAX_KEYS = 200
 MAX_SHOWN_KEYS = 5
 
 
-@dataclass(frozen=True, slots=True)
-class Algorithm:
+class Algorithm(msgspec.Struct, frozen=True):
     """A JWS algorithm: its key type, its curve if it has one, and how long an HMAC's secret must be."""
 
     name: str
@@ -90,9 +89,10 @@ ALGORITHMS: Mapping[str, Algorithm] = {algorithm.name: algorithm for algorithm i
 """Every algorithm that may sign: `none` is not among them."""
 
 
-@dataclass(frozen=True, slots=True)
-class PublishedKey:
+class PublishedKey(Discreet, frozen=True):
     """A public key of an OP's key set, with what the set says of its use; `material` tells equal keys."""
+
+    shows = ("kid", "key_type", "curve", "use", "algorithm", "key_ops")
 
     kid: str | None
     key_type: str
@@ -100,8 +100,8 @@ class PublishedKey:
     use: str | None
     algorithm: str | None
     key_ops: tuple[str, ...] | None
-    key: JwkKey = field(repr=False)
-    material: tuple[str, ...] = field(default=(), repr=False)
+    key: JwkKey
+    material: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         known = (self.curve or self.key_type, "key", self.kid and repr(self.kid), self.use and f"with use {self.use}")
@@ -123,8 +123,7 @@ class PublishedKey:
         return self.key_type == key_type and self.use == "enc" and self.algorithm in (None, algorithm)
 
 
-@dataclass(frozen=True, slots=True)
-class KeySet:
+class KeySet(msgspec.Struct, frozen=True):
     """The usable public keys that an OP publishes, and in words the others."""
 
     keys: tuple[PublishedKey, ...] = ()
@@ -253,13 +252,14 @@ def needs_key_set(algorithms: Iterable[str]) -> bool:
     return any(name in ALGORITHMS and not ALGORITHMS[name].symmetric for name in algorithms)
 
 
-@dataclass(frozen=True, slots=True)
-class SignedToken:
+class SignedToken(Discreet, frozen=True):
     """A JWS in compact serialization whose signature holds."""
+
+    shows = ("header", "algorithm")
 
     header: Mapping[str, object]
     algorithm: Algorithm
-    claims: dict[str, object] = field(repr=False)
+    claims: dict[str, object]
 
 
 def verify_token(

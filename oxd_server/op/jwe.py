@@ -8,9 +8,9 @@ Specifications: RFC 7516 (JWE), RFC 7518 sections 4 and 5, OpenID Connect Core 1
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Final
 
+import msgspec
 from joserfc.errors import JoseError
 from joserfc.jwe import JWERegistry, decrypt_compact, encrypt_compact
 from joserfc.jwk import ECKey, OctKey, RSAKey
@@ -48,8 +48,7 @@ _PARTS: Final = 5
 _MAX_KEYS_TRIED: Final = 8
 
 
-@dataclass(frozen=True, slots=True)
-class Encryption:
+class Encryption(msgspec.Struct, frozen=True):
     """What a client registered for something: `alg` and `enc`.
 
     Registration 1.0 section 2: where only `alg` is named, `enc` is A128CBC-HS256.

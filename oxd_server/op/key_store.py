@@ -10,7 +10,6 @@ import math
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -27,7 +26,9 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, OKPKey, RSAKey
+from msgspec.structs import replace
 
+from oxd_protocol.discreet import Discreet
 from oxd_server.op.answer import decode_json_object
 from oxd_server.op.errors import ClientAuthenticationError, KeyFileError
 from oxd_server.op.jose import ALGORITHMS, Algorithm, JwkKey
@@ -51,8 +52,7 @@ _RSA_BITS: Final = 3072
 _PEM_KEY = re.compile(rb"-----BEGIN ([A-Z ]*PRIVATE KEY)-----.+?-----END \1-----", re.DOTALL)
 
 
-@dataclass(frozen=True, slots=True)
-class StoredKey:
+class StoredKey(Discreet, frozen=True):
     """A private key, for signing or for decrypting.
 
     Attributes:
@@ -61,11 +61,13 @@ class StoredKey:
         in_hsm: whether a token signs, which may take its time.
     """
 
+    shows = ("kid", "key_type", "curve", "algorithm", "not_before", "expires_at", "in_hsm")
+
     kid: str
     key_type: str
     curve: str | None
     algorithm: str | None
-    key: JwkKey = field(repr=False)
+    key: JwkKey
     not_before: float = 0
     expires_at: float = math.inf
     in_hsm: bool = False
@@ -79,8 +81,7 @@ class StoredKey:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class KeyStore:
+class KeyStore(msgspec.Struct, frozen=True):
     """The private keys of this server.
 
     Attributes:

@@ -1,8 +1,8 @@
 """The validation of a logout token. Specification: OpenID Connect Back-Channel Logout 1.0 sections 2.4 and 2.6."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
+from oxd_protocol.discreet import Discreet
 from oxd_server.op.context import OpContext
 from oxd_server.op.discovery import ProviderMetadata, required
 from oxd_server.op.errors import IdTokenCheck, IdTokenError, LogoutTokenError
@@ -21,8 +21,7 @@ _TYPES = PLAIN_TYPES | {"logout+jwt"}
 _MAX_CHARACTERS = 255
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LogoutToken:
+class LogoutToken(Discreet, frozen=True, kw_only=True):
     """A valid logout token; times in seconds since the epoch.
 
     Attributes:
@@ -31,11 +30,13 @@ class LogoutToken:
         good_until: until then it could be sent again.
     """
 
+    shows = ("token_id", "issued_at", "good_until")
+
     token_id: str
     issued_at: float
     good_until: float
-    subject: str | None = field(default=None, repr=False)
-    session_id: str | None = field(default=None, repr=False)
+    subject: str | None = None
+    session_id: str | None = None
 
 
 async def check_logout_token(

@@ -1,7 +1,8 @@
 """Where a private key lies in a PKCS#11 token (an HSM, a smart card): its URI, RFC 7512. Pure."""
 
-from dataclasses import dataclass
 from urllib.parse import unquote, unquote_to_bytes
+
+import msgspec
 
 from oxd_server.op.errors import KeyFileError
 
@@ -12,8 +13,7 @@ _PATH = frozenset({"token", "serial", "object", "id", "type"})
 _PIN = frozenset({"pin-source", "pin-value"})
 
 
-@dataclass(frozen=True, slots=True)
-class KeyUri:
+class KeyUri(msgspec.Struct, frozen=True):
     """Which key of which token, and the library that talks to it.
 
     Attributes:

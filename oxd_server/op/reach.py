@@ -6,9 +6,10 @@ public ones. Nothing leads to a cloud's metadata service, which gives credential
 """
 
 import enum
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from urllib.parse import urlsplit
+
+import msgspec
 
 __all__ = ["Reach", "Zone", "is_loopback", "origin_of", "zone_of"]
 
@@ -31,8 +32,7 @@ class Zone(enum.IntEnum):
         return self <= other
 
 
-@dataclass(frozen=True, slots=True)
-class Reach:
+class Reach(msgspec.Struct, frozen=True):
     """Where an OP lives: the zone of the address that its metadata came from, and the origin that was asked for it."""
 
     zone: Zone

@@ -5,10 +5,10 @@ Specifications: OpenID Connect Dynamic Client Registration 1.0, RFC 7591, RFC 75
 
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 
 import msgspec
 
+from oxd_protocol.discreet import Discreet
 from oxd_server.op import members
 from oxd_server.op.answer import Answer, decode_json_object
 from oxd_server.op.client_auth import bearer_header
@@ -34,8 +34,7 @@ _MAX_CREDENTIAL = 8192
 _MAX_METADATA_BYTES = 64 * 1024
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RegistrationAnswer:
+class RegistrationAnswer(Discreet, frozen=True, kw_only=True):
     """A client as the OP has it now (RFC 7591 section 3.2.1); times in seconds since the epoch.
 
     Attributes:
@@ -44,13 +43,15 @@ class RegistrationAnswer:
         metadata: everything else that the OP answered, unknown members included.
     """
 
+    shows = ("client_id", "registration_client_uri", "client_id_issued_at", "client_secret_expires_at")
+
     client_id: str
-    client_secret: str | None = field(default=None, repr=False)
-    registration_access_token: str | None = field(default=None, repr=False)
+    client_secret: str | None = None
+    registration_access_token: str | None = None
     registration_client_uri: str | None = None
     client_id_issued_at: int | None = None
     client_secret_expires_at: int | None = None
-    metadata: Mapping[str, object] = field(default_factory=dict, repr=False)
+    metadata: Mapping[str, object] = {}
 
 
 _CREDENTIALS = ("client_id", "client_secret", "registration_access_token", "registration_client_uri")

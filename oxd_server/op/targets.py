@@ -1,11 +1,11 @@
 """Which URLs may be called at all, whoever named them: what the configuration says of hosts and of plain HTTP."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import httpx2
+import msgspec
 
 from oxd_server.op.errors import OpHostRefused
 from oxd_server.op.reach import is_loopback, origin_of
@@ -26,8 +26,7 @@ class Server(NamedTuple):
     port: int
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(msgspec.Struct, frozen=True):
     """A URL that may be contacted, and its parts, which are wanted for each request.
 
     Attributes:

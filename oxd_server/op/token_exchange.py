@@ -1,7 +1,6 @@
 """One token for another. Specification: RFC 8693."""
 
-from dataclasses import dataclass, field
-
+from oxd_protocol.discreet import Discreet
 from oxd_server.op import members
 from oxd_server.op.answer import Answer, text_member
 from oxd_server.op.client_auth import ClientCredentials
@@ -18,15 +17,16 @@ _TYPES = "urn:ietf:params:oauth:token-type:"
 _NOT_APPLICABLE = "N_A"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExchangedToken:
+class ExchangedToken(Discreet, frozen=True, kw_only=True):
     """What the OP issued; `expires_in` in seconds, None where the OP did not say it."""
 
-    access_token: str = field(repr=False)
+    shows = ("issued_token_type", "token_type", "expires_in", "scope")
+
+    access_token: str
     issued_token_type: str
     token_type: str
     expires_in: int | None = None
-    refresh_token: str | None = field(default=None, repr=False)
+    refresh_token: str | None = None
     scope: str | None = None
 
 

@@ -3,9 +3,9 @@
 Specification: RFC 6749 sections 4.1.3, 4.4, 5 and 6; OpenID Connect Core 1.0 sections 3.1.3 and 12.
 """
 
-from dataclasses import dataclass, field
 from typing import Any
 
+from oxd_protocol.discreet import Discreet
 from oxd_server.op import members
 from oxd_server.op.answer import Answer, text_member
 from oxd_server.op.client_auth import ClientCredentials
@@ -28,15 +28,16 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TokenAnswer:
+class TokenAnswer(Discreet, frozen=True, kw_only=True):
     """What the OP issued; `expires_in` in seconds. What it did not issue is None."""
 
-    access_token: str | None = field(default=None, repr=False)
+    shows = ("token_type", "expires_in", "scope", "authorization_details")
+
+    access_token: str | None = None
     token_type: str | None = None
     expires_in: int | None = None
-    refresh_token: str | None = field(default=None, repr=False)
-    id_token: str | None = field(default=None, repr=False)
+    refresh_token: str | None = None
+    id_token: str | None = None
     scope: str | None = None
     authorization_details: list[Any] | None = None
 

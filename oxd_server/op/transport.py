@@ -10,7 +10,6 @@ host gets so many requests at a time and no more.
 import ssl
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Self
 from urllib.parse import urlencode
@@ -18,7 +17,9 @@ from urllib.parse import urlencode
 import httpx2
 import msgspec
 import trio
+from msgspec.structs import replace
 
+from oxd_protocol.discreet import Discreet
 from oxd_server import __version__
 from oxd_server.log.known import note_secrets
 from oxd_server.op.answer import Answer
@@ -58,8 +59,7 @@ _REDIRECTS = (301, 302, 303, 307, 308)
 FormFields = Mapping[str, str] | Iterable[tuple[str, str]]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TransportSettings:
+class TransportSettings(msgspec.Struct, frozen=True, kw_only=True):
     """How to talk to OPs; timeouts in seconds.
 
     Attributes:
@@ -84,7 +84,7 @@ class TransportSettings:
     allowed_op_hosts: frozenset[str] = frozenset()
     plain_http_hosts: frozenset[str] = frozenset()
     max_requests_per_host: int = 100
-    proxies: Proxies = field(default_factory=make_proxies)
+    proxies: Proxies = msgspec.field(default_factory=make_proxies)
     max_connections: int = 2000
     max_idle_connections: int = 100
     idle_connection_seconds: float = 4.0
@@ -263,13 +263,14 @@ def _content(form: FormFields | None, json: object) -> tuple[bytes, str | None]:
     return (b"", None) if json is None else (msgspec.json.encode(json), "application/json")
 
 
-@dataclass(slots=True)
-class _Request:
+class _Request(Discreet, frozen=True):
     """What is sent, wherever redirects lead to, and how large its answer may be; `until` when it must be here."""
 
+    shows = ("method", "step", "shared", "max_bytes", "until", "identity")
+
     method: str
-    head: dict[str, str] = field(repr=False)
-    content: bytes = field(repr=False)
+    head: dict[str, str]
+    content: bytes
     step: str
     shared: bool
     max_bytes: int
@@ -284,8 +285,7 @@ class _Request:
         )
 
 
-@dataclass(slots=True)
-class _Exchange:
+class _Exchange(msgspec.Struct):
     """One request to one place, and its answer."""
 
     pool: HttpPool

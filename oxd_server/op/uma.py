@@ -7,11 +7,12 @@ Specifications: UMA 2.0 Grant for OAuth 2.0 (here Grant), Federated Authorizatio
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from urllib.parse import quote, unquote
 
 import msgspec
+from msgspec.structs import replace
 
+from oxd_protocol.discreet import Discreet
 from oxd_server.op import members
 from oxd_server.op.answer import Answer
 from oxd_server.op.authorization import add_query
@@ -60,11 +61,12 @@ REGISTRATION_STEP = "resource registration"
 TICKET_STEP = "permission request"
 
 
-@dataclass(frozen=True, slots=True)
-class Pat:
+class Pat(Discreet, frozen=True):
     """A protection API access token; `expires_in` in seconds, 0: not said."""
 
-    access_token: str = field(repr=False)
+    shows = ("expires_in",)
+
+    access_token: str
     expires_in: int
 
 
@@ -272,26 +274,28 @@ def takes_bearer_token(metadata: UmaMetadata | ProviderMetadata) -> bool:
     return methods is None or "bearer" in (method.lower() for method in methods)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RptRequest:
+class RptRequest(Discreet, frozen=True, kw_only=True):
     """What a requesting party shows for an RPT (Grant section 3.3.1); None is left out."""
 
-    ticket: str = field(repr=False)
-    claim_token: str | None = field(default=None, repr=False)
+    shows = ("claim_token_format", "scope")
+
+    ticket: str
+    claim_token: str | None = None
     claim_token_format: str | None = None
-    pct: str | None = field(default=None, repr=False)
-    rpt: str | None = field(default=None, repr=False)
+    pct: str | None = None
+    rpt: str | None = None
     scope: str | None = None
-    more: Mapping[str, str] = field(default_factory=dict, repr=False)
+    more: Mapping[str, str] = {}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RptAnswer:
+class RptAnswer(Discreet, frozen=True, kw_only=True):
     """An RPT (Grant section 3.3.5); `upgraded` tells whether it is the one that was sent, with more permissions."""
 
-    access_token: str = field(repr=False)
+    shows = ("token_type", "upgraded")
+
+    access_token: str
     token_type: str
-    pct: str | None = field(default=None, repr=False)
+    pct: str | None = None
     upgraded: bool = False
 
 

@@ -2,8 +2,10 @@
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
 
+from msgspec.structs import replace
+
+from oxd_protocol.discreet import Discreet
 from oxd_server.op.answer import Answer, type_name
 from oxd_server.op.client_auth import bearer_header, dpop_header
 from oxd_server.op.client_identity import ClientIdentity
@@ -29,8 +31,7 @@ _OK = 200
 _JWT = re.compile(rb'"?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]*){2,4}"?')
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UserInfoExpectations:
+class UserInfoExpectations(Discreet, frozen=True, kw_only=True):
     """What the answer of the userinfo endpoint is checked against.
 
     Attributes:
@@ -44,10 +45,12 @@ class UserInfoExpectations:
         decrypt: opens an encrypted answer, for a client that registered `userinfo_encrypted_response_alg`.
     """
 
+    shows = ("issuer", "client_id", "algorithms")
+
     issuer: str
     client_id: str
     algorithms: frozenset[str]
-    client_secret: str | None = field(default=None, repr=False)
+    client_secret: str | None = None
     must_be_signed: bool = False
     trusted_audiences: frozenset[str] = frozenset()
     subject: str | None = None

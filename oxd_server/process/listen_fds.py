@@ -10,8 +10,10 @@ import os
 import socket
 from collections.abc import MutableMapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
 from typing import Final
+
+import msgspec
+from msgspec.structs import replace
 
 from oxd_server.process import place_descriptors
 from oxd_server.process.service_manager import NOBODY, ServiceManager, service_manager_from
@@ -33,8 +35,7 @@ _MOST_DIGITS: Final = 4
 _VARIABLES: Final = ("LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PID")
 
 
-@dataclass(frozen=True, slots=True)
-class Inherited:
+class Inherited(msgspec.Struct, frozen=True):
     """What was handed to this process: sockets that listen, a worker's lifeline and number, and whom to tell.
 
     ``ready`` is the pipe to say on that this process serves (see ``starting``).

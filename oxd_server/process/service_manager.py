@@ -7,9 +7,9 @@ it as stable and meant to be spoken without its library; the libraries for it ar
 import socket
 import time
 from collections.abc import MutableMapping
-from dataclasses import dataclass
 from typing import Final
 
+import msgspec
 import structlog
 import trio
 
@@ -19,8 +19,7 @@ _VARIABLE: Final = "NOTIFY_SOCKET"
 _SEND_SECONDS: Final = 5.0
 
 
-@dataclass(frozen=True, slots=True)
-class ServiceManager:
+class ServiceManager(msgspec.Struct, frozen=True):
     """Whoever started this process and wants to know how it does; without an address, nobody.
 
     Nothing here stops the server: a service manager that cannot be told is a line in the log.

@@ -7,11 +7,11 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Final, NamedTuple
 
 import trio
+from msgspec.structs import replace
 
 from oxd_server.process.listen_fds import Inherited, hand_over
 

@@ -10,12 +10,12 @@ import os
 import signal
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Final
 
 import structlog
 import trio
+from msgspec.structs import replace
 
 from oxd_server.process.listen_fds import Inherited
 from oxd_server.process.service_manager import NOBODY
@@ -37,23 +37,31 @@ async def stop_with_supervisor(lifeline: int) -> None:
     signal.raise_signal(signal.SIGTERM)
 
 
-@dataclass
 class Supervisor:
-    """Keeps ``count`` workers running. Timeouts are in seconds; ``variables`` are for the workers."""
+    """Keeps ``count`` workers running."""
 
-    arguments: Sequence[str]
-    count: int
-    sockets: Inherited
-    shutdown_timeout: float
-    handover_timeout: float
-    variables: Mapping[str, str] = field(default_factory=dict)
-    _running: dict[int, trio.Process] = field(default_factory=dict)
-    _stopping: trio.Event = field(default_factory=trio.Event)
-    _settled: bool = False
-    _serving: trio.Event = field(default_factory=trio.Event)
-    _ready: dict[int, trio.Event] = field(default_factory=lambda: defaultdict(trio.Event))
-
-    def __post_init__(self) -> None:
+    def __init__(
+        self,
+        arguments: Sequence[str],
+        count: int,
+        sockets: Inherited,
+        *,
+        shutdown_timeout: float,
+        handover_timeout: float,
+        variables: Mapping[str, str],
+    ) -> None:
+        """Timeouts are in seconds; ``variables`` are for the workers."""
+        self._arguments = arguments
+        self._count = count
+        self._sockets = sockets
+        self._shutdown_timeout = shutdown_timeout
+        self._handover_timeout = handover_timeout
+        self._variables = variables
+        self._running: dict[int, trio.Process] = {}
+        self._stopping = trio.Event()
+        self._settled = False
+        self._serving = trio.Event()
+        self._ready: defaultdict[int, trio.Event] = defaultdict(trio.Event)
         self._log = structlog.get_logger("oxd_server.process.workers")
 
     async def run(
@@ -69,7 +77,7 @@ class Supervisor:
         read_end, write_end = os.pipe()
         try:
             async with trio.open_nursery() as nursery:
-                for number in range(self.count):
+                for number in range(self._count):
                     nursery.start_soon(self._keep_running, number, read_end)
                 starting = trio.CancelScope()
                 nursery.start_soon(self._announce, starting, announce)
@@ -79,9 +87,9 @@ class Supervisor:
                 self._stopping.set()
                 if ending == signal.SIGUSR2:
                     self._send(signal.SIGUSR2)
-                    await while_connected(lambda: bool(self._running), signals, self.handover_timeout)
+                    await while_connected(lambda: bool(self._running), signals, self._handover_timeout)
                 else:
-                    await self.sockets.manager.stopping()
+                    await self._sockets.manager.stopping()
                 nursery.start_soon(self._stop)
         finally:
             os.close(write_end)
@@ -91,11 +99,11 @@ class Supervisor:
         with scope:
             await self._serving.wait()
             announce()
-            await self.sockets.manager.ready()
-            if self.sockets.ready is not None:
-                for number in range(self.count):
+            await self._sockets.manager.ready()
+            if self._sockets.ready is not None:
+                for number in range(self._count):
                     await self._ready[number].wait()
-                tell_ready(self.sockets)
+                tell_ready(self._sockets)
             self._settled = True
 
     async def _keep_running(self, number: int, lifeline: int) -> None:
@@ -114,9 +122,9 @@ class Supervisor:
             delay = min(2 * delay, _MAX_RESTART_DELAY)
 
     async def _run_one(self, number: int, lifeline: int) -> int:
-        command = [*this_version(), "serve", *self.arguments]
-        handed = replace(self.sockets, lifeline=lifeline, worker=number, manager=NOBODY)
-        started = await start(command, handed, self.variables)
+        command = [*this_version(), "serve", *self._arguments]
+        handed = replace(self._sockets, lifeline=lifeline, worker=number, manager=NOBODY)
+        started = await start(command, handed, self._variables)
         self._running[number] = started.process
         try:
             self._log.info("worker_started", worker=number, pid=started.process.pid)
@@ -128,9 +136,9 @@ class Supervisor:
             del self._running[number]
 
     async def _reload(self) -> None:
-        await self.sockets.manager.reloading()
+        await self._sockets.manager.reloading()
         self._send(signal.SIGHUP)
-        await self.sockets.manager.ready()
+        await self._sockets.manager.ready()
 
     async def _report(self) -> None:
         self._send(signal.SIGUSR1)
@@ -138,7 +146,7 @@ class Supervisor:
     async def _stop(self) -> None:
         """Have every worker finish; one that takes longer than it may is killed."""
         self._log.info("stopping", workers=len(self._running))
-        with trio.move_on_after(self.shutdown_timeout + _KILL_AFTER_SECONDS):
+        with trio.move_on_after(self._shutdown_timeout + _KILL_AFTER_SECONDS):
             while self._running:
                 self._send(signal.SIGTERM)
                 async with trio.open_nursery() as nursery:

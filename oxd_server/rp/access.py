@@ -1,12 +1,11 @@
 """How commands come in. Pure."""
 
-from dataclasses import dataclass
+import msgspec
 
 __all__ = ["Access"]
 
 
-@dataclass(frozen=True, slots=True)
-class Access:
+class Access(msgspec.Struct, frozen=True):
     """What an entrance makes of its callers.
 
     ``closed`` says whether they are strangers to each other, so that each has to show what is its own; ``framed``

@@ -1,8 +1,9 @@
 """The certificates that sites show in TLS."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from urllib.parse import urlsplit
+
+import msgspec
 
 from oxd_server.op.client_identity import ClientIdentity
 from oxd_server.store.base import Site
@@ -10,8 +11,7 @@ from oxd_server.store.base import Site
 __all__ = ["ClientCertificates"]
 
 
-@dataclass(frozen=True, slots=True)
-class ClientCertificates:
+class ClientCertificates(msgspec.Struct, frozen=True):
     """Those of single sites, by oxd_id, and of sites at one OP, by its host, with the port if one is named.
 
     All others show `for_all`. Which one a site shows is the operator's choice, never the site's: with it, a site can
@@ -19,7 +19,7 @@ class ClientCertificates:
     """
 
     for_all: ClientIdentity | None = None
-    named: Mapping[str, ClientIdentity] = field(default_factory=dict)
+    named: Mapping[str, ClientIdentity] = {}
 
     def of(self, site: Site) -> ClientIdentity | None:
         """Return the certificate that counts for the site, None if there is none."""

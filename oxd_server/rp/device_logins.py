@@ -6,9 +6,10 @@ heeded.
 
 import hashlib
 from collections import OrderedDict
-from dataclasses import dataclass
 from math import ceil
 from typing import Final
+
+import msgspec
 
 from oxd_server.op.device import DEFAULT_INTERVAL
 
@@ -18,8 +19,7 @@ _SLOWER: Final = 5
 _LONGEST: Final = 3600
 
 
-@dataclass(slots=True)
-class _Pace:
+class _Pace(msgspec.Struct):
     interval: int
     next_at: float
 

@@ -18,8 +18,7 @@ import hmac
 from collections.abc import Callable
 from typing import Final
 
-import msgspec
-
+from oxd_protocol.discreet import Discreet
 from oxd_server.op.authorization import pkce_challenge
 from oxd_server.op.base64url import decode_base64url, encode_base64url
 
@@ -53,15 +52,7 @@ class Purpose(enum.StrEnum):
     __hash__ = str.__hash__  # that of enumerations is Python code, and every login needs it
 
 
-class _Discreet(msgspec.Struct, frozen=True):
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}(...)"
-
-    def __rich_repr__(self) -> list[tuple[str, str]]:  # msgspec's own would show every field
-        return []
-
-
-class IssuedState(_Discreet, frozen=True):
+class IssuedState(Discreet, frozen=True):
     """What goes into a URL. ``code_challenge`` is None for a request without PKCE."""
 
     state: str
@@ -69,7 +60,7 @@ class IssuedState(_Discreet, frozen=True):
     code_challenge: str | None
 
 
-class LoginState(_Discreet, frozen=True):
+class LoginState(Discreet, frozen=True):
     """What belongs to a state that came back. ``code_verifier`` is None if the request was made without PKCE."""
 
     nonce: str
@@ -80,7 +71,7 @@ class LoginState(_Discreet, frozen=True):
     signed_response: bool = False  # the OP was asked to answer with a signed JWT
 
 
-class _Prepared(_Discreet, frozen=True):
+class _Prepared(Discreet, frozen=True):
     random: bytes
     nonce: str
     code_challenge: str

@@ -4,9 +4,10 @@ The store keeps one beside the tokens that its site was issued, under what the l
 every worker and every node finds it, and a busy site forgets its oldest ones.
 """
 
-from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import urlsplit
+
+import msgspec
 
 from oxd_server.op.errors import IdTokenCheck, LogoutTokenError, OpError
 from oxd_server.op.logout_token import LogoutToken
@@ -25,13 +26,12 @@ _WHOLE_USER: Final = "whole user"
 """What a logout is kept under: a session; a user, one of whose sessions has ended; a user, all of whose have."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NamedSession:
+class NamedSession(msgspec.Struct, frozen=True, kw_only=True):
     """A session that somebody asks about: what is not known of it is None; ``since`` in seconds since 1970."""
 
     session_id: str | None = None
     subject: str | None = None
-    since: float = field(default=0.0)
+    since: float = 0.0
 
     @property
     def names(self) -> tuple[tuple[str, str, float], ...]:

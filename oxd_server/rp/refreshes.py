@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 
 import msgspec
 
@@ -15,8 +14,7 @@ from oxd_server.sync.single_flight import SingleFlight
 __all__ = ["Refreshes"]
 
 
-@dataclass(frozen=True, slots=True)
-class _Refresh:
+class _Refresh(msgspec.Struct, frozen=True):
     """What became of one use of a refresh token, for everybody who wanted it at the same time."""
 
     scope: str | None

@@ -1,9 +1,9 @@
 """What handlers are handed: everything they may use, built once by ``app``."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
 import structlog
 
 from oxd_server.config import Config, DefaultSite
@@ -40,8 +40,7 @@ _MAX_WAITING_FOR_PAT = 1000
 _MAX_WAITING_FOR_LOGOUT = 100
 
 
-@dataclass(frozen=True, slots=True)
-class Services:
+class Services(msgspec.Struct, frozen=True):
     """``now`` gives seconds since 1970, ``random`` that many random bytes, ``access`` how commands come in.
 
     ``to_applications`` calls URLs that applications on this machine have named; OPs are called by ``op``.
@@ -57,17 +56,19 @@ class Services:
     keys: KeyStore | None
     now: Callable[[], float]
     random: Callable[[int], bytes]
-    certificates: ClientCertificates = field(default_factory=ClientCertificates)
-    access: Access = field(default_factory=Access)
-    site_locks: KeyedLocks = field(default_factory=KeyedLocks)
-    refreshes: Refreshes = field(default_factory=Refreshes)
-    pats: SingleFlight[str, str] = field(default_factory=lambda: SingleFlight(max_waiting=_MAX_WAITING_FOR_PAT))
-    shown_sites: Memo[Any] = field(default_factory=lambda: Memo(_MOST_SHOWN))
-    request_objects: Room = field(default_factory=lambda: Room(_REQUEST_OBJECT_BYTES, _ALL_REQUEST_OBJECTS_BYTES))
-    device_logins: DeviceLogins = field(default_factory=DeviceLogins)
-    dpop_proofs: ProofReplays = field(default_factory=ProofReplays)
-    logout_waits: Waits = field(default_factory=lambda: Waits(_MAX_WAITING_FOR_LOGOUT))
-    log: Any = field(default_factory=lambda: structlog.get_logger("oxd_server.handlers"))
+    certificates: ClientCertificates = msgspec.field(default_factory=ClientCertificates)
+    access: Access = msgspec.field(default_factory=Access)
+    site_locks: KeyedLocks = msgspec.field(default_factory=KeyedLocks)
+    refreshes: Refreshes = msgspec.field(default_factory=Refreshes)
+    pats: SingleFlight[str, str] = msgspec.field(default_factory=lambda: SingleFlight(max_waiting=_MAX_WAITING_FOR_PAT))
+    shown_sites: Memo[Any] = msgspec.field(default_factory=lambda: Memo(_MOST_SHOWN))
+    request_objects: Room = msgspec.field(
+        default_factory=lambda: Room(_REQUEST_OBJECT_BYTES, _ALL_REQUEST_OBJECTS_BYTES)
+    )
+    device_logins: DeviceLogins = msgspec.field(default_factory=DeviceLogins)
+    dpop_proofs: ProofReplays = msgspec.field(default_factory=ProofReplays)
+    logout_waits: Waits = msgspec.field(default_factory=lambda: Waits(_MAX_WAITING_FOR_LOGOUT))
+    log: Any = msgspec.field(default_factory=lambda: structlog.get_logger("oxd_server.handlers"))
 
     @property
     def key_store(self) -> KeyStore | None:

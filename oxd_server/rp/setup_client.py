@@ -4,8 +4,9 @@ A token is good if it belongs to the site's setup client. Its OP is asked every 
 token that is revoked stops working at once.
 """
 
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from oxd_protocol.errors import CommandError
 from oxd_server.op.discovery import normalize_op_host
@@ -19,8 +20,7 @@ SCOPE: Final = "oxd"
 """The scope that a protection token must have."""
 
 
-@dataclass(frozen=True, slots=True)
-class SetupClient:
+class SetupClient(msgspec.Struct, frozen=True):
     """A client whose tokens protect commands, and the site (``oxd_id``) whose client can ask its OP about them."""
 
     oxd_id: str

@@ -9,8 +9,9 @@ Specifications: UMA 2.0 Grant, Federated Authorization for UMA 2.0 (here FedAuth
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeVar
+
+import msgspec
 
 from oxd_protocol.dates import read_date
 from oxd_server.rp.json_logic import OPERATORS, evaluate, truthy
@@ -103,8 +104,7 @@ def resource_name(http_methods: Sequence[str], path: str) -> str:
     return f"[{', '.join(http_methods)}] {path}"
 
 
-@dataclass(frozen=True, slots=True)
-class ScopeExpression:
+class ScopeExpression(msgspec.Struct, frozen=True):
     """A valid scope expression: a JsonLogic rule over `data`."""
 
     rule: Mapping[str, Any]
@@ -175,8 +175,7 @@ def _check_index(argument: Any, scopes: int) -> None:
         raise InvalidScopeExpression(f"a var is not an index from 0 to {scopes - 1}")
 
 
-@dataclass(frozen=True, slots=True)
-class Permission:
+class Permission(msgspec.Struct, frozen=True):
     """What an RPT may do with one resource; `exp` in seconds since 1970, None: as long as the RPT is active."""
 
     resource_id: str

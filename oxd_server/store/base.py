@@ -11,6 +11,7 @@ from typing import Protocol
 
 import msgspec
 
+from oxd_protocol.discreet import Discreet
 from oxd_server.client_metadata import ClientMetadata
 from oxd_server.sync.locks import KeyedLocks
 
@@ -97,7 +98,7 @@ class UmaResource(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True,
     exp: int | None = None
 
 
-class Site(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+class Site(Discreet, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """A registered site. Dates are milliseconds, 0 = unknown.
 
     `client` is what the application asked for, and what every request goes by. `registered_metadata` is what the OP
@@ -112,6 +113,8 @@ class Site(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fal
     `dialect` is the dialect of the HTTP API that the site's application speaks, None for that of oxd 3.1.
     `registered_from` is the address, or the network, of a caller who showed no token; such sites are counted.
     """
+
+    shows = ("oxd_id", "op_host")
 
     oxd_id: str
     op_host: str
@@ -145,14 +148,8 @@ class Site(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fal
     uma_protected_resources: tuple[UmaResource, ...] = ()
     oxd_rp_programming_language: str | None = None
 
-    def __repr__(self) -> str:
-        return f"Site(oxd_id={self.oxd_id!r}, op_host={self.op_host!r})"
 
-    def __rich_repr__(self) -> list[tuple[str, str]]:  # msgspec's own would show every field
-        return [("oxd_id", self.oxd_id), ("op_host", self.op_host)]
-
-
-class NamedState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+class NamedState(Discreet, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """A state that a caller named, by its hash, and what it stands for: the sealed state, a nonce, a redirect URI."""
 
     hash: str
@@ -160,14 +157,8 @@ class NamedState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, 
     nonce: str | None = None
     redirect_uri: str | None = None
 
-    def __repr__(self) -> str:
-        return "NamedState(...)"
 
-    def __rich_repr__(self) -> list[tuple[str, str]]:
-        return []
-
-
-class SiteSession(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+class SiteSession(Discreet, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """What changes often at a site: its last id_token and its PAT.
 
     `id_token_expires_at` is in seconds since 1970, 0 = unknown. `subject` is the user of the first login here, and
@@ -186,20 +177,16 @@ class SiteSession(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True,
     pat_refresh_token: str | None = None
     named_states: tuple[NamedState, ...] = ()
 
-    def __repr__(self) -> str:  # every field is a secret or tells of one
-        return "SiteSession(...)"
 
-    def __rich_repr__(self) -> list[tuple[str, str]]:
-        return []
-
-
-class Login(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+class Login(Discreet, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """What a token that was issued in a login is checked against later, as long as the token lives.
 
     `subject` is the `sub` of its id_token, `nonce` the hash of its nonce; `azp` tells whether it had that claim.
     A token that a setup client got for itself has no subject. `request_object` is the one that is kept under its id.
     `logged_out_at`, in seconds since 1970, is kept under the session or the user that a logout token named.
     """
+
+    shows = ("oxd_id",)
 
     oxd_id: str
     subject: str | None = None
@@ -208,25 +195,13 @@ class Login(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fa
     request_object: str | None = None
     logged_out_at: int | None = None
 
-    def __repr__(self) -> str:
-        return f"Login(oxd_id={self.oxd_id!r})"
 
-    def __rich_repr__(self) -> list[tuple[str, str]]:
-        return [("oxd_id", self.oxd_id)]
-
-
-class IssuedToken(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class IssuedToken(Discreet, frozen=True, kw_only=True, gc=False):
     """A token, by its hash, and the login in which it was issued; `expires_at` in seconds since 1970."""
 
     hash: bytes
     login: Login
     expires_at: float
-
-    def __repr__(self) -> str:
-        return "IssuedToken(...)"
-
-    def __rich_repr__(self) -> list[tuple[str, str]]:
-        return []
 
 
 MAX_ISSUED_TOKENS = 20_000

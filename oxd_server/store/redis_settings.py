@@ -4,8 +4,7 @@ import ssl
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
+from oxd_protocol.discreet import Discreet
 from oxd_server.store.base import StoreError
 
 __all__ = ["RedisForbidden", "RedisSettings", "tls_context"]
@@ -15,8 +14,10 @@ class RedisForbidden(StoreError):
     """The user may not do that in this Redis."""
 
 
-class RedisSettings(msgspec.Struct, frozen=True, kw_only=True):
+class RedisSettings(Discreet, frozen=True, kw_only=True):
     """Where Redis is and how it is spoken to. `servers` are host and port; of Sentinels with a `sentinel_master`."""
+
+    shows = ("servers", "prefix")
 
     servers: tuple[tuple[str, int], ...] = (("127.0.0.1", 6379),)
     sentinel_master: str | None = None
@@ -28,12 +29,6 @@ class RedisSettings(msgspec.Struct, frozen=True, kw_only=True):
     prefix: str = "oxd"
     wait_for_replicas: int = 0
     timeout: float = 2.0
-
-    def __repr__(self) -> str:
-        return f"RedisSettings(servers={self.servers!r}, prefix={self.prefix!r})"
-
-    def __rich_repr__(self) -> list[tuple[str, Any]]:
-        return [("servers", self.servers), ("prefix", self.prefix)]
 
     @property
     def base(self) -> bytes:

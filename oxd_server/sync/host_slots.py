@@ -3,9 +3,9 @@
 Without it, the commands for one OP that hangs would fill the connection pool and hold up the sites of every other OP.
 """
 
-from dataclasses import dataclass
 from math import inf
 
+import msgspec
 import trio
 
 from oxd_server.sync.busy import TooBusy
@@ -15,8 +15,7 @@ __all__ = ["HostSlots", "acquire"]
 _WAITING_FOR_ONE = 2
 
 
-@dataclass(slots=True)
-class _Row:
+class _Row(msgspec.Struct):
     """The slots of one host; `users` hold one or wait for one."""
 
     slots: trio.Semaphore
@@ -74,8 +73,7 @@ class HostSlots:
             del self._rows[host]
 
 
-@dataclass(slots=True)
-class _Hold:
+class _Hold(msgspec.Struct):
     """A slot that is held inside a block. `contextlib`'s way costs as much as the rest of what is done for a slot."""
 
     slots: HostSlots

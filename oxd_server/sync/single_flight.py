@@ -1,9 +1,9 @@
 """One piece of work at a time per key: whoever asks while it is under way waits for its answer, up to a limit."""
 
 from collections.abc import Awaitable, Callable, Hashable
-from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
+import msgspec
 import trio
 
 from oxd_server.sync.busy import TooBusy
@@ -14,10 +14,9 @@ K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
 
-@dataclass(slots=True)
-class _Flight(Generic[V]):
-    done: trio.Event = field(default_factory=trio.Event)
-    values: list[V] = field(default_factory=list)
+class _Flight(msgspec.Struct, Generic[V]):
+    done: trio.Event = msgspec.field(default_factory=trio.Event)
+    values: list[V] = []
     error: Exception | None = None
     waiting: int = 0
 

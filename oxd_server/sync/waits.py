@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 
+import msgspec
 import trio
 
 from oxd_server.sync.busy import TooBusy
@@ -11,12 +11,11 @@ from oxd_server.sync.busy import TooBusy
 __all__ = ["Waits"]
 
 
-@dataclass(slots=True)
-class _Waiting:
+class _Waiting(msgspec.Struct):
     """Those who wait for one key, and the bell that wakes them."""
 
     count: int = 0
-    bell: trio.Event = field(default_factory=trio.Event)
+    bell: trio.Event = msgspec.field(default_factory=trio.Event)
 
 
 class Waits:

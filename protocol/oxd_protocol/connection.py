@@ -21,8 +21,9 @@ and repeats a command that changes nothing waits ``REPEAT_WAIT`` at most, once.
 """
 
 import enum
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from oxd_protocol.catalog import find_command
 from oxd_protocol.errors import CommandError, FramingError
@@ -39,8 +40,7 @@ CHANGE_WAIT: Final = 2.0
 """Seconds that a copy waits that came later, of a command that changes something."""
 
 
-@dataclass(frozen=True, slots=True)
-class Wait:
+class Wait(msgspec.Struct, frozen=True):
     """Read from the peer until ``until`` (a time on the caller's clock; None: for as long as it takes)."""
 
     until: float | None

@@ -7,6 +7,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from oxd_protocol.discreet import Discreet
 from oxd_protocol.errors import CommandError, FramingError, ParamsError
 from oxd_protocol.framing import PREFERRED_RESPONSE_BYTES, FrameTooLong, encode_frame
 from oxd_protocol.json_text import as_text, decode_object, encode_json
@@ -23,24 +24,22 @@ __all__ = [
 ]
 
 
-class Request(msgspec.Struct, frozen=True):
+class Request(Discreet, frozen=True):
     """A command's name as sent, and its params as decoded JSON, not yet typed."""
+
+    shows = ("command",)
 
     command: str
     params: dict[str, Any]
 
-    def __repr__(self) -> str:
-        return f"Request(command={self.command!r})"  # params hold secrets
 
-    def __rich_repr__(self) -> list[tuple[str, str]]:
-        return [("command", self.command)]
-
-
-class Response(msgspec.Struct, frozen=True):
+class Response(Discreet, frozen=True):
     """What a command came to. ``data`` of an error holds error, error_description and details, nothing else.
 
     ``malformed`` says that the params could not even be read (HTTP calls that a bad request).
     """
+
+    shows = ("status",)
 
     status: Literal["ok", "error"]
     data: Any
@@ -51,12 +50,6 @@ class Response(msgspec.Struct, frozen=True):
     def error_code(self) -> str | None:
         """The error code, None for an ok answer."""
         return self.data["error"] if self.status == "error" else None
-
-    def __repr__(self) -> str:
-        return f"Response(status={self.status!r})"  # data may hold secrets
-
-    def __rich_repr__(self) -> list[tuple[str, str]]:
-        return [("status", self.status)]
 
 
 _request_decoder = msgspec.json.Decoder(Request)

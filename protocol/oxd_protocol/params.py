@@ -15,12 +15,12 @@ import re
 import types
 import typing
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Annotated, Any, Final, Generic, TypeAlias, TypeVar
 
 import msgspec
 
 from oxd_protocol.dates import read_date
+from oxd_protocol.discreet import Discreet
 from oxd_protocol.errors import CommandError, ParamsError
 from oxd_protocol.json_text import as_text
 
@@ -39,19 +39,11 @@ __all__ = [
 ]
 
 
-class _Discreet(msgspec.Struct, frozen=True, kw_only=True):
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}(...)"  # tokens and client secrets are among the fields
-
-    def __rich_repr__(self) -> list[tuple[str, Any]]:  # msgspec's own would show every field
-        return []
-
-
-class Params(_Discreet, frozen=True, kw_only=True):
+class Params(Discreet, frozen=True, kw_only=True):
     """What a command takes. A field without a default is required."""
 
 
-class Result(_Discreet, frozen=True, kw_only=True):
+class Result(Discreet, frozen=True, kw_only=True):
     """What a command's ok answer holds: these keys and no others."""
 
     def in_envelope(self) -> "Result":
@@ -59,8 +51,7 @@ class Result(_Discreet, frozen=True, kw_only=True):
         return self
 
 
-@dataclass(frozen=True, slots=True)
-class _Kind:
+class _Kind(msgspec.Struct, frozen=True):
     """How a field's value is read where its type alone does not say it."""
 
     name: str
@@ -85,8 +76,7 @@ R = TypeVar("R", bound=Result)
 S = TypeVar("S", bound=msgspec.Struct)
 
 
-@dataclass(frozen=True)
-class Command(Generic[P, R]):
+class Command(msgspec.Struct, Generic[P, R], frozen=True, dict=True):
     """One command of the wire: declared once, here all that anybody needs to know about it.
 
     The types of its params and of its result are its own type's parameters, so that a type checker sees whether a
@@ -110,9 +100,9 @@ class Command(Generic[P, R]):
     protected: bool = True
     returns_secrets: bool = False
     changes: bool = False
-    missing: Mapping[str, str] = field(default_factory=dict)
-    instead: Mapping[str, str] = field(default_factory=dict)
-    aliases: Mapping[str, str] = field(default_factory=dict)
+    missing: Mapping[str, str] = {}
+    instead: Mapping[str, str] = {}
+    aliases: Mapping[str, str] = {}
     unsupported: str | None = None
     recomputable: str | None = None
     typed_result: type[Result] | None = None
@@ -144,8 +134,7 @@ def decode_params(command: Command[P, R], raw: Mapping[str, Any]) -> P:
     return command.params(**values)
 
 
-@dataclass(frozen=True, slots=True)
-class Fields:
+class Fields(msgspec.Struct, frozen=True):
     """The fields of a struct, and how the value of each is read."""
 
     readers: Mapping[str, tuple[str, bool, "Reader"]]  # key as sent -> (field, is it an alias?, reader)

@@ -189,7 +189,7 @@ async def test_one_refresh_of_one_token_for_all_nodes(redis_port: int) -> None:
                 await trio.sleep(0.001)
             nursery.start_soon(refresh, b)
         assert [tokens.access_token for tokens in got] == ["token 1", "token 1"]
-        assert got[0] == replace(got[0], refresh_token="next")
+        assert got[0] == msgspec.structs.replace(got[0], refresh_token="next")
         await refresh(b)
         assert got[2].access_token == "token 2"
 
@@ -214,7 +214,9 @@ async def test_one_renewal_of_a_pat_for_all_nodes(redis_port: int) -> None:
             replace(
                 house,
                 store=store,
-                services=replace(house.services, store=store, site_locks=store.locks, pats=SingleFlight()),
+                services=msgspec.structs.replace(
+                    house.services, store=store, site_locks=store.locks, pats=SingleFlight()
+                ),
             )
             for store in (a, b)
         ]

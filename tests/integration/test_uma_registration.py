@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from oxd_server.config import Config
 from tests.integration.uma_as import DISCOVERY, Fault, fail, html

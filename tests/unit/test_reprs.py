@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import importlib
 import pkgutil
 from collections.abc import Iterator
@@ -38,7 +37,7 @@ CHECKED = {"url": URL, "dialect": "4"}
 
 
 def structs() -> Iterator[type[Any]]:
-    """Every msgspec struct and dataclass of the packages but the sandbox, whose users are public."""
+    """Every struct of the packages but the sandbox, whose users are public."""
     for package in (oxd_protocol, oxd_server):
         for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             if not module.name.startswith(("oxd_server.sandbox", "oxd_server.__main__")):
@@ -49,8 +48,6 @@ def structs() -> Iterator[type[Any]]:
 
 def fields_of(struct: type[Any]) -> list[str]:
     """The fields that its constructor takes."""
-    if dataclasses.is_dataclass(struct):
-        return [field.name for field in dataclasses.fields(struct) if field.init]
     if issubclass(struct, msgspec.Struct):
         return [field.name for field in msgspec.structs.fields(struct)]
     return []

@@ -6,9 +6,9 @@ and a body. No handler knows dialects.
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
+from oxd_protocol.discreet import Discreet
 from oxd_protocol.errors import HTTP_STATUS_PREFIX
 from oxd_protocol.messages import Response
 from oxd_protocol.params import AnyCommand
@@ -30,21 +30,23 @@ class Refused(Exception):
         self.status = status
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
+class Route(Discreet, frozen=True):
     """Where a path leads: to a command, by a method; ``params`` are those that the path itself names."""
+
+    shows = ("command", "method")
 
     command: AnyCommand
     method: str = "POST"
-    params: Mapping[str, str] = field(default_factory=dict, repr=False)
+    params: Mapping[str, str] = {}
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Discreet, frozen=True):
     """What is sent back."""
 
+    shows = ("status", "media_type")
+
     status: int
-    body: bytes = field(repr=False)
+    body: bytes
     media_type: str = "application/json"
 
 

@@ -18,9 +18,10 @@ committed.
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
+
+import msgspec
 
 from oxd_server.store.importers.errors import SourceError
 from oxd_server.store.importers.h2_values import (
@@ -110,8 +111,7 @@ def _hex(pairs: dict[str, str], name: str, where: str) -> int:
         raise SourceError(f"{where} is damaged: it has no {name}") from None
 
 
-@dataclass(frozen=True, slots=True)
-class _Uncommitted:
+class _Uncommitted(msgspec.Struct, frozen=True):
     """A value that an open transaction has written; ``before`` is what was there, where the value's page tells it."""
 
     operation: int
@@ -122,8 +122,7 @@ class _Uncommitted:
 _Stored = Value | _Uncommitted
 
 
-@dataclass(frozen=True, slots=True)
-class _Page:
+class _Page(msgspec.Struct, frozen=True):
     """One page: its keys, and the values of a leaf or the children of a node, each with the number of its entries."""
 
     keys: list[Value]

@@ -6,12 +6,12 @@ running old server (``tcp://host:8099``).
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
+from oxd_protocol.discreet import Discreet
 from oxd_server.store.base import Site, SiteSession, StoreError
 from oxd_server.store.exchange import import_site
 from oxd_server.store.importers.errors import SourceError
@@ -24,17 +24,17 @@ _DATABASE: Final = ".mv.db"
 _NOT_SITES: Final = frozenset({"oxd-conf.json", "oxd-default-site-config.json"})
 
 
-@dataclass(frozen=True, slots=True)
-class FoundSite:
+class FoundSite(Discreet, frozen=True):
     """A site, its session, and where in the source it stands."""
 
-    site: Site = field(repr=False)
-    session: SiteSession = field(repr=False)
+    shows = ("where",)
+
+    site: Site
+    session: SiteSession
     where: str
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(msgspec.Struct, frozen=True):
     """All the sites of a source. ``kind`` says what it was found to be; ``not_taken`` names what it withheld."""
 
     kind: str

@@ -3,20 +3,21 @@
 import os
 import subprocess
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import Final, Literal
+
+import msgspec
 
 from oxd_protocol.check.scenarios import ERROR_CODE, SCENARIOS, Scenario
 from oxd_protocol.check.scripted_server import running
 from oxd_protocol.check.sent import SENT_RULES, broken_rules
+from oxd_protocol.discreet import Discreet
 
 __all__ = ["Verdict", "check"]
 
 _HOST: Final = "127.0.0.1"
 
 
-@dataclass(frozen=True)
-class Verdict:
+class Verdict(msgspec.Struct, frozen=True):
     """Whether a rule is kept.
 
     ``unseen`` says that it could not be judged, because the program sent nothing or does not print what it reads.
@@ -28,13 +29,14 @@ class Verdict:
     reason: str = ""
 
 
-@dataclass(frozen=True)
-class _Run:
+class _Run(Discreet, frozen=True):
+    shows = ("scenario", "exit_code")
+
     scenario: Scenario
     exit_code: int | None
     """None if the program did not end in time."""
-    printed: str = field(repr=False)
-    sent: list[bytes] = field(repr=False)
+    printed: str
+    sent: list[bytes]
 
 
 def check(command: Sequence[str], seconds: float) -> Iterator[Verdict]:

@@ -4,8 +4,9 @@ import json
 import types
 import typing
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Final
+
+import msgspec
 
 from oxd_protocol.catalog import find_command
 from oxd_protocol.framing import MAX_RESPONSE_BYTES, PREFERRED_RESPONSE_BYTES
@@ -22,8 +23,7 @@ Pieces = list[tuple[bytes, float]]
 """What is sent, piece by piece, and for how many seconds the server pauses after each."""
 
 
-@dataclass(frozen=True)
-class Scenario:
+class Scenario(msgspec.Struct, frozen=True):
     """One way of answering.
 
     ``pieces`` makes the answer to a command; None closes the connection without one. ``listens`` is False where nobody

@@ -5,9 +5,9 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, Final
 
+from oxd_protocol.discreet import Discreet
 from oxd_protocol.errors import FramingError
 from oxd_protocol.framing import FrameReader, FrameTooLong, encode_frame
 
@@ -24,14 +24,15 @@ class OxdUnreachable(Exception):
     """The server cannot be reached, does not answer in time, or answers something that is no envelope."""
 
 
-@dataclass(frozen=True)
-class Exchange:
+class Exchange(Discreet, frozen=True):
     """One command and its answer: the frames as they went over the wire, and the envelope."""
 
+    shows = ("command",)
+
     command: str
-    sent: bytes = field(repr=False)
-    received: bytes = field(repr=False)
-    envelope: dict[str, Any] = field(repr=False)
+    sent: bytes
+    received: bytes
+    envelope: dict[str, Any]
 
     @property
     def ok(self) -> bool:

@@ -3,16 +3,16 @@
 import socket
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from oxd_protocol.client import DEFAULT_PORT, DEFAULT_TIMEOUT, RECEIVE_BYTES, Exchange, OxdUnreachable, Pending
 
 __all__ = ["BlockingClient"]
 
 
-@dataclass(frozen=True)
-class BlockingClient:
+class BlockingClient(msgspec.Struct, frozen=True):
     """Where the server listens and how long a command may take (seconds)."""
 
     host: str = "127.0.0.1"

@@ -2,10 +2,10 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from os import PathLike
 from typing import Any
 
+import msgspec
 import trio
 
 from oxd_protocol.client import DEFAULT_PORT, DEFAULT_TIMEOUT, RECEIVE_BYTES, Exchange, OxdUnreachable, Pending
@@ -13,8 +13,7 @@ from oxd_protocol.client import DEFAULT_PORT, DEFAULT_TIMEOUT, RECEIVE_BYTES, Ex
 __all__ = ["OxdClient"]
 
 
-@dataclass(frozen=True)
-class OxdClient:
+class OxdClient(msgspec.Struct, frozen=True):
     """Where the server listens, by TCP or at a Unix socket, and how long a command may take (seconds)."""
 
     host: str = "127.0.0.1"

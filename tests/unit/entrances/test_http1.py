@@ -3,13 +3,13 @@
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import pytest
 import trio
 import trio.testing
+from msgspec.structs import replace
 
 from oxd_server.entrances import http1
 from oxd_server.entrances.http1 import Handler, HttpRequest, HttpResponse, Limits

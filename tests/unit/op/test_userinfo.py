@@ -1,9 +1,8 @@
 """The userinfo endpoint, with JSON and with signed answers."""
 
-from dataclasses import replace
-
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from oxd_server.op.answer import Answer
 from oxd_server.op.discovery import ProviderMetadata
