@@ -7,7 +7,7 @@ commands in flight finish within a deadline.
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Final
@@ -17,9 +17,10 @@ import structlog
 import trio
 
 from oxd_server.admin import WATCH_INTERVAL
-from oxd_server.app.building import Lasting, listener_limits, make_edition, make_room, open_site_locks, to_applications
-from oxd_server.app.listening import addresses_of, announce, command_listeners, entrance_of, told_of
+from oxd_server.app.building import Lasting, make_edition, make_room, open_site_locks, to_applications
+from oxd_server.app.listening import announce, told_of
 from oxd_server.app.migrating import migrate
+from oxd_server.app.open_entrances import OpenEntrances, open_entrances
 from oxd_server.app.reloading import Editions, Reloadable
 from oxd_server.app.upgrading import check_store, put_successor_in_place
 from oxd_server.app.watching import make_monitor, make_sight, readings_of, sample_of
@@ -27,16 +28,13 @@ from oxd_server.config import Config, Sources, load_default_site
 from oxd_server.config.store_place import store_place
 from oxd_server.dispatch.routes import check_routes
 from oxd_server.dispatch.shares import Registrations
-from oxd_server.entrances.https import HttpsFront, open_https_listeners
 from oxd_server.entrances.monitor import Monitor
 from oxd_server.entrances.refusals import Refusals
-from oxd_server.entrances.sockets import address_of
-from oxd_server.entrances.tcp import FrameListener
 from oxd_server.log import Log
 from oxd_server.observe.readiness import Readiness
 from oxd_server.observe.sample import Sample
 from oxd_server.process.figures import report_on_signal
-from oxd_server.process.listen_fds import Inherited, listeners_of
+from oxd_server.process.listen_fds import Inherited
 from oxd_server.process.service_manager import ServiceManager
 from oxd_server.process.signals import HANDLED, until_ended, while_connected
 from oxd_server.process.starting import tell_ready
@@ -112,26 +110,13 @@ async def _serve(
     task_status: trio.TaskStatus[Running],
 ) -> None:
     config = editions.current.config
-    listeners = command_listeners(config, inherited)
-    refusals = Refusals(lasting.sight.see_refusal)
-    servers = [
-        FrameListener(partial(editions.dispatch, entrance_of(listener)), listener_limits(config), refusals)
-        for listener in listeners
-    ]
-    front = await _open_front(editions, inherited, refusals, log)
-    https_addresses = () if front is None else front.addresses
+    entrances = await open_entrances(editions, inherited, Refusals(lasting.sight.see_refusal), log)
     monitor = make_monitor(config, inherited, editions.readings)
-    reloadable = Reloadable(sources, lasting, editions, servers, front)
-    handed = Inherited(
-        tuple(listener.fileno() for listener in listeners),
-        () if front is None else front.descriptors,
-        manager=inherited.manager,
-        metrics_sockets=() if monitor is None else tuple(listener.fileno() for listener in monitor.listeners),
-    )
-    leave, stop = trio.Event(), trio.Event()
+    reload = Reloadable(sources, lasting, editions, entrances.listeners, entrances.front)
+    upgrade = partial(_upgrade, config, sources, inherited, entrances.handed(inherited, monitor))
 
     def sample() -> Sample:
-        return sample_of(editions.current, servers, front)
+        return sample_of(editions.current, entrances.listeners, entrances.front)
 
     async with (
         lasting.sight.open(sample),
@@ -139,44 +124,45 @@ async def _serve(
         trio.open_nursery() as connections,
         trio.open_nursery() as background,
     ):
-        if front is not None:
-            lasting.sight.see_certificate(front.certificate_expires)
-            await connections.start(front.serve, leave, stop)
+        if entrances.front is not None:
+            lasting.sight.see_certificate(entrances.front.certificate_expires)
+        await entrances.start_front(connections)
         if isinstance(lasting.store, FileStore):
             background.start_soon(lasting.store.fold_when_idle)
-        await background.start(report_on_signal, partial(_counts, editions, servers))
+        await background.start(report_on_signal, partial(_counts, editions, entrances))
         async with trio.open_nursery() as accepting:
-            for server, listener in zip(servers, listeners, strict=True):
-                accepting.start_soon(server.accept, listener, connections)
+            entrances.start_accepting(accepting, connections)
             if inherited.lifeline is None:
-                announce(listeners, https_addresses, told_of(config, await lasting.store.count()))
+                announce(entrances.sockets, entrances.https_addresses, told_of(config, await lasting.store.count()))
                 await inherited.manager.ready()
             else:
                 background.start_soon(stop_with_supervisor, inherited.lifeline)
             tell_ready(inherited)
-            task_status.started(Running(addresses_of(listeners), https_addresses))
-            reload = partial(_reload, reloadable, connections, inherited.manager)
-            upgrade = partial(_upgrade, config, sources, inherited, handed)
-            ending = await until_ended(signals, {signal.SIGHUP: reload}, upgrade)
+            task_status.started(Running(entrances.addresses, entrances.https_addresses))
+            on_signal = {signal.SIGHUP: partial(_reload, reload, connections, inherited.manager)}
+            ending = await until_ended(signals, on_signal, upgrade)
             log.info("stopping", signal=ending.name)
             readiness.draining = True
             accepting.cancel_scope.cancel()
         if ending == signal.SIGUSR2:
             watched.cancel()  # who asks there means the successor
-            leave.set()
-            seconds = editions.current.config.handover_timeout_in_seconds
-            await while_connected(partial(_is_anybody_connected, servers, front), signals, seconds)
+            await _while_connected(entrances, editions, signals)
         else:
             await inherited.manager.stopping()
         background.cancel_scope.cancel()
         editions.current.services.logout_waits.stop()
-        for server in servers:
-            server.drain()
-        stop.set()
+        entrances.drain()
         seconds = editions.current.config.shutdown_timeout_in_seconds
         connections.cancel_scope.deadline = trio.current_time() + seconds
     if connections.cancel_scope.cancelled_caught:
         log.warning("commands_abandoned", message="Some commands did not finish in time.")
+
+
+async def _while_connected(entrances: OpenEntrances, editions: Editions, signals: AsyncIterator[int]) -> None:
+    """Serve those who are connected to this process, while its successor takes everybody else."""
+    entrances.leave()
+    seconds = editions.current.config.handover_timeout_in_seconds
+    await while_connected(lambda: entrances.connections > 0, signals, seconds)
 
 
 @asynccontextmanager
@@ -208,28 +194,11 @@ async def _upgrade(config: Config, sources: Sources, inherited: Inherited, hande
     return await put_successor_in_place(config, sources, handed)
 
 
-def _is_anybody_connected(servers: Sequence[FrameListener], front: HttpsFront | None) -> bool:
-    return any(server.connections for server in servers) or (front is not None and front.connections > 0)
-
-
-async def _open_front(
-    editions: Editions, inherited: Inherited, refusals: Refusals, log: structlog.stdlib.BoundLogger
-) -> HttpsFront | None:
-    config = editions.current.config
-    if not config.https.enabled:
-        return None
-    listeners = listeners_of(inherited.https_sockets) or open_https_listeners(config)
-    addresses = [address_of(listener) for listener in listeners]
-    front = HttpsFront(listeners, await editions.front_settings(config, addresses, refusals), refusals)
-    log.info("https_listening", port=addresses[0][1], addresses=[address for address, _ in addresses])
-    return front
-
-
-def _counts(editions: Editions, servers: list[FrameListener]) -> dict[str, int]:
+def _counts(editions: Editions, entrances: OpenEntrances) -> dict[str, int]:
     edition = editions.current
     op = edition.services.op
     return {
-        "connections": sum(server.connections for server in servers),
+        "connections": sum(listener.connections for listener in entrances.listeners),
         "commands_in_flight": edition.dispatcher.in_flight,
         "providers_known": len(op.discovery) + len(op.uma_discovery),
         "key_sets_known": len(op.key_sets),
