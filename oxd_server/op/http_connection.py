@@ -1,14 +1,15 @@
 """One HTTP/1.1 connection to an OP: a request goes out in one write, its answer is read whole, within bounds.
 
-Each answer has a parser of its own (h11), so that nothing of one gets into the next. It has a bound for the bytes of
-its body, and one for raw bytes, whatever HTTP makes of them. A read costs something beside its bytes, so that bytes
-that come one by one are as dear as they are to us. One cancel scope watches over a request; its deadline moves with
-every read. A request is one join of bytes, which costs a tenth of what h11 takes for it.
+h11 parses heads (`http_head`) and bodies in chunks; of a body with a length there is nothing to parse. What comes after
+an answer belongs to none, and ends the connection. An answer has a bound for the bytes of its body, and one for raw
+bytes, whatever HTTP makes of them. A read costs something beside its bytes, so that bytes that come one by one are as
+dear as they are to us. One cancel scope watches over a request; its deadline moves with every read. A request is one
+join of texts, which costs a tenth of what h11 takes for it.
 """
 
 import base64
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from math import inf
 
@@ -18,6 +19,7 @@ import trio
 
 from oxd_protocol.discreet import Discreet
 from oxd_server.op.client_identity import ClientIdentity
+from oxd_server.op.http_head import BLANK_LINE, AnswerHead, head_of
 from oxd_server.op.reach import Zone
 from oxd_server.op.targets import Target
 from oxd_server.streams import TcpStream, TlsStream
@@ -35,9 +37,8 @@ _PROXY_AUTHENTICATION_REQUIRED = 407
 
 _LINES = re.compile(r"[\t\x20-\x7e\x80-\xff]+")
 _NO_CONTENT = ("GET", "DELETE")
-# What the parser has to know of a request, to read its answer: all methods but CONNECT are alike (HEAD is not used).
-_REQUEST = h11.Request(method=b"GET", target=b"/", headers=[(b"host", b"op")])
-_CONNECT = h11.Request(method=b"CONNECT", target=b"op:443", headers=[(b"host", b"op")])
+_HTTP = b"HTTP/"
+_BREAKS_OFF = "the answer breaks off"
 
 
 class HttpRequest(Discreet, frozen=True):
@@ -72,7 +73,7 @@ class HttpAnswer(Discreet, frozen=True):
     shows = ("status", "zone")
 
     status: int
-    headers: Iterable[tuple[bytes, bytes]]
+    headers: Mapping[str, str]
     body: bytes
     zone: Zone
 
@@ -96,7 +97,7 @@ class HttpConnection:
         self.is_reusable = False
         self._stream = stream
         self._proxy = proxy
-        self._parser = h11.Connection(h11.CLIENT)
+        self._received = bytearray()
         self._longest_silence = silence
         self._silence = trio.CancelScope()
         self._until = inf
@@ -120,9 +121,9 @@ class HttpConnection:
             late = "timed out: there is no answer"
             head = await self._read_head()
             late = "the answer stalled"
-            body = await self._read_body(request.max_bytes)
-            self.is_reusable = is_sent and self._is_at_an_end()
-            return HttpAnswer(head.status_code, head.headers, body, self.zone)
+            body = await self._read_body(head, request.max_bytes)
+            self.is_reusable = is_sent and head.persists and not self._received
+            return HttpAnswer(head.status, head.headers, body, self.zone)
         raise httpx2.ReadTimeout(late if trio.current_time() < self._until else "no complete answer in time")
 
     async def open_tunnel(self, authority: str) -> TcpStream | TlsStream:
@@ -133,13 +134,12 @@ class HttpConnection:
             httpx2.ProxyError: it opens none.
         """
         assert self._proxy is not None
-        head = _request_head("CONNECT", authority, {"Host": authority, **_proxy_headers(self._proxy)})
-        await self._write(_CONNECT, head)
-        answer = await self._read_head()
+        await self._write(_request_head("CONNECT", authority, {"Host": authority, **_proxy_headers(self._proxy)}))
+        head = await self._read_head()
         # RFC 9110 section 9.3.6: "Any 2xx (Successful) response indicates that the sender [...] will switch to tunnel
         # mode". The server behind it says nothing before TLS begins.
-        if answer.status_code >= 300 or self._parser.trailing_data[0]:
-            raise httpx2.ProxyError(f"the proxy opens no way there: HTTP status {answer.status_code}")
+        if head.status >= 300 or self._received:
+            raise httpx2.ProxyError(f"the proxy opens no way there: HTTP status {head.status}")
         return self._stream
 
     def is_silent(self) -> bool:
@@ -161,43 +161,69 @@ class HttpConnection:
             target = str(request.target.url)
             # There are proxies that know a header in its usual spelling only, and add it again.
             headers = {name.title(): value for name, value in headers.items()} | _proxy_headers(self._proxy)
-        return await self._write(_REQUEST, _request_head(request.method, target, headers) + request.content)
+        return await self._write(_request_head(request.method, target, headers) + request.content)
 
-    async def _write(self, kind: h11.Request, message: bytes) -> bool:
-        """Send a request of this kind; False if the connection broke, as it may when the answer is there already."""
+    async def _write(self, message: bytes) -> bool:
+        """Send a request; False if the connection broke, as it may when the answer is there already."""
         self._bytes_left = _MAX_HEAD_BYTES
-        self._parser = h11.Connection(h11.CLIENT, max_incomplete_event_size=_MAX_HEAD_BYTES + _READ_BYTES)
-        self._parser.send(kind)
         try:
             await self._stream.send_all(message)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             return False
         return True
 
-    async def _read_head(self) -> h11.Response:
+    async def _read_head(self) -> AnswerHead:
         while True:
-            event = self._next_event("the answer is not HTTP")
-            if type(event) is h11.Response:
+            try:
+                head = head_of(await self._read_raw_head())
+            except h11.RemoteProtocolError as error:
+                raise httpx2.RemoteProtocolError("the answer is not HTTP") from error
+            # RFC 9110 section 15.2: a client "MUST be able to parse one or more 1xx responses received prior to a final
+            # response, even if the client does not expect one".
+            if head.status >= 200:
                 break
-            if event is h11.NEED_DATA:
-                data = await self._receive("the head of the answer is too large")
-                if not data:
-                    raise httpx2.ReadError("the connection broke before an answer")
-                self._parser.receive_data(data)
-        if self._proxy is not None and event.status_code == _PROXY_AUTHENTICATION_REQUIRED:
+        if self._proxy is not None and head.status == _PROXY_AUTHENTICATION_REQUIRED:
             raise httpx2.ProxyError("the proxy wants other credentials: HTTP status 407")
-        return event
+        return head
 
-    async def _read_body(self, limit: int) -> bytes:
+    async def _read_raw_head(self) -> bytes:
+        searched = 0
+        while (end := BLANK_LINE.search(self._received, searched)) is None:
+            searched = max(len(self._received) - 2, 0)
+            data = await self._receive("the head of the answer is too large")
+            if not data:
+                raise httpx2.ReadError("the connection broke before an answer")
+            self._received += data
+            if not self._received.startswith(_HTTP[: len(self._received)]):
+                raise httpx2.RemoteProtocolError("the answer is not HTTP")
+        return self._taken(end.end())
+
+    async def _read_body(self, head: AnswerHead, limit: int) -> bytes:
         too_large = f"the answer is larger than {limit} bytes"
         self._bytes_left += 2 * limit
+        if head.length is None:
+            return await self._read_framed_body(head.body_parser(), limit, too_large)
+        if head.length > limit:
+            raise httpx2.RemoteProtocolError(too_large)
+        while len(self._received) < head.length:
+            data = await self._receive(too_large)
+            if not data:
+                raise httpx2.RemoteProtocolError(_BREAKS_OFF)
+            self._received += data
+        return self._taken(head.length)
+
+    async def _read_framed_body(self, parser: h11.Connection, limit: int, too_large: str) -> bytes:
+        """A body in chunks, or one that ends with the connection."""
+        if self._received:
+            parser.receive_data(self._taken(len(self._received)))
         body, pieces = bytearray(), 0
         while True:
-            event = self._next_event("the answer breaks off")
+            event = _next_event(parser)
             if type(event) is h11.EndOfMessage:
+                self._received += parser.trailing_data[0]
                 return bytes(body)
             if event is h11.NEED_DATA:
-                self._parser.receive_data(await self._receive(too_large))
+                parser.receive_data(await self._receive(too_large))
             elif type(event) is h11.Data:
                 body += event.data
                 pieces += 1
@@ -208,11 +234,11 @@ class HttpConnection:
                 if pieces % _PIECES_A_TURN == 0:
                     await trio.lowlevel.checkpoint()
 
-    def _next_event(self, problem: str) -> object:
-        try:
-            return self._parser.next_event()
-        except h11.RemoteProtocolError as error:
-            raise httpx2.RemoteProtocolError(problem) from error
+    def _taken(self, count: int) -> bytes:
+        """The first bytes of what was received, which are done with."""
+        taken = bytes(self._received[:count])
+        del self._received[:count]
+        return taken
 
     async def _receive(self, too_much: str) -> bytes:
         """What comes next; nothing at the end of the connection, in whatever way it ends."""
@@ -229,9 +255,12 @@ class HttpConnection:
     def _end_of_silence(self) -> float:
         return min(trio.current_time() + self._longest_silence, self._until)
 
-    def _is_at_an_end(self) -> bool:
-        """Whether the other end is ready for another request. What came after the answer belongs to none."""
-        return self._parser.their_state is h11.DONE and not self._parser.trailing_data[0]
+
+def _next_event(parser: h11.Connection) -> object:
+    try:
+        return parser.next_event()
+    except h11.RemoteProtocolError as error:
+        raise httpx2.RemoteProtocolError(_BREAKS_OFF) from error
 
 
 def _request_head(method: str, target: str, headers: Mapping[str, str]) -> bytes:

@@ -322,11 +322,10 @@ class _Exchange(msgspec.Struct):
             raise httpx2.ReadError(f"{error}, twice") from error
 
     def _read(self, answer: HttpAnswer) -> Answer:
-        headers = _joined(answer.headers)
-        body = self._unpacked(answer.body, headers)
+        body = self._unpacked(answer.body, answer.headers)
         foreign = self.within is not None and self.within.origin != self.target.origin
         host, step = self.target.host, self.request.step
-        return Answer(answer.status, headers, body, host, step, zone=answer.zone, foreign=foreign)
+        return Answer(answer.status, answer.headers, body, host, step, zone=answer.zone, foreign=foreign)
 
     def _unpacked(self, body: bytes, headers: Mapping[str, str]) -> bytes:
         try:
@@ -341,12 +340,3 @@ class _Exchange(msgspec.Struct):
 
     def _invalid(self, reason: str) -> OpInvalidResponse:
         return OpInvalidResponse(self.target.host, self.request.step, reason)
-
-
-def _joined(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
-    """The headers by name; what stands in several lines is joined (RFC 9110 section 5.2)."""
-    joined: dict[str, str] = {}
-    for raw_name, raw_value in headers:
-        name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
-        joined[name] = f"{joined[name]}, {value}" if name in joined else value
-    return joined

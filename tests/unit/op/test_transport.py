@@ -446,11 +446,58 @@ async def test_truncated_answer_is_invalid(op, transport):
         await transport.send("GET", url, step="s")
 
 
-async def test_answer_that_is_no_http_is_invalid(op, transport):
+@pytest.mark.parametrize("start", [b"SSH-2.0-x", b"HTTP/1.1 200 OK\r\nX A: b"])
+async def test_answer_that_is_no_http_is_invalid(op, transport, start):
     """Bytes that are no HTTP are an invalid response, and are not asked for twice."""
     with pytest.raises(OpInvalidResponse, match="not HTTP"):
-        await transport.send("GET", op.raw("GET", "/", raw_bytes(b"SSH-2.0-x\r\n\r\n")), step="s")
+        await transport.send("GET", op.raw("GET", "/", raw_bytes(start + b"\r\n\r\n")), step="s")
     assert len(op.requests) == 1
+
+
+@pytest.mark.parametrize("start", [b"\x15\x03\x03\x00\x02\x02F", b"\r\n", b"HTTPS", b"<html>"])
+async def test_answer_that_begins_otherwise_is_not_waited_for(op, transport, start):
+    """What cannot become an answer is refused with its first bytes, though the other end waits for more."""
+    with pytest.raises(OpInvalidResponse, match="not HTTP"):
+        await transport.send("GET", op.raw("GET", "/", raw_bytes(start, then_hang=True)), step="s")
+
+
+async def test_answer_whose_bytes_come_one_by_one(op, transport):
+    """Head and body are found wherever their bytes are parted; 1xx answers before them are passed over."""
+    whole = b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\n" + b'{"a": 1}'
+
+    async def drip(stream):
+        for number in range(len(whole)):
+            await stream.send_all(whole[number : number + 1])
+            await wait_all_tasks_blocked()
+
+    assert (await transport.send("GET", op.raw("GET", "/", drip), step="s")).json_object() == {"a": 1}
+
+
+async def test_answer_that_announces_too_much_is_not_read(op, open_transport):
+    """An answer whose length is beyond the limit is refused before it comes."""
+    announced = b"HTTP/1.1 200 OK\r\nContent-Length: 1001\r\n\r\n"
+    async with open_transport(max_response_bytes=1000) as transport:
+        with pytest.raises(OpInvalidResponse, match="larger than 1000"):
+            await transport.send("GET", op.raw("GET", "/", raw_bytes(announced, then_hang=True)), step="s")
+
+
+async def test_answer_that_ends_with_its_connection(op, transport):
+    """A body without a length goes on to the end of the connection, which is not used again."""
+    op.raw("GET", "/", raw_bytes(b'HTTP/1.1 200 OK\r\n\r\n{"a": 1}'))
+    url = op.on("GET", "/", {"b": 2})
+    assert (await transport.send("GET", url, step="s")).json_object() == {"a": 1}
+    assert (await transport.send("GET", url, step="s")).json_object() == {"b": 2}
+    assert op.connections == 2
+
+
+async def test_bytes_after_chunks_belong_to_none(op, transport):
+    """What comes after an answer in chunks ends the connection as well."""
+    answer = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n"
+    op.raw("GET", "/", raw_bytes(answer + answer, then_hang=True))
+    url = op.on("GET", "/", {"a": 1})
+    assert (await transport.send("GET", url, step="s")).body == b"{}"
+    assert (await transport.send("GET", url, step="s")).json_object() == {"a": 1}
+    assert op.connections == 2
 
 
 async def test_silent_op_times_out(op, open_transport):
