@@ -52,7 +52,7 @@ R = TypeVar("R", bound=Result)
 
 _ERROR_ID_BYTES: Final = 6
 _REGISTER: Final = (SETUP_CLIENT.name, REGISTER_SITE.name)
-_FEW_REQUESTS: Final = frozenset({"get_authorization_url", "get_logout_uri", "get_rp"})
+_FEW_REQUESTS: Final = frozenset({"get_authorization_url", "get_logout_uri", "get_rp", "introspect_access_token"})
 """Commands that need the OP's metadata and one request at most: they spare themselves a cancel scope."""
 _MOST_ORIGINS: Final = 1000
 _STRANGERS: Final = "no site"

@@ -35,6 +35,7 @@ _WARN_SECONDS = 24 * 3600.0
 _REQUEST_OBJECT_BYTES = 256 * 1024
 _ALL_REQUEST_OBJECTS_BYTES = 32 * 1024 * 1024
 _MOST_SHOWN = 500
+_MOST_CLIENTS = 500
 _MAX_WAITING_FOR_PAT = 1000
 """Every request to an application asks for a decision, so that many wait when its PAT has expired."""
 _MAX_WAITING_FOR_LOGOUT = 100
@@ -44,7 +45,8 @@ class Services(msgspec.Struct, frozen=True):
     """``now`` gives seconds since 1970, ``random`` that many random bytes, ``access`` how commands come in.
 
     ``to_applications`` calls URLs that applications on this machine have named; OPs are called by ``op``.
-    ``shown_sites`` holds what the socket's ``get_rp`` answers: it fits into a frame.
+    ``shown_sites`` holds what the socket's ``get_rp`` answers: it fits into a frame. ``clients`` holds what those of
+    the sites authenticate with.
     """
 
     config: Config
@@ -62,6 +64,7 @@ class Services(msgspec.Struct, frozen=True):
     refreshes: Refreshes = msgspec.field(default_factory=Refreshes)
     pats: SingleFlight[str, str] = msgspec.field(default_factory=lambda: SingleFlight(max_waiting=_MAX_WAITING_FOR_PAT))
     shown_sites: Memo[Any] = msgspec.field(default_factory=lambda: Memo(_MOST_SHOWN))
+    clients: Memo[ClientCredentials] = msgspec.field(default_factory=lambda: Memo(_MOST_CLIENTS))
     request_objects: Room = msgspec.field(
         default_factory=lambda: Room(_REQUEST_OBJECT_BYTES, _ALL_REQUEST_OBJECTS_BYTES)
     )
@@ -101,7 +104,11 @@ class Services(msgspec.Struct, frozen=True):
 
     def credentials_of(self, site: Site) -> ClientCredentials:
         """Return what the site's client authenticates with; warn when its secret is about to expire."""
-        credentials = credentials_of(site, self.key_store, self.certificates.of(site))
+        keys, identity = self.key_store, self.certificates.of(site)
+        # Where there are keys, they are made anew each time: keys come and go.
+        credentials = self.clients.get(
+            site.oxd_id, (site, keys, identity), lambda: credentials_of(site, keys, identity)
+        )
         if secret_expires_within(credentials, self.now(), _WARN_SECONDS):
             self.log.warning(
                 "client_secret_expires",

@@ -1,10 +1,44 @@
-"""What handlers are handed: the locks per key."""
+"""What handlers are handed: the locks per key, and what clients authenticate with."""
+
+from typing import Any
 
 import pytest
 import trio
 import trio.testing
+from msgspec.structs import replace
 
+from oxd_server.op.key_store import KeyStore
+from oxd_server.rp.services import Services
+from oxd_server.store.base import Site
 from oxd_server.sync.locks import KeyedLocks
+
+SITE = Site(oxd_id="6a1c2b14", op_host="https://op.example", client_id="a", client_secret="first")
+
+
+def services_with(keys: KeyStore | None) -> Services:
+    """Services that know the time and the keys, and nothing else."""
+    nothing: Any = None
+    times = iter(range(1000))
+    return Services(
+        nothing, nothing, nothing, nothing, nothing, nothing, keys=keys, now=lambda: float(next(times)), random=bytes
+    )
+
+
+def test_credentials_are_kept_until_the_site_changes() -> None:
+    """The same site has the same ones; with another secret it has others, and so has another site."""
+    services = services_with(None)
+    first = services.credentials_of(SITE)
+    assert services.credentials_of(replace(SITE)) is first
+    assert services.credentials_of(replace(SITE, client_secret="second")).client_secret == "second"
+    assert services.credentials_of(replace(SITE, oxd_id="other", client_id="b")).client_id == "b"
+    assert services.credentials_of(SITE) == first
+
+
+def test_credentials_have_the_keys_that_are_good_now() -> None:
+    """Where there are keys, none is kept beyond its time."""
+    services = services_with(KeyStore(()))
+    times = [one.now for _ in range(3) if (one := services.credentials_of(SITE).key_store) is not None]
+    assert len(set(times)) == 3
 
 
 async def wait_in_vain(locks: KeyedLocks) -> None:
