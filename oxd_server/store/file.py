@@ -3,18 +3,18 @@
 Theory of operation. A commit waits for the disk, for milliseconds. A write costs next to nothing beside it. So writes
 share commits:
 
-- A task that wants to write puts its write into the line (`_waiting`) and asks for the lock (`_committing`).
-- The task that gets the lock is the leader. It takes the whole line as its batch and commits it in one transaction.
-  Writes that arrive meanwhile form the next line.
-- The leader gives every write of the batch its outcome. When the others get the lock they find theirs and go. The
-  first whose write is not done leads the next batch. One writer pays for one commit; sixty-four share two.
+- A task that wants to write puts its write into the line (`_waiting`). If no commit is under way, it is the leader.
+- The leader takes the whole line as its batch and commits it in one transaction. Writes that arrive meanwhile form the
+  next line.
+- The leader gives every write of the batch its outcome, and wakes all who wait. Those of the batch find their outcome
+  and go. The first of the others leads the next batch. One writer pays for one commit; sixty-four share two.
 
 Four rules keep this correct:
 
 - A write changes the row as it is on disk, inside the transaction, never the cached copy. So other processes may
   write to the same file, and two changes of one site never undo each other.
 - A write is acknowledged after the commit that carries it. The cache learns of committed versions only, in the order
-  of the commits: the leader publishes while it still holds the lock.
+  of the commits: the leader publishes before the next one begins.
 - Nobody hangs when a task is cancelled. A write that still stands in the line leaves it. A leader cannot be cancelled
   during its commit, for it carries the writes of others.
 - A commit that fails (a full disk, a lock of another process) fails the writes of its batch and nothing else.
@@ -32,6 +32,11 @@ No read is older than an acknowledged write, whichever process wrote it:
   mark is there, or a later one. It is the one that was seen last only if that was seen after the commit: then the value
   was read after the commit as well. A value that was on its way meanwhile is not kept (see `ValueCache`).
 
+A commit of our own replaces the mark as well, and must not empty the cache. So its thread looks at the mark after the
+commit, and then asks the writer whether others have committed since it was asked last. The mark that it saw is taken
+for seen when the leader publishes; until then the mark is another one, and reading goes to the disk. What others
+committed before the look, the writer tells: the cache is emptied. What they commit after it replaces that mark.
+
 What was committed without a mark, by a process that died before it could acknowledge it or by a foreign program, is
 noticed after `watch_interval` at the latest: SQLite is asked as well (see `_Watch`).
 
@@ -40,10 +45,12 @@ that the new file is left alone, and after it, so that nothing is acknowledged t
 """
 
 import sqlite3
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -71,6 +78,7 @@ __all__ = ["FileStore", "open_file_store"]
 
 T = TypeVar("T")
 _Apply = Callable[[sqlite3.Connection], T]
+_Seen = tuple[int, int | None]  # the commit mark, and SQLite's own number
 _READERS = 4
 _NAMES_PER_PAGE = 1000
 
@@ -117,15 +125,18 @@ class _Watch:
     Its connection has no busy timeout and writes nothing, so that it may be asked on the event loop. It cannot tell
     our own commits from those of others: `PRAGMA data_version` counts what other connections did, and our writer
     is one to it. That of the writer can, but only a worker thread may ask the writer.
+
+    A thread may `look` at any time; all else is for the event loop.
     """
 
     def __init__(self, mark: CommitMark, connect: Callable[[], sqlite3.Connection], interval: float) -> None:
         self.mark = mark
         self._marks = mark.numbers
         self.connection = connect()
+        self._asking = threading.Lock()  # two threads that ask at once would step through one statement
         self._interval = interval
         self._believed_until = 0.0
-        self.accept()
+        self.accept(self.look())
 
     def changed(self, now: float) -> bool:
         """Whether there were commits since the last `accept`; True as well when that cannot be found out."""
@@ -133,16 +144,23 @@ class _Watch:
             return True
         if now < self._believed_until:
             return False
-        version = _data_version(self.connection)
+        version = self._version()
         if version is None or version != self._seen_version:
             return True
         self._believed_until = now + self._interval
         return False
 
-    def accept(self) -> None:
-        """Take the file as it is now for known."""
-        self._seen_mark = self._marks[0]
-        self._seen_version = _data_version(self.connection)
+    def look(self) -> _Seen:
+        """How the file is now, for `accept`: the mark first, which whoever commits replaces last."""
+        return self._marks[0], self._version()
+
+    def accept(self, seen: _Seen) -> None:
+        """Take the file for known as it was then."""
+        self._seen_mark, self._seen_version = seen
+
+    def _version(self) -> int | None:
+        with self._asking:
+            return _data_version(self.connection)
 
 
 def _data_version(connection: sqlite3.Connection) -> int | None:
@@ -214,10 +232,10 @@ class FileStore:
         self._watch = watch
         self._written = trio.Event()  # since the log was folded into the file
         self._written.set()
-        self._commit_under_way = self._checking = False
         self._waiting: dict[_Write[Any], None] = {}  # in order of arrival
-        self._committing = trio.Lock()
-        self._room = trio.Semaphore(max_waiting)
+        self._most_in_batch = max_waiting
+        self._commit_under_way = False
+        self._commit_ended = trio.lowlevel.ParkingLot()
         self._write_thread = trio.CapacityLimiter(1)
         self._connect = connect
         self._idle_readers: list[sqlite3.Connection] = []
@@ -325,8 +343,8 @@ class FileStore:
         """Finish the waiting writes, then close the file. Every later call raises `StoreError`."""
         with trio.CancelScope(shield=True):
             self._closed = True
-            async with self._committing:
-                await self._commit_waiting()
+            while self._waiting or self._commit_under_way:
+                await self._take_part()
             connections = [*self._idle_readers, self._watch.connection, self._writer]
             self._idle_readers.clear()
             for connection in connections:  # the last one folds the write-ahead log back into the file
@@ -343,7 +361,7 @@ class FileStore:
         if not self._may_believe():
             if self._commit_under_way:  # was it ours? `_commit_waiting` finds out; until then only the disk knows
                 return await self._read(read, oxd_id)
-            self._watch.accept()
+            self._watch.accept(self._watch.look())
             self._clear()
         value = cache.get(oxd_id)
         if value is not None:
@@ -361,7 +379,7 @@ class FileStore:
         now = time.monotonic()
         if now >= self._place.believed_until:
             self._place.look(now)
-        return not (self._checking or self._watch.changed(now))
+        return not self._watch.changed(now)
 
     def _clear(self) -> None:
         self._sites.clear()
@@ -399,39 +417,52 @@ class FileStore:
     async def _write(self, apply: _Apply[T], publish: Callable[[T], None] = lambda _: None) -> T:
         """Apply, commit, publish. A caller that is cancelled withdraws a write that no commit has picked up yet."""
         write = _Write(apply, publish)
-        async with self._room:
-            self._check_open()
-            self._waiting[write] = None
-            try:
-                async with self._committing:
-                    if not write.done:
-                        await self._commit_waiting()
-            finally:
-                self._waiting.pop(write, None)
+        await trio.lowlevel.checkpoint_if_cancelled()
+        self._check_open()
+        self._waiting[write] = None
+        try:
+            while not write.done:
+                await self._take_part()
+        finally:
+            self._waiting.pop(write, None)
         return write.outcome()
 
-    async def _commit_waiting(self) -> None:
-        """Commit all that waits. Called with `_committing` held, which keeps publications in commit order."""
-        batch = tuple(self._waiting)
-        self._waiting.clear()
-        if not batch:
-            return
-        # Shielded: the batch carries the writes of others, who must not hang when this caller is cancelled.
-        with trio.CancelScope(shield=True):
-            self._commit_under_way = True
-            await trio.to_thread.run_sync(self._commit, batch, limiter=self._write_thread)
-            # The order matters: what others commit before `accept`, the writer notices; what comes after it, the watch.
-            self._checking = True
-            self._watch.accept()
-            others_committed = await trio.to_thread.run_sync(self._others_committed, limiter=self._write_thread)
-        self._written.set()
-        for write in batch:
-            write.settle()
-        if others_committed:
-            self._clear()
-        self._commit_under_way = self._checking = False
+    async def _take_part(self) -> None:
+        """Lead the next commit, or wait until the one that is under way has ended."""
+        if self._commit_under_way:
+            await self._commit_ended.park()
+        else:
+            await self._commit_waiting()
 
-    def _commit(self, batch: tuple[_Write[Any], ...]) -> None:
+    async def _commit_waiting(self) -> None:
+        """Commit what waits, while nobody else does: so publications come in the order of the commits."""
+        batch = tuple(islice(self._waiting, self._most_in_batch))
+        self._commit_under_way = True
+        try:
+            # Shielded: the batch carries the writes of others, who must not hang when this caller is cancelled.
+            with trio.CancelScope(shield=True):
+                seen, others_committed = await trio.to_thread.run_sync(self._commit, batch, limiter=self._write_thread)
+            self._written.set()
+            for write in batch:
+                self._waiting.pop(write, None)
+                write.settle()
+            if others_committed:
+                self._clear()
+            self._watch.accept(seen)
+        finally:  # also if no thread could be started: then the writes of the others still stand in the line
+            self._commit_under_way = False
+            self._commit_ended.unpark_all()
+
+    def _commit(self, batch: tuple[_Write[Any], ...]) -> tuple[_Seen, bool]:
+        """Commit the batch. How the file was then, for the watch, and whether others had committed by then.
+
+        The order matters: what others commit before the look, the writer notices; what comes after it, the watch.
+        """
+        self._write_all(batch)
+        self._watch.mark.renew()  # whatever became of it
+        return self._watch.look(), self._others_committed()
+
+    def _write_all(self, batch: tuple[_Write[Any], ...]) -> None:
         """One transaction for the whole batch. Never raises: every write of it has to learn its fate."""
         try:
             self._place.check()
@@ -448,8 +479,6 @@ class FileStore:
                     self._writer.execute("ROLLBACK")
             for write in batch:
                 write.fail(error if isinstance(error, StoreUnavailable) else _cannot_be_written(error))
-        finally:
-            self._watch.mark.renew()  # whatever became of it
 
     def _others_committed(self) -> bool:
         """Whether other processes have committed since this was last asked."""

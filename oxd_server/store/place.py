@@ -23,6 +23,7 @@ class Place:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._paths = (str(path), f"{path}-wal", str(mark_path(path)))
         self._opened = self._files()
         self.believed_until = 0.0
 
@@ -40,10 +41,10 @@ class Place:
         self.believed_until = now + _LOOK_INTERVAL
 
     def _files(self) -> tuple[_Identity, ...]:
-        return _identity(self._path), _identity(f"{self._path}-wal"), _identity(mark_path(self._path))
+        return tuple(map(_identity, self._paths))
 
 
-def _identity(path: Path | str) -> _Identity:
+def _identity(path: str) -> _Identity:
     try:
         found = os.stat(path)
     except OSError:

@@ -365,6 +365,30 @@ async def test_cancelled_leader_finishes_what_it_carries(store: FileStore) -> No
     assert await store.get("site-0002") == site(2)
 
 
+async def test_where_no_thread_can_be_started_nobody_hangs(store: FileStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A leader without a thread fails alone; the next one commits what it would have carried."""
+    run_sync = trio.to_thread.run_sync
+
+    async def once_not(*_: Any, **__: Any) -> None:
+        monkeypatch.setattr(trio.to_thread, "run_sync", run_sync)
+        await trio.testing.wait_all_tasks_blocked()
+        raise RuntimeError("can't start new thread")
+
+    async def add(number: int) -> None:
+        try:
+            await store.add(site(number))
+        except RuntimeError:
+            failed.append(f"site-{number:04d}")
+
+    failed: list[str] = []
+    monkeypatch.setattr(trio.to_thread, "run_sync", once_not)
+    async with trio.open_nursery() as nursery:
+        for number in (1, 2):
+            nursery.start_soon(add, number)
+    assert len(failed) == 1
+    assert sorted([*failed, *(oxd_id for oxd_id, _ in await store.list())]) == ["site-0001", "site-0002"]
+
+
 async def test_reading_goes_on_during_a_commit(store: FileStore) -> None:
     """While a commit is under way reads are answered, from the cache and from the file, with what was before."""
     held = Held()

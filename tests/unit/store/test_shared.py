@@ -110,6 +110,35 @@ async def test_a_write_of_ours_hides_no_write_of_others(pair: Pair) -> None:
     assert site.client.client_name == "New"
 
 
+@pytest.mark.parametrize("moment", range(3))
+async def test_a_write_during_our_own_is_not_hidden(pair: Pair, monkeypatch: pytest.MonkeyPatch, moment: int) -> None:
+    """What others commit between our commit and its publication is seen, whatever our thread has looked at by then."""
+    server, beside = pair
+    look, ask = server._watch.look, server._others_committed
+
+    def others_commit_at(now: int) -> None:
+        if now == moment:
+            new = ClientMetadata(client_name="New")
+            trio.from_thread.run(beside.change, "a", lambda site: replace(site, client=new))
+            assert trio.from_thread.run(_name_in, server) == "New"
+
+    def look_once() -> tuple[int, int | None]:
+        others_commit_at(0)
+        return look()
+
+    def ask_once() -> bool:
+        others_commit_at(1)
+        others_committed = ask()
+        others_commit_at(2)
+        return others_committed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(server, "_others_committed", ask_once)
+        patch.setattr(server._watch, "look", look_once)
+        await server.add(Site(oxd_id="b", op_host="https://op.example.org"))
+    assert await _name_in(server) == "New"
+
+
 async def test_both_write_all_the_time(pair: Pair) -> None:
     """While both write the same and other sites, each sees its own and the other's newest version, never an older."""
     server, beside = pair
