@@ -11,6 +11,7 @@ from oxd_server.cli.errors import CliError
 from oxd_server.cli.options import Commands, add_config, add_flags, sources_of
 from oxd_server.config import load_settings
 from oxd_server.log import configure_logging
+from oxd_server.process.uncollected import uncollected
 
 __all__ = ["add"]
 
@@ -28,9 +29,10 @@ def add(commands: Commands) -> None:
 
 
 def _serve(options: argparse.Namespace) -> int:
-    # Imported late: the other subcommands start faster without the whole server.
-    from oxd_server.app import serve, supervise
-    from oxd_server.process.listen_fds import inherited_from
+    with uncollected():
+        # Imported late: the other subcommands start faster without the whole server.
+        from oxd_server.app import serve, supervise
+        from oxd_server.process.listen_fds import inherited_from
 
     inherited = inherited_from(os.environ, os.getpid())  # first: what it takes out sets no key
     sources = sources_of(options)

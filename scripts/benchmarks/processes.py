@@ -234,8 +234,12 @@ def running_control(folder: Path, payload_bytes: int, certificate: Path | None =
 
 @contextmanager
 def _running(name: str, command: list[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    # As installed servers run: with this variable, Python would compile every module at each start.
+    variables = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     with log.open("wb") as output:
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, env=variables
+        )
     try:
         yield process
     finally:
