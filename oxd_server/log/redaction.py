@@ -14,8 +14,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any, Final, TypeVar
 
-from structlog.typing import EventDict, WrappedLogger
-
 from oxd_server.log.known import known_secrets
 from oxd_server.log.names import ENDING, WORD, is_secret_name
 
@@ -61,7 +59,7 @@ _HEADER = re.compile(
 _JWK_MEMBER = re.compile(r"((?<!\\)\\*[\"'](?:d|p|q|dp|dq|qi|k)\\*[\"']\s*:\s*\\*[\"'])[^\"'\\]*")
 
 
-def redact(logger: WrappedLogger, method: str, event_dict: EventDict) -> EventDict:
+def redact(logger: object, method: str, event_dict: Mapping[str, Any]) -> dict[str, Any]:
     """Return the event without its secrets, as new plain values; a structlog processor.
 
     The event itself stays as it is. Whatever is not plain (exceptions, structs) becomes the text of its repr, and is
