@@ -8,8 +8,10 @@ something.
   those of the peers, and the one where new peers connect.
 - A peer that has sent a whole frame stands in line. Each turn runs one command of one peer and sends its answer.
   A peer that has sent more stands in line again, behind the others.
-- When everybody has had a turn, the leader looks around again, as long as that pays: while peers come faster than they
-  are served. Else it waits until a socket can be read. After ``_ROUND`` turns it lets other tasks run in any case.
+- When everybody has had a turn, the leader looks around again. If the last look found several, this one comes at once.
+  If it found one, other tasks have their turn first: then the peer has read its answer, and mostly sends the next
+  command. To wait for that would cost more than a look. Only after looks in vain does the leader wait until a socket
+  can be read. After ``_ROUND`` turns it lets other tasks run in any case.
 - A turn that need not wait (for an OP, the disk, a peer that does not read) is as good as a function call. One that
   has to wait is finished in the task where it began, for trio knows it by that task. But before it waits, it hands the
   lead to a new task. When it is done, its task ends.
@@ -52,6 +54,7 @@ CommandHandler = Callable[[str, dict[str, object], Caller], Awaitable[Response]]
 
 _RECEIVE_BYTES: Final = 16_384
 _ROUND: Final = 64
+_AT_ONCE: Final = 2
 _LINGER_SECONDS: Final = 1.0
 _LINGER_BYTES: Final = 1_000_000
 _FULL_SECONDS: Final = 0.1
@@ -151,14 +154,13 @@ class FrameListener:
             self._wake_leader()
 
     async def _lead(self) -> None:
-        turns, looking_pays = 0, False
+        turns = hope = 0
         while not self._draining or self._line or self._selector.get_map():
-            waits = turns >= _ROUND or not (self._line or looking_pays)
-            if waits:
+            if turns >= _ROUND or (hope < _AT_ONCE and not self._line):
                 turns = 0
-                await self._let_others_run()
-            # One who has sent something ends a wait. More than that come faster than they are served.
-            looking_pays = self._look_around() > waits
+                await self._let_others_run(wait=not (hope or self._line))
+            found = self._look_around()
+            hope = min(found, _AT_ONCE) if found else max(hope - 1, 0)
             for _ in range(min(len(self._line), _ROUND)):
                 turns += 1
                 peer, event = self._line.popleft()
@@ -191,13 +193,14 @@ class FrameListener:
                 self._go_on(peers[number].data, now)
         return len(readable)
 
-    async def _let_others_run(self) -> None:
-        """Let other tasks run; if nobody stands in line, until somebody sends something or a deadline passes."""
+    async def _let_others_run(self, *, wait: bool) -> None:
+        """Let other tasks run; to ``wait`` is to do so until somebody sends something or a deadline passes."""
+        if not wait:
+            await trio.lowlevel.checkpoint()
+            return
         until = self._deadlines.earliest()
         try:
-            if self._line:
-                await trio.lowlevel.checkpoint()
-            elif until == math.inf:
+            if until == math.inf:
                 await trio.lowlevel.wait_readable(self._selector.fileno())
             else:
                 with trio.move_on_after(max(until - time.monotonic(), 0)):
