@@ -70,5 +70,8 @@ def date(value: object) -> int | None:
 
 def with_numbers(document: Mapping[str, object], *names: str) -> dict[str, object]:
     """The document; of these members, those that hold digits in a text hold whole numbers."""
-    found = {name: number(document.get(name)) for name in names}
-    return {**document, **{name: int(value) for name, value in found.items() if value is not None}}
+    told = dict(document)
+    for name in names:
+        if type(value := document.get(name)) is not int and (found := number(value)) is not None:
+            told[name] = int(found)
+    return told

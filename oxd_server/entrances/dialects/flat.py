@@ -83,8 +83,8 @@ class Flat:
         if self._needs_token(command) and token is None and not registers and not judge:
             raise CommandError("blank_protection_access_token")
         sent = _sent(route, request)
-        params = {name: value for name, value in sent.items() if name not in _FROM_THE_FRONT}
-        params = {**command.fields.lenient(params), **route.params}
+        params = command.fields.lenient({name: sent[name] for name in sent if name not in _FROM_THE_FRONT})
+        params.update(route.params)
         params = _with_main_uris(_with_op_host(command, params))
         if command.name == "get_client_token" and "openid" not in (wanted := params.get("scope") or []):
             params["scope"] = ["openid", *wanted] if isinstance(wanted, list) else f"openid {wanted}"
