@@ -113,6 +113,7 @@ class TlsStream(trio.abc.Stream):
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self.tls = context.wrap_bio(self._incoming, self._outgoing, server_side, server_hostname)
         self._is_ready = False
+        self._has_ended = False
 
     def is_readable(self) -> bool:
         """Whether something has come that was not received yet, here or below: bytes, a word of TLS, or the end."""
@@ -164,16 +165,19 @@ class TlsStream(trio.abc.Stream):
         await self.do_handshake()
         while True:
             # Where nothing has come, TLS need not be asked for it: that it wants to read is an exception, and dear.
-            if not (self._incoming.pending or self.tls.pending() or self._incoming.eof):
+            if not (self._incoming.pending or self.tls.pending() or self._has_ended):
                 await self._fill()
             try:
-                return self.tls.read(max_bytes or _READ_BYTES)
+                data = self.tls.read(max_bytes or _READ_BYTES)
             except ssl.SSLWantReadError:
                 await self._fill()
+                continue
             except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
-                return b""
+                data = b""
             except ssl.SSLError as error:
                 raise trio.BrokenResourceError("the TLS connection broke") from error
+            self._has_ended = not data
+            return data
 
     async def aclose(self) -> None:
         """Say that this is the end (RFC 8446 section 6.1), and close without waiting for the peer's."""

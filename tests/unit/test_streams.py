@@ -186,6 +186,23 @@ async def test_tls_of_the_other_end_ends(contexts: tuple[ssl.SSLContext, ssl.SSL
         await ours.aclose()
 
 
+async def test_tls_ends_before_its_connection(contexts: tuple[ssl.SSLContext, ssl.SSLContext]) -> None:
+    """The end that TLS tells of is the end however often it is asked for, though the connection below stays open."""
+    server_context, client_context = contexts
+    async with connection() as (below, theirs):
+        ours = TlsStream(below, client_context, server_hostname="localhost")
+        other = TlsStream(TcpStream.taken_over(theirs), server_context, server_side=True)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(other.do_handshake)
+            await ours.do_handshake()
+        with pytest.raises(ssl.SSLError):
+            other.tls.unwrap()  # it has said so, and now wants to hear it as well
+        await other.do_handshake()
+        for _ in range(2):
+            assert await ours.receive_some() == b""
+        await other.aclose()
+
+
 async def test_tls_that_breaks_off(contexts: tuple[ssl.SSLContext, ssl.SSLContext]) -> None:
     """Without a word of TLS the end of the connection is an end as well: HTTP knows where a message ends."""
     async with tls_connection(contexts, server=True, strict=False) as (ours, theirs):
