@@ -2,10 +2,10 @@
 
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -44,7 +44,8 @@ def _metrics(inherited: Inherited) -> "Metrics":
 
 
 def _traces() -> "Traces | None":
-    if find_spec("opentelemetry") is None or find_spec("opentelemetry.trace") is None:
+    # Who wants traces has set the library up, and so imported it, before the server: `opentelemetry-instrument` does.
+    if "opentelemetry.trace" not in sys.modules:
         return None
     from oxd_server.observe.traces import Traces
 

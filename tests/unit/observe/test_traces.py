@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -13,13 +14,17 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+from oxd_server.app.watching import make_sight
+from oxd_server.config import Config
 from oxd_server.entrances import http1
 from oxd_server.entrances.http1 import HttpRequest, HttpResponse, Limits
 from oxd_server.observe.call import Caller
 from oxd_server.observe.sight import Sight
 from oxd_server.observe.traces import Traces
 from oxd_server.op.errors import OpHostRefused, OpUnreachable
+from oxd_server.op.observed import nobody_follows
 from oxd_server.op.transport import Transport, TransportSettings
+from oxd_server.process.listen_fds import Inherited
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 THEIRS = f"00-{TRACE}-00f067aa0ba902b7-01"
@@ -135,3 +140,12 @@ def test_whoever_set_the_library_up_gets_them(monkeypatch: pytest.MonkeyPatch) -
     """As `opentelemetry-instrument` does."""
     monkeypatch.setattr(trace, "get_tracer_provider", TracerProvider)
     assert isinstance(Traces.if_wanted(), Traces)
+    assert make_sight(Config(), Inherited(), None).begin_op_request is not nobody_follows
+
+
+def test_a_library_that_nobody_set_up_is_not_even_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be installed: a start does not pay for it."""
+    monkeypatch.setattr(trace, "get_tracer_provider", TracerProvider)
+    monkeypatch.delitem(sys.modules, "opentelemetry.trace")
+    assert make_sight(Config(), Inherited(), None).begin_op_request is nobody_follows
+    assert "opentelemetry.trace" not in sys.modules
