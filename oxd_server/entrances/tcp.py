@@ -267,7 +267,7 @@ class FrameListener:
                 if isinstance(event, Exception):
                     raise event
                 answer = encode_response(await self._run(peer, event))
-                if peer.connection.expects_copies:
+                if not peer.answered and peer.connection.expects_copies:
                     _receive_waiting(peer, 2 * len(event))
                 sent = peer.write(answer)
                 if sent < len(answer):

@@ -103,7 +103,7 @@ def add_login(url: str, state: str, nonce: str, code_challenge: str | None) -> s
     All three are base64url or hex, as `States` and `pkce_challenge` make them: nothing needs to be encoded.
     """
     pkce = f"&code_challenge={code_challenge}&code_challenge_method=S256" if code_challenge else ""
-    return f"{url}{_separator(url)}state={state}&nonce={nonce}{pkce}"
+    return f"{url}&state={state}&nonce={nonce}{pkce}"  # a query has begun: every request has a client_id
 
 
 def _parameters(request: AuthorizationRequest) -> dict[str, str | tuple[str, ...]]:
