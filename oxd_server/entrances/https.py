@@ -232,7 +232,8 @@ class HttpsFront:
     def use(self, settings: FrontSettings) -> None:
         """Go on with other settings. Connections that are open live on, with the certificate that they began with."""
         self._settings = settings
-        vars(self._limits).update(vars(settings.limits))
+        for name, value in msgspec.structs.asdict(settings.limits).items():
+            setattr(self._limits, name, value)
         for listener in self._listeners:
             listener.context = settings.context
 
