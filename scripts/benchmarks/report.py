@@ -57,9 +57,9 @@ def _targets(rows: list[Row]) -> Iterable[Row]:
     yield _target("one connection per command: throughput / control", one_shot.get("throughput_ratio"), at_least=0.85)
     for over in ("socket", "socket, TLS to the OP"):
         ratio = access.get(over, {}).get("client_ratio")
-        yield _target(f"uma_rs_check_access, {over}: CPU / a bare call of httpx2's client", ratio, at_most=1)
+        yield _target(f"uma_rs_check_access, {over}: CPU / a bare call of httpx2's client", ratio, at_most=0.8)
         ratio = access.get(over, {}).get("pool_ratio")
-        yield _target(f"a request to the OP ({over}): CPU over our pool / over httpx2's", ratio, at_most=0.5)
+        yield _target(f"a request to the OP ({over}): CPU over our pool / over httpx2's", ratio, at_most=0.4)
     for case in ("introspect-access-token", "uma-rs-check-access"):
         own = gateway.get(case, {}).get("own_cpu_us")
         yield _target(f"gateway, {case}: CPU beyond the bare calls, us", own, at_most=350)
