@@ -109,7 +109,7 @@ ALLOWED: dict[str, set[str]] = {
     "oxd_server.entrances.http1_places": {"oxd_server.streams"},
     "oxd_server.entrances.http1": {
         "oxd_protocol.discreet", "oxd_server.entrances.http1_answer", "oxd_server.entrances.http1_body",
-        "oxd_server.entrances.http1_head", "oxd_server.entrances.http1_places",
+        "oxd_server.entrances.http1_head", "oxd_server.entrances.http1_places", "oxd_server.sync.first_wait",
     },
     "oxd_server.entrances.deadlines": set(),
     "oxd_server.entrances": {

@@ -26,6 +26,7 @@ from oxd_server.entrances.http1_answer import CONTINUE, answer_bytes, phrase
 from oxd_server.entrances.http1_body import ChunkedBody, too_large
 from oxd_server.entrances.http1_head import BARE_CR_OR_LF_OR_NUL, Head, Refused, parse_head
 from oxd_server.entrances.http1_places import Idle, Open, Peer, Places, peer_of
+from oxd_server.sync.first_wait import finish, run_to_first_wait
 
 __all__ = ["Handler", "HttpRequest", "HttpResponse", "Limits", "plain_error", "serve", "serve_connection"]
 
@@ -323,8 +324,14 @@ class _Connection:
         )
 
     async def _send(self, data: bytes) -> None:
+        sending = self._stream.send_all(data)
+        # Mostly the system takes all at once, and a time limit would cost as much as that. So there is one only if this
+        # has to wait. (It must not have opened a cancel scope of its own by then, which no stream here does.)
+        trap = run_to_first_wait(sending)
+        if trap is None:
+            return
         with trio.move_on_after(self._limits.send_timeout):
-            await self._stream.send_all(data)
+            await finish(sending, trap)
             return
         raise trio.BrokenResourceError("the peer does not read its answer")
 
