@@ -5,13 +5,14 @@ RFC 8705 section 2.1.2, RFC 9396 section 10 and UMA. A new property of clients i
 param in `oxd_protocol.site`.
 """
 
-from typing import Any
+from typing import Any, Final
 
 from oxd_protocol.discreet import Discreet
 
 __all__ = ["ClientMetadata", "Texts"]
 
 Texts = tuple[str, ...]
+_CODE: Final = ("code",)
 
 
 class ClientMetadata(Discreet, frozen=True, kw_only=True, omit_defaults=True, gc=False):
@@ -115,6 +116,8 @@ class ClientMetadata(Discreet, frozen=True, kw_only=True, omit_defaults=True, gc
         It has a code wherever the application gets its tokens by code. Multiple Response Type Encoding Practices 1.0
         section 3: "The order of response types does not matter".
         """
+        if self.response_types == _CODE:  # nearly always
+            return "code"
         words = {word for response_type in self.response_types for word in response_type.split()} - {"none"}
         if not words or "authorization_code" in self.grant_types:
             words.add("code")

@@ -4,9 +4,9 @@ A param goes to the field of the client's metadata that has its name, or the nam
 """
 
 from collections.abc import Iterable
-from operator import attrgetter
-from typing import Any, Final
+from typing import Final
 
+import msgspec
 from msgspec.structs import replace
 
 from oxd_protocol.errors import CommandError
@@ -38,7 +38,16 @@ _FIELDS: Final = {
     if (field := _REGISTERED_NAMES.get(name, name)) in ClientMetadata.__struct_fields__ and name not in _MADE_OF_SEVERAL
 }
 """The field of ``ClientMetadata`` for each other param that has one."""
-_values_of: Final = attrgetter(*_FIELDS)
+_KEPT_HERE: Final = frozenset(
+    {
+        "response_mode",
+        "authorization_response_iss_required",
+        "oxd_rp_programming_language",
+        "sync_client_from_op",
+        "sync_client_period_in_seconds",
+    }
+)
+"""Params that are fields of ``Site``: the OP is not told."""
 _IMPLICIT: Final = "implicit"
 _RESPONSE_MODES: Final = ("query", "form_post", "fragment", "jwt", "query.jwt", "form_post.jwt", "fragment.jwt")
 
@@ -115,40 +124,33 @@ def with_credentials(site: Site, params: UpdateSiteParams) -> Site:
 
 def changed_site(site: Site, named: SiteMetadata) -> Site:
     """Return ``site`` with everything that ``named`` names; what is absent stays."""
-    # The params are many, and mostly absent: those that are there are picked before anything is made of them.
-    values = _present(zip(_FIELDS.values(), _values_of(named), strict=True))
-    several = {
-        "scope": " ".join(named.scope) or None,
-        "redirect_uris": _uris(site.client.redirect_uris, named.authorization_redirect_uri, named.redirect_uris),
-        "post_logout_redirect_uris": _uris(
+    # The params are many, and mostly absent: `to_builtins` leaves those out, in C.
+    present = msgspec.to_builtins(named)
+    values = {_FIELDS[name]: getattr(named, name) for name in present if name in _FIELDS}
+    if scope := " ".join(named.scope):
+        values["scope"] = scope
+    client = replace(
+        site.client,
+        redirect_uris=_uris(site.client.redirect_uris, named.authorization_redirect_uri, named.redirect_uris),
+        post_logout_redirect_uris=_uris(
             () if named.post_logout_redirect_uris else site.client.post_logout_redirect_uris,
             named.post_logout_redirect_uri,
             named.post_logout_redirect_uris,
         ),
-    }
-    client = replace(site.client, **values, **_present(several.items()))
+        **values,
+    )
     grant_types = client.grant_types
     if client.response_type != "code" and not named.grant_types and _IMPLICIT not in grant_types:
         # Registration 1.0, section 2: the response types id_token and token correspond to the grant type implicit.
         client = replace(client, grant_types=(*grant_types, _IMPLICIT))
-    rest = {
-        "response_mode": named.response_mode,
-        "authorization_response_iss_required": named.authorization_response_iss_required,
-        "oxd_rp_programming_language": named.oxd_rp_programming_language,
-        "sync_client_from_op": named.sync_client_from_op,
-        "sync_client_period_in_seconds": named.sync_client_period_in_seconds,
-    }
-    return replace(site, client=client, **_present(rest.items()))
+    rest = {name: getattr(named, name) for name in present if name in _KEPT_HERE}
+    return replace(site, client=client, **rest)
 
 
 def _uris(known: tuple[str, ...], first: str | None, others: tuple[str, ...]) -> tuple[str, ...]:
     """Return the URIs, the main one first: the one that is named so, else the known one, else the first."""
     main = (first,) if first else known[:1]
     return tuple(dict.fromkeys((*main, *(others or known[1:]))))
-
-
-def _present(values: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-    return {name: value for name, value in values if value is not None and value != ()}
 
 
 def check_site(site: Site) -> None:

@@ -107,14 +107,12 @@ def say_what_we_cannot(services: Services, site: Site) -> None:
 
 
 def _what_cannot_be_decrypted(services: Services, site: Site) -> list[str]:
+    wanted = {what: how for what in ENCRYPTED if (how := encryption_of(site.client, what)) is not None}
+    if not wanted:
+        return []
     keys = () if services.key_store is None else services.key_store.decryption_keys
     openable = {"oct", *(key.key_type for key in keys)}
-    wanted = {what: encryption_of(site.client, what) for what in ENCRYPTED}
-    return [
-        f"{what}_encrypted_response_alg"
-        for what, encryption in wanted.items()
-        if encryption is not None and encryption.key_type not in openable
-    ]
+    return [f"{what}_encrypted_response_alg" for what, how in wanted.items() if how.key_type not in openable]
 
 
 async def _with_claims_gathering_endpoint(services: Services, site: Site) -> Site:

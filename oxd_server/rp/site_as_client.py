@@ -168,8 +168,9 @@ def as_registered(site: Site) -> ClientMetadata:
 def encryption_of(client: ClientMetadata, what: Encrypted) -> Encryption | None:
     """Return how the OP encrypts this to the client; None if it does not."""
     alg = getattr(client, f"{what}_encrypted_response_alg")
-    enc = getattr(client, f"{what}_encrypted_response_enc")
-    return None if alg is None else Encryption(alg, enc or DEFAULT_ENCRYPTION)
+    if alg is None:
+        return None
+    return Encryption(alg, getattr(client, f"{what}_encrypted_response_enc") or DEFAULT_ENCRYPTION)
 
 
 def given_less(asked: Mapping[str, Any], answered: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import os
 import sqlite3
 import stat
 from collections.abc import Callable, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -53,6 +53,7 @@ __all__ = [
     "read_session",
     "read_setup_clients",
     "read_site",
+    "read_site_and_session",
     "read_sites_of_client",
     "remove_site",
     "renew_secret",
@@ -215,6 +216,15 @@ def read_session(connection: sqlite3.Connection, oxd_id: str) -> SiteSession:
     """The site's session, an empty one if there is none. Raises `StoreError` if its row cannot be read."""
     row = connection.execute("SELECT json FROM site_session WHERE oxd_id = ?", (oxd_id,)).fetchone()
     return SiteSession() if row is None else _decode(_session_decoder, row[0], oxd_id)
+
+
+def read_site_and_session(connection: sqlite3.Connection, oxd_id: str) -> tuple[Site | None, SiteSession | None]:
+    """The site, and its session unless that cannot be read. Raises `StoreError` if the site's row cannot be read."""
+    site, session = read_site(connection, oxd_id), None
+    if site is not None:
+        with suppress(StoreError):  # whoever needs it is told when asking for it
+            session = read_session(connection, oxd_id)
+    return site, session
 
 
 def _decode(decoder: "msgspec.json.Decoder[T]", text: str, oxd_id: str) -> T:

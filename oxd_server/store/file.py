@@ -47,7 +47,7 @@ that the new file is left alone, and after it, so that nothing is acknowledged t
 import sqlite3
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from itertools import islice
@@ -250,10 +250,10 @@ class FileStore:
         return self._sites.get(oxd_id) if self._may_believe() else None
 
     async def get(self, oxd_id: str) -> Site | None:
-        return await self._cached(self._sites, database.read_site, oxd_id)
+        return await self._cached(self._sites, self._read_site, oxd_id)
 
     async def session(self, oxd_id: str) -> SiteSession:
-        return await self._cached(self._sessions, database.read_session, oxd_id) or SiteSession()
+        return await self._cached(self._sessions, self._read_session, oxd_id) or SiteSession()
 
     async def add(self, site: Site) -> None:
         publish = partial(self._sites.publish, site.oxd_id)
@@ -351,26 +351,35 @@ class FileStore:
                 await trio.to_thread.run_sync(connection.close)
             await trio.to_thread.run_sync(self._watch.mark.close)
 
-    async def _cached(
-        self, cache: ValueCache[T], read: Callable[[sqlite3.Connection, str], T | None], oxd_id: str
-    ) -> T | None:
+    async def _cached(self, cache: ValueCache[T], read: Callable[[str], Awaitable[T | None]], oxd_id: str) -> T | None:
         """From the cache, if it may be believed, else from the disk.
 
         A value that is there is returned without a checkpoint: a command has plenty around it.
         """
         if not self._may_believe():
             if self._commit_under_way:  # was it ours? `_commit_waiting` finds out; until then only the disk knows
-                return await self._read(read, oxd_id)
+                return await read(oxd_id)
             self._watch.accept(self._watch.look())
             self._clear()
         value = cache.get(oxd_id)
         if value is not None:
             return value
         stamp = cache.stamp(oxd_id)
-        value = await self._read(read, oxd_id)
+        value = await read(oxd_id)
         if value is not None:
             cache.fill(oxd_id, value, stamp)
         return value
+
+    async def _read_session(self, oxd_id: str) -> SiteSession:
+        return await self._read(database.read_session, oxd_id)
+
+    async def _read_site(self, oxd_id: str) -> Site | None:
+        """From the disk, with its session, which is often asked for next: a second visit would cost as much again."""
+        stamp = self._sessions.stamp(oxd_id)
+        site, session = await self._read(database.read_site_and_session, oxd_id)
+        if session is not None:
+            self._sessions.fill(oxd_id, session, stamp)
+        return site
 
     def _may_believe(self) -> bool:
         """The one place that decides whether cached values may be believed."""

@@ -39,8 +39,8 @@ __all__ = [
 ]
 
 
-class Params(Discreet, frozen=True, kw_only=True):
-    """What a command takes. A field without a default is required."""
+class Params(Discreet, frozen=True, kw_only=True, omit_defaults=True):
+    """What a command takes. A field without a default is required; what is absent is not written either."""
 
 
 class Result(Discreet, frozen=True, kw_only=True):

@@ -305,6 +305,23 @@ async def test_cache_is_bounded_and_correct(path: Path) -> None:
         assert len(store._sites._values) == 3
 
 
+async def test_a_site_brings_its_session_along(path: Path) -> None:
+    """One visit to the disk reads both; a session that cannot be read keeps nobody from the site."""
+    async with open_file_store(path) as store:
+        for number in (1, 2):
+            await store.add(site(number))
+            await store.change_session(f"site-{number:04d}", lambda _: SiteSession(pat="p"))
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE site_session SET json = '{' WHERE oxd_id = 'site-0002'")
+    async with open_file_store(path) as store:
+        assert await store.get("site-0001") == site(1)
+        assert store.cache_bytes["sessions"] > 0
+        assert await store.session("site-0001") == SiteSession(pat="p")
+        assert await store.get("site-0002") == site(2)
+        with pytest.raises(StoreError, match="'site-0002' is damaged"):
+            await store.session("site-0002")
+
+
 async def test_reader_on_its_way_does_not_bring_back_the_old(store: FileStore) -> None:
     """A value read before a commit and arriving after it does not replace the newer one in the cache."""
     cache = store._sites
