@@ -1,5 +1,6 @@
 """The HTTP server under good, bad and hostile bytes, over real sockets."""
 
+import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -13,6 +14,7 @@ from msgspec.structs import replace
 
 from oxd_server.entrances import http1
 from oxd_server.entrances.http1 import Handler, HttpRequest, HttpResponse, Limits
+from oxd_server.streams import TcpStream
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: a\r\n"
@@ -389,6 +391,34 @@ async def test_peer_that_does_not_read_is_given_up() -> None:
             with trio.fail_after(10):
                 await done.wait()
         nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("size", [10, 5_000_000])
+async def test_an_answer_gets_through_at_once_or_in_parts(size: int) -> None:
+    """What the system takes whole is sent without waiting; the rest of a large answer follows as the peer reads."""
+
+    async def handler(request: HttpRequest) -> HttpResponse:
+        return HttpResponse(200, [], b"x" * size)
+
+    ours, theirs = socket.socketpair()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(http1.serve_connection, TcpStream(ours), handler, SMALL)
+        client = trio.SocketStream(trio.socket.from_stdlib_socket(theirs))
+        await client.send_all(LAST)
+        assert [len(body) for body in bodies(await read_all(client))] == [size]
+        await client.aclose()
+
+
+async def test_the_rest_of_an_answer_has_its_time() -> None:
+    """A peer that takes the beginning of an answer, and reads no further, is given up."""
+
+    async def handler(request: HttpRequest) -> HttpResponse:
+        return HttpResponse(200, [], b"x" * 5_000_000)
+
+    ours, theirs = socket.socketpair()
+    with theirs, trio.fail_after(10):
+        theirs.sendall(GET + b"\r\n")
+        await http1.serve_connection(TcpStream(ours), handler, SHORT)
 
 
 async def test_waiting_connections_make_room() -> None:
