@@ -4,8 +4,8 @@ Theory of operation. A commit waits for the disk, for milliseconds. A write cost
 share commits:
 
 - A task that wants to write puts its write into the line (`_waiting`). If no commit is under way, it is the leader.
-- The leader takes the whole line as its batch and commits it in one transaction. Writes that arrive meanwhile form the
-  next line.
+- The leader lets those join who have written last. It takes the whole line as its batch and commits it in one
+  transaction. Writes that arrive meanwhile form the next line.
 - The leader gives every write of the batch its outcome, and wakes all who wait. Those of the batch find their outcome
   and go. The first of the others leads the next batch. One writer pays for one commit; sixty-four share two.
 
@@ -81,6 +81,7 @@ _Apply = Callable[[sqlite3.Connection], T]
 _Seen = tuple[int, int | None]  # the commit mark, and SQLite's own number
 _READERS = 4
 _NAMES_PER_PAGE = 1000
+_MOST_TURNS = 64
 
 
 @asynccontextmanager
@@ -234,6 +235,7 @@ class FileStore:
         self._written.set()
         self._waiting: dict[_Write[Any], None] = {}  # in order of arrival
         self._most_in_batch = max_waiting
+        self._last_batch = 0
         self._commit_under_way = False
         self._commit_ended = trio.lowlevel.ParkingLot()
         self._write_thread = trio.CapacityLimiter(1)
@@ -445,9 +447,11 @@ class FileStore:
 
     async def _commit_waiting(self) -> None:
         """Commit what waits, while nobody else does: so publications come in the order of the commits."""
-        batch = tuple(islice(self._waiting, self._most_in_batch))
         self._commit_under_way = True
         try:
+            await self._let_others_join()
+            batch = tuple(islice(self._waiting, self._most_in_batch))
+            self._last_batch = len(batch)
             # Shielded: the batch carries the writes of others, who must not hang when this caller is cancelled.
             with trio.CancelScope(shield=True):
                 seen, others_committed = await trio.to_thread.run_sync(self._commit, batch, limiter=self._write_thread)
@@ -461,6 +465,17 @@ class FileStore:
         finally:  # also if no thread could be started: then the writes of the others still stand in the line
             self._commit_under_way = False
             self._commit_ended.unpark_all()
+
+    async def _let_others_join(self) -> None:
+        """Give those whose writes were just committed some turns of the event loop, to come with their next ones.
+
+        Else two groups of writers would take turns, and both would wait for the commits of both.
+        """
+        everybody = len(self._waiting) + self._last_batch
+        for _ in range(min(self._last_batch - 1, _MOST_TURNS)):
+            if len(self._waiting) >= everybody:
+                return
+            await trio.lowlevel.checkpoint()
 
     def _commit(self, batch: tuple[_Write[Any], ...]) -> tuple[_Seen, bool]:
         """Commit the batch. How the file was then, for the watch, and whether others had committed by then.

@@ -212,6 +212,40 @@ async def test_writers_share_commits(store: FileStore) -> None:
     assert 1 <= store.commits - before <= 4
 
 
+async def test_writers_who_come_back_stay_together(store: FileStore) -> None:
+    """Eight who write again and again share every commit; they do not fall into two groups that wait for each other."""
+
+    async def write(first: int) -> None:
+        for number in range(first, first + 10):
+            await store.add(site(number))
+
+    async with trio.open_nursery() as nursery:
+        for first in range(0, 80, 10):
+            nursery.start_soon(write, first)
+    assert store.commits <= 15
+
+
+async def test_leader_that_is_cancelled_while_others_join(store: FileStore) -> None:
+    """Its write is withdrawn, and one of the others leads in its place."""
+    async with trio.open_nursery() as nursery:
+        for number in range(8):  # so that the next leader has reason to wait
+            nursery.start_soon(store.add, site(number))
+    scope = trio.CancelScope()
+
+    async def lead() -> None:
+        with scope:
+            await store.add(site(8))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(lead)
+        await trio.lowlevel.checkpoint()
+        nursery.start_soon(store.add, site(9))
+        await trio.lowlevel.checkpoint()
+        scope.cancel()
+    assert scope.cancelled_caught
+    assert [oxd_id for oxd_id, _ in await store.list()] == [f"site-{number:04d}" for number in (*range(8), 9)]
+
+
 async def test_waiting_writes_are_bounded(path: Path) -> None:
     """With room for eight waiting writes, sixty-four writers still all get their turn, eight a commit."""
     async with open_file_store(path, max_waiting=8) as store:
