@@ -81,7 +81,8 @@ class Life:
         tokens = await self.ok("get_tokens_by_code", oxd_id=oxd_id, code=held["used_code"], state=held["used_state"])
         held |= {name: tokens[name] for name in ("access_token", "refresh_token", "id_token")}
         await self.code("")
-        await self.ok("uma_rs_protect", oxd_id=held["resources"], resources=_PROTECTED, overwrite=True)
+        for site in ("resources", "protected"):
+            await self.ok("uma_rs_protect", oxd_id=held[site], resources=_PROTECTED, overwrite=True)
         held["rpt"] = (await self.ok("uma_rp_get_rpt", oxd_id=held["site"], ticket=await self._ticket()))[
             "access_token"
         ]
@@ -121,6 +122,8 @@ async def new_life(oxd: OxdClient, op_host: str) -> Life:
     life = Life(oxd, op_host)
     life.held["site"] = await _register(life, "uma_protection")
     life.held["resources"] = await _register(life, "uma_protection")
+    # A site of its own: the command deletes resources at the AS, and tickets for them with them.
+    life.held["protected"] = await _register(life, "uma_protection")
     setup = await life.ok("setup_client", **_site(life))
     life.held |= {"client_id": setup["client_id"], "client_secret": setup["client_secret"]}
     await life.renew()
@@ -169,7 +172,8 @@ COMMANDS: tuple[Row, ...] = (
     Row("validate", lambda life: {"oxd_id": life.held["site"], "code": life.held["used_code"],
                                   "state": life.held["used_state"], "id_token": life.held["id_token"]}, asks=False),
     Row("id_token_status", _held("id_token"), asks=False),
-    Row("uma_rs_protect", _at_resources(resources=_PROTECTED, overwrite=True), uma=True, requests=3),
+    Row("uma_rs_protect", lambda life: {"oxd_id": life.held["protected"], "resources": _PROTECTED, "overwrite": True},
+        uma=True, requests=3),
     Row("uma_rs_check_access", _at_resources("rpt", **_VIEW), uma=True),
     Row("  without an RPT", _at_resources(**_VIEW), uma=True, command="uma_rs_check_access"),
     Row("introspect_rpt", _at_resources("rpt"), uma=True),

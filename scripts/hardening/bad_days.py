@@ -227,7 +227,7 @@ async def without_a_name(day: Day) -> None:
              "get_logout_uri", "id_token_status", "uma_rs_protect", "introspect_rpt", "uma_rp_get_rpt",
              "uma_rp_get_claims_gathering_url", "register_site", "setup_client", "get_client_token")  # fmt: skip
     held = day.life.held
-    lost = Life(day.oxd, UNRESOLVED, {**held, "site": site["oxd_id"], "resources": site["oxd_id"]})
+    lost = Life(day.oxd, UNRESOLVED, held | dict.fromkeys(("site", "resources", "protected"), site["oxd_id"]))
     rows = [row for row in COMMANDS if row.name in names]
     answers: dict[str, str] = {}
     before, life = day.rows(), day.life

@@ -145,6 +145,14 @@ def test_several_commands_on_one_connection() -> None:
         assert client.exchange("no_command", {}).data == {"oxd_id": SCENARIOS[0].mark}
 
 
+def test_a_command_after_which_nothing_will_come() -> None:
+    """A client that closes its side after the command has it answered."""
+    with running(SCENARIOS[0]) as server, socket.create_connection(("127.0.0.1", server.port), SECONDS) as connection:
+        connection.sendall(b'0035{"command": "get_rp", "params": {}}')
+        connection.shutdown(socket.SHUT_WR)
+        assert connection.recv(4).isdigit()
+
+
 def test_a_command_in_pieces_and_too_many_connections() -> None:
     """The server waits for a whole frame, and takes no more connections than a client under test can need."""
     with running(SCENARIOS[0]) as server:
