@@ -107,9 +107,11 @@ ALLOWED: dict[str, set[str]] = {
     "oxd_server.entrances.http1_head": {"oxd_protocol.discreet"},
     "oxd_server.entrances.style": set(),
     "oxd_server.entrances.http1_places": {"oxd_server.streams"},
+    "oxd_server.entrances.http1_messages": {"oxd_protocol.discreet"},
     "oxd_server.entrances.http1": {
-        "oxd_protocol.discreet", "oxd_server.entrances.http1_answer", "oxd_server.entrances.http1_body",
-        "oxd_server.entrances.http1_head", "oxd_server.entrances.http1_places", "oxd_server.sync.first_wait",
+        "oxd_server.entrances.http1_answer", "oxd_server.entrances.http1_body", "oxd_server.entrances.http1_head",
+        "oxd_server.entrances.http1_messages", "oxd_server.entrances.http1_places", "oxd_server.sync.first_wait",
+        "oxd_server.sync.memo",
     },
     "oxd_server.entrances.deadlines": set(),
     "oxd_server.entrances": {
@@ -117,7 +119,8 @@ ALLOWED: dict[str, set[str]] = {
         "oxd_server.sync.first_wait",
     },
     "oxd_server.sandbox": {
-        "oxd_protocol", "oxd_server.entrances.http1", "oxd_server.entrances.reference", "oxd_server.entrances.style",
+        "oxd_protocol", "oxd_server.entrances.http1", "oxd_server.entrances.http1_messages",
+        "oxd_server.entrances.reference", "oxd_server.entrances.style",
         "oxd_server.rp.uma_rules", "oxd_server.streams",
     },
     "oxd_server.admin": {"oxd_server.config", "oxd_server.store"},

@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from oxd_server.entrances.http1 import HttpRequest
+from oxd_server.entrances.http1_messages import HttpRequest
 
 __all__ = ["Callers", "make_callers"]
 

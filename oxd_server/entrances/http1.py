@@ -21,14 +21,15 @@ from functools import lru_cache, partial
 import msgspec
 import trio
 
-from oxd_protocol.discreet import Discreet
 from oxd_server.entrances.http1_answer import CONTINUE, answer_bytes, phrase
 from oxd_server.entrances.http1_body import ChunkedBody, too_large
 from oxd_server.entrances.http1_head import BARE_CR_OR_LF_OR_NUL, Head, Refused, parse_head
+from oxd_server.entrances.http1_messages import HttpRequest, HttpResponse
 from oxd_server.entrances.http1_places import Idle, Open, Peer, Places, peer_of
 from oxd_server.sync.first_wait import finish, run_to_first_wait
+from oxd_server.sync.memo import remembered
 
-__all__ = ["Handler", "HttpRequest", "HttpResponse", "Limits", "plain_error", "serve", "serve_connection"]
+__all__ = ["Handler", "Limits", "plain_error", "serve", "serve_connection"]
 
 _RECEIVE_SIZE = 65_536
 _LINGER_SECONDS = 2.0
@@ -38,10 +39,6 @@ _TURN_AWAY_SECONDS = 5.0
 _TURNED_AWAY_AT_ONCE = 32
 
 _ID_BYTES = 8
-_MOST_HEADS_KEPT = 128
-_LONGEST_HEAD_KEPT = 2048  # in bytes
-
-Headers = Sequence[tuple[str, str]]
 
 
 @lru_cache(1)
@@ -63,46 +60,6 @@ class Limits(msgspec.Struct):
     idle_timeout: float = 60.0
     max_connections: int = 1000
     max_connections_per_address: int | None = None
-
-
-class HttpRequest(Discreet, frozen=True):
-    """A complete request. `repr` leaves out what may hold secrets.
-
-    Attributes:
-        path: as sent: still percent-encoded.
-        headers: their names are in lower case.
-        server: the address that the client connected to.
-    """
-
-    shows = ("method", "path", "client", "id")
-
-    method: str
-    path: str
-    query: str = ""
-    headers: Headers = ()
-    body: bytes = b""
-    http_version: str = "1.1"
-    client: str = ""
-    server: str = ""
-    id: str = ""
-
-    def header(self, name: str) -> str | None:
-        """The first value of a header (`name` in any letter case), or None."""
-        wanted = name.lower()
-        for key, value in self.headers:
-            if key == wanted:
-                return value
-        return None
-
-
-class HttpResponse(Discreet, frozen=True):
-    """An answer; `Date`, `X-Request-Id`, `Content-Length` and `Connection` are added when it is sent."""
-
-    shows = ("status",)
-
-    status: int = 200
-    headers: Headers = ()
-    body: bytes = b""
 
 
 Handler = Callable[[HttpRequest], Awaitable[HttpResponse]]
@@ -131,12 +88,6 @@ def _everybody(address: str) -> None:
     del address
 
 
-def _remembering() -> Callable[[bytes], Head]:
-    """`parse_head`, which remembers what short heads meant: bounded in number and size."""
-    known = lru_cache(_MOST_HEADS_KEPT)(parse_head)
-    return lambda raw: known(raw) if len(raw) <= _LONGEST_HEAD_KEPT else parse_head(raw)
-
-
 class _Service(msgspec.Struct, frozen=True):
     """What all connections of one server share."""
 
@@ -147,7 +98,7 @@ class _Service(msgspec.Struct, frozen=True):
     on_refused: OnRefused
     now: Callable[[], float]
     idle: Idle = msgspec.field(default_factory=Idle)
-    head_of: Callable[[bytes], Head] = msgspec.field(default_factory=_remembering)
+    head_of: Callable[[bytes], Head] = msgspec.field(default_factory=lambda: remembered(parse_head))
 
 
 class _Connection:

@@ -28,7 +28,8 @@ from oxd_server.entrances.certificates import ensure_self_signed, expiry_of, mak
 from oxd_server.entrances.dialects.base import Answer, Dialect, NeedsToken, Refused
 from oxd_server.entrances.dialects.choice import AUTO, NEWER, Dialects, Marks
 from oxd_server.entrances.dialects.envelope import Envelope
-from oxd_server.entrances.http1 import HttpRequest, HttpResponse, Limits
+from oxd_server.entrances.http1 import Limits
+from oxd_server.entrances.http1_messages import HttpRequest, HttpResponse
 from oxd_server.entrances.http1_places import Open
 from oxd_server.entrances.openapi import openapi_document
 from oxd_server.entrances.openapi_flat import flat_document

@@ -12,7 +12,8 @@ import trio
 from oxd_server.config import Config
 from oxd_server.entrances import http1
 from oxd_server.entrances.callers import ANY, Callers, make_callers
-from oxd_server.entrances.http1 import HttpRequest, HttpResponse, Limits, plain_error
+from oxd_server.entrances.http1 import Limits, plain_error
+from oxd_server.entrances.http1_messages import HttpRequest, HttpResponse
 from oxd_server.entrances.https import Figures
 from oxd_server.entrances.sockets import address_of, as_trio_listeners, open_listeners
 

@@ -8,20 +8,18 @@ Specification: RFC 9112.
 
 import re
 from collections.abc import Iterable, Mapping
-from functools import lru_cache
 from types import MappingProxyType
 
 import h11
 
 from oxd_protocol.discreet import Discreet
+from oxd_server.sync.memo import remembered
 
 __all__ = ["BLANK_LINE", "AnswerHead", "head_of"]
 
 BLANK_LINE = re.compile(rb"\n\r?\n")
 """The end of a head. Section 2.2: "a recipient MAY recognize a single LF as a line terminator"."""
 
-_MOST_KEPT = 128
-_LONGEST_KEPT = 2048
 _LONGEST_CHUNK_HEAD = 64 * 1024
 _NO_BODY = (204, 304)
 # What the parser has to know of a request, to read its answer. All methods are alike: HEAD is not used, and after
@@ -59,7 +57,7 @@ def head_of(raw: bytes) -> AnswerHead:
     Raises:
         h11.RemoteProtocolError: it is none.
     """
-    return _known_head(raw) if len(raw) <= _LONGEST_KEPT else _parsed(raw)
+    return _known_head(raw)
 
 
 def _parser_after(raw: bytes) -> tuple[h11.Connection, object]:
@@ -81,7 +79,7 @@ def _parsed(raw: bytes) -> AnswerHead:
     return AnswerHead(raw, event.status_code, MappingProxyType(headers), length, persists)
 
 
-_known_head = lru_cache(_MOST_KEPT)(_parsed)
+_known_head = remembered(_parsed)
 
 
 def _length(status: int, headers: Mapping[str, str]) -> int | None:

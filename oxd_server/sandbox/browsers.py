@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-from oxd_server.entrances.http1 import HttpRequest, HttpResponse
+from oxd_server.entrances.http1_messages import HttpRequest, HttpResponse
 from oxd_server.sandbox.provider.model import SESSION_SECONDS
 from oxd_server.sandbox.table import Table
 from oxd_server.sandbox.web import cookie, set_cookie

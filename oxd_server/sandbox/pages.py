@@ -4,7 +4,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from oxd_server.entrances.http1 import HttpResponse
+from oxd_server.entrances.http1_messages import HttpResponse
 from oxd_server.sandbox.web import html_response
 
 __all__ = ["error_page", "page"]

@@ -13,7 +13,8 @@ import trio
 
 from oxd_protocol.client.with_trio import OxdClient
 from oxd_server.entrances import http1
-from oxd_server.entrances.http1 import Handler, HttpRequest, HttpResponse, Limits
+from oxd_server.entrances.http1 import Handler, Limits
+from oxd_server.entrances.http1_messages import HttpRequest, HttpResponse
 from oxd_server.sandbox.console import application as console
 from oxd_server.sandbox.demo import application
 from oxd_server.sandbox.pages import error_page

@@ -1,9 +1,10 @@
 """Values that are made from something and made again only when that has changed."""
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Final, Generic, TypeVar
 
-__all__ = ["Memo", "TextMemo"]
+__all__ = ["Memo", "TextMemo", "remembered"]
 
 _LONGEST_KEPT: Final = 2000
 
@@ -42,3 +43,12 @@ class TextMemo(Memo[str]):
 
     def __init__(self, capacity: int = 1000) -> None:
         super().__init__(capacity, lambda text: len(text) <= _LONGEST_KEPT)
+
+
+def remembered(parse: Callable[[bytes], T], *, most: int = 128, longest: int = 2048) -> Callable[[bytes], T]:
+    """Return `parse`, a function of its bytes alone, with a memory of what they meant.
+
+    Bounded: the `most` that were met last, none of more than `longest` bytes. What is raised is not remembered.
+    """
+    known = lru_cache(most)(parse)
+    return lambda data: known(data) if len(data) <= longest else parse(data)

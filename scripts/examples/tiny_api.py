@@ -6,7 +6,7 @@ import json
 import trio
 
 from oxd_server.entrances import http1
-from oxd_server.entrances.http1 import HttpRequest, HttpResponse
+from oxd_server.entrances.http1_messages import HttpRequest, HttpResponse
 
 DOCUMENTS: dict[str, object] = {
     "/posts": [

@@ -20,7 +20,7 @@ import trio
 from oxd_protocol.client import OxdUnreachable
 from oxd_protocol.client.with_trio import OxdClient
 from oxd_server.entrances import http1
-from oxd_server.entrances.http1 import HttpRequest, HttpResponse
+from oxd_server.entrances.http1_messages import HttpRequest, HttpResponse
 
 MAX_PATH = 1000
 MAX_ANSWER_BYTES = 1_000_000

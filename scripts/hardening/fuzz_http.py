@@ -18,7 +18,8 @@ from oxd_protocol.messages import Response, error_response
 from oxd_protocol.params import decode_params
 from oxd_server.entrances import http1
 from oxd_server.entrances.dialects.choice import AUTO, Dialects
-from oxd_server.entrances.http1 import HttpRequest, HttpResponse, Limits
+from oxd_server.entrances.http1 import Limits
+from oxd_server.entrances.http1_messages import HttpRequest, HttpResponse
 from oxd_server.entrances.https import documents, error, respond
 from oxd_server.observe.call import Caller
 from scripts.hardening.fuzz_input import captured, pieces

@@ -20,7 +20,8 @@ from urllib.parse import parse_qs, urlsplit
 import trio
 
 from oxd_server.entrances import http1
-from oxd_server.entrances.http1 import HttpRequest, HttpResponse, Limits
+from oxd_server.entrances.http1 import Limits
+from oxd_server.entrances.http1_messages import HttpRequest, HttpResponse
 from oxd_server.sandbox.provider import routes
 from oxd_server.sandbox.provider.keys import SigningKeys
 from oxd_server.sandbox.provider.model import CODE_SECONDS, Code, Grant, ProviderState

@@ -17,7 +17,8 @@ import pytest
 import trio
 
 from oxd_server.entrances import http1
-from oxd_server.entrances.http1 import HttpRequest, HttpResponse, Limits
+from oxd_server.entrances.http1 import Limits
+from oxd_server.entrances.http1_messages import HttpRequest, HttpResponse
 from oxd_server.op.key_store import new_key_store
 from oxd_server.sandbox import RunningSandbox
 from oxd_server.sandbox.provider.logout_token import issue_logout_token

@@ -21,7 +21,8 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
-from oxd_server.entrances.http1 import HttpRequest, HttpResponse, Limits, serve_connection
+from oxd_server.entrances.http1 import Limits, serve_connection
+from oxd_server.entrances.http1_messages import HttpRequest, HttpResponse
 from oxd_server.sandbox.provider import routes
 from oxd_server.sandbox.provider.keys import SigningKeys
 from oxd_server.sandbox.provider.model import Code, Grant, ProviderState

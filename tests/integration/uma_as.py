@@ -18,7 +18,8 @@ from urllib.parse import parse_qs, unquote
 
 import trio
 
-from oxd_server.entrances.http1 import HttpRequest, HttpResponse, Limits, serve
+from oxd_server.entrances.http1 import Limits, serve
+from oxd_server.entrances.http1_messages import HttpRequest, HttpResponse
 
 CLIENT_ID, CLIENT_SECRET = "photo-service", "a-secret-of-the-test"
 DISCOVERY, PAT, REGISTER, UPDATE = "discovery", "PAT", "register", "update"

@@ -9,7 +9,8 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from oxd_server.entrances import http1
-from oxd_server.entrances.http1 import HttpRequest, HttpResponse, Limits
+from oxd_server.entrances.http1 import Limits
+from oxd_server.entrances.http1_messages import HttpRequest, HttpResponse
 
 LIMITS = Limits(max_header_bytes=500, max_body_bytes=500, header_timeout=5, body_timeout=5, idle_timeout=5)
 BODIES = st.binary(max_size=60)

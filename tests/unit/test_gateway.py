@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from oxd_protocol.client.with_trio import OxdClient
 from oxd_server.entrances import http1
-from oxd_server.entrances.http1 import HttpRequest, HttpResponse
+from oxd_server.entrances.http1_messages import HttpRequest, HttpResponse
 from oxd_server.rp.uma_rules import find_resource
 from oxd_server.store.base import UmaResource
 from scripts.examples import kong

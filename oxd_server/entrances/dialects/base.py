@@ -12,7 +12,7 @@ from oxd_protocol.discreet import Discreet
 from oxd_protocol.errors import HTTP_STATUS_PREFIX
 from oxd_protocol.messages import Response
 from oxd_protocol.params import AnyCommand
-from oxd_server.entrances.http1 import HttpRequest
+from oxd_server.entrances.http1_messages import HttpRequest
 
 __all__ = ["Answer", "Dialect", "NeedsToken", "Refused", "Route", "bearer_token", "op_status"]
 

@@ -10,7 +10,7 @@ from oxd_server.entrances.dialects.beta import Beta
 from oxd_server.entrances.dialects.envelope import Envelope
 from oxd_server.entrances.dialects.flat import Flat
 from oxd_server.entrances.dialects.notices import Notices
-from oxd_server.entrances.http1 import HttpRequest
+from oxd_server.entrances.http1_messages import HttpRequest
 
 __all__ = ["AUTO", "NEWER", "Dialects", "Marks"]
 

@@ -8,7 +8,7 @@ from oxd_protocol.json_text import decode_object
 from oxd_protocol.messages import Response, encode_body
 from oxd_protocol.params import AnyCommand
 from oxd_server.entrances.dialects.base import Answer, NeedsToken, Refused, Route, bearer_token, op_status
-from oxd_server.entrances.http1 import HttpRequest
+from oxd_server.entrances.http1_messages import HttpRequest
 from oxd_server.entrances.reference import HTTP_ALIASES, http_path
 
 __all__ = ["Envelope"]

@@ -18,7 +18,7 @@ from oxd_protocol.messages import Response, error_response
 from oxd_protocol.params import AnyCommand
 from oxd_server.entrances.dialects.base import Answer, NeedsToken, Route, bearer_token, op_status
 from oxd_server.entrances.dialects.statuses import flat_code, status_of
-from oxd_server.entrances.http1 import HttpRequest
+from oxd_server.entrances.http1_messages import HttpRequest
 from oxd_server.entrances.reference import http_path
 
 __all__ = ["Flat", "flat_routes"]

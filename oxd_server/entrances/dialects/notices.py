@@ -11,7 +11,7 @@ from oxd_protocol.logout import BACKCHANNEL_LOGOUT
 from oxd_protocol.messages import Response
 from oxd_protocol.params import AnyCommand
 from oxd_server.entrances.dialects.base import Answer, Refused, Route
-from oxd_server.entrances.http1 import HttpRequest
+from oxd_server.entrances.http1_messages import HttpRequest
 
 __all__ = ["LOGOUT_PATH", "Notices"]
 

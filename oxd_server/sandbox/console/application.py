@@ -13,7 +13,7 @@ from oxd_protocol.catalog import find_command
 from oxd_protocol.client import Exchange, OxdUnreachable
 from oxd_protocol.client.with_trio import OxdClient
 from oxd_protocol.params import AnyCommand
-from oxd_server.entrances.http1 import HttpRequest, HttpResponse
+from oxd_server.entrances.http1_messages import HttpRequest, HttpResponse
 from oxd_server.entrances.reference import GROUPS, matches, search_text
 from oxd_server.sandbox.browsers import Browsers
 from oxd_server.sandbox.console.fields import FieldError, fields_of, read_params

@@ -13,7 +13,7 @@ import trio
 
 from oxd_protocol.client import Exchange, OxdUnreachable
 from oxd_protocol.client.with_trio import OxdClient
-from oxd_server.entrances.http1 import HttpRequest, HttpResponse
+from oxd_server.entrances.http1_messages import HttpRequest, HttpResponse
 from oxd_server.sandbox.browsers import Browsers
 from oxd_server.sandbox.demo.frames import first_value, readable_frames, readable_value
 from oxd_server.sandbox.pages import page

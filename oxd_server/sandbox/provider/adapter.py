@@ -6,7 +6,7 @@ from urllib.parse import quote
 from authlib.oauth2.rfc6749 import JsonRequest, OAuth2Request
 from authlib.oauth2.rfc6749.requests import BasicOAuth2Payload
 
-from oxd_server.entrances.http1 import HttpRequest, HttpResponse
+from oxd_server.entrances.http1_messages import HttpRequest, HttpResponse
 from oxd_server.sandbox.provider.model import ProviderState
 from oxd_server.sandbox.web import SECURITY_HEADERS, json_body, json_response, redirect
 

@@ -21,7 +21,7 @@ from authlib.oidc.core.errors import (
 )
 from authlib.oidc.core.grants import OpenIDHybridGrant
 
-from oxd_server.entrances.http1 import HttpResponse
+from oxd_server.entrances.http1_messages import HttpResponse
 from oxd_server.sandbox.provider.access_token import new_access_token
 from oxd_server.sandbox.provider.adapter import FormRequest, MetadataRequest, http_response
 from oxd_server.sandbox.provider.client_authentication import ClientAssertion

@@ -3,7 +3,7 @@
 What has to be waited for is waited for here; then authlib answers at once.
 """
 
-from oxd_server.entrances.http1 import HttpRequest, HttpResponse
+from oxd_server.entrances.http1_messages import HttpRequest, HttpResponse
 from oxd_server.sandbox.provider.adapter import FormRequest, MetadataRequest
 from oxd_server.sandbox.provider.authorization_server import Server
 from oxd_server.sandbox.provider.client_authentication import fetch_client_keys

@@ -4,7 +4,7 @@ from typing import Any
 
 from authlib.oauth2.rfc8628 import DeviceAuthorizationEndpoint, DeviceCodeGrant
 
-from oxd_server.entrances.http1 import HttpRequest, HttpResponse
+from oxd_server.entrances.http1_messages import HttpRequest, HttpResponse
 from oxd_server.sandbox.pages import page
 from oxd_server.sandbox.provider.model import DeviceLogin, Grant, ProviderState
 from oxd_server.sandbox.provider.users import User

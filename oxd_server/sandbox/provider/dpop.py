@@ -10,7 +10,7 @@ from joserfc.errors import JoseError
 from joserfc.jwk import JWKRegistry
 from joserfc.jws import extract_compact
 
-from oxd_server.entrances.http1 import HttpRequest, HttpResponse
+from oxd_server.entrances.http1_messages import HttpRequest, HttpResponse
 from oxd_server.sandbox.provider.keys import Algorithms
 from oxd_server.sandbox.provider.model import ProviderState
 from oxd_server.sandbox.web import OAuthError

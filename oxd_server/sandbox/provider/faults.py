@@ -12,7 +12,7 @@ from typing import Any
 
 import trio
 
-from oxd_server.entrances.http1 import HttpResponse
+from oxd_server.entrances.http1_messages import HttpResponse
 from oxd_server.sandbox.provider.model import ProviderState
 from oxd_server.sandbox.web import OAuthError
 

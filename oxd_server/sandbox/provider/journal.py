@@ -10,7 +10,7 @@ from itertools import islice
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
-from oxd_server.entrances.http1 import HttpRequest, HttpResponse
+from oxd_server.entrances.http1_messages import HttpRequest, HttpResponse
 from oxd_server.sandbox.shown import shortened
 
 __all__ = ["Journal", "Served"]

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from oxd_server.entrances.http1 import HttpRequest, HttpResponse
+from oxd_server.entrances.http1_messages import HttpRequest, HttpResponse
 from oxd_server.sandbox.pages import page
 from oxd_server.sandbox.provider.authorization import current_session
 from oxd_server.sandbox.provider.client_authentication import jwt_payload

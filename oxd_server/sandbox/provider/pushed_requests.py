@@ -7,7 +7,7 @@ from authlib.oauth2.rfc9101 import JWTAuthenticationRequest
 from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
 
-from oxd_server.entrances.http1 import HttpRequest, HttpResponse
+from oxd_server.entrances.http1_messages import HttpRequest, HttpResponse
 from oxd_server.sandbox.provider.adapter import FormRequest
 from oxd_server.sandbox.provider.authorization_server import Server
 from oxd_server.sandbox.provider.client_authentication import KEY_ALGS, fetch_client_keys

@@ -5,7 +5,7 @@ from typing import Any
 
 from authlib.oidc.core import UserInfo
 
-from oxd_server.entrances.http1 import HttpRequest, HttpResponse
+from oxd_server.entrances.http1_messages import HttpRequest, HttpResponse
 from oxd_server.sandbox.pages import error_page, page
 from oxd_server.sandbox.provider import authorization, back_channel, device, faults, logout
 from oxd_server.sandbox.provider.client_authentication import AUTH_METHODS, HMAC_ALGS, KEY_ALGS

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlsplit
 
-from oxd_server.entrances.http1 import HttpResponse
+from oxd_server.entrances.http1_messages import HttpResponse
 from oxd_server.sandbox.provider.faults import sign_response
 from oxd_server.sandbox.provider.model import ProviderState
 from oxd_server.sandbox.web import redirect, with_fragment, with_query

@@ -4,7 +4,7 @@ from typing import Any
 
 from authlib.oidc.core import UserInfo
 
-from oxd_server.entrances.http1 import HttpRequest, HttpResponse
+from oxd_server.entrances.http1_messages import HttpRequest, HttpResponse
 from oxd_server.sandbox.provider.dpop import DPOP_ALGS, proven_key
 from oxd_server.sandbox.provider.faults import with_broken_signature
 from oxd_server.sandbox.provider.model import ProviderState

@@ -6,7 +6,7 @@ UMA 2.0 Grant, sections 3.3.2 (the client sends the browser here) and 3.3.3 (it 
 from dataclasses import replace
 from urllib.parse import urlsplit
 
-from oxd_server.entrances.http1 import HttpRequest, HttpResponse
+from oxd_server.entrances.http1_messages import HttpRequest, HttpResponse
 from oxd_server.sandbox.pages import page
 from oxd_server.sandbox.provider.authorization import SESSION_COOKIE, current_session, new_session
 from oxd_server.sandbox.provider.model import Client, ProviderState, Session

@@ -6,7 +6,7 @@ Federated Authorization for UMA 2.0 (Kantara), sections 3 and 4; the discovery d
 import json
 from typing import Any
 
-from oxd_server.entrances.http1 import HttpRequest, HttpResponse
+from oxd_server.entrances.http1_messages import HttpRequest, HttpResponse
 from oxd_server.rp.uma_rules import InvalidScopeExpression, ScopeExpression, parse_scope_expression
 from oxd_server.sandbox.provider.client_authentication import AUTH_METHODS, HMAC_ALGS, KEY_ALGS
 from oxd_server.sandbox.provider.faults import misbehave

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from oxd_server.entrances.callers import Callers, make_callers
-from oxd_server.entrances.http1 import HttpRequest
+from oxd_server.entrances.http1_messages import HttpRequest
 
 
 def callers(addresses: tuple[str, ...] | None = None, *allowed: str) -> Callers:

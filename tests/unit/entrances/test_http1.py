@@ -13,7 +13,8 @@ import trio.testing
 from msgspec.structs import replace
 
 from oxd_server.entrances import http1
-from oxd_server.entrances.http1 import Handler, HttpRequest, HttpResponse, Limits
+from oxd_server.entrances.http1 import Handler, Limits
+from oxd_server.entrances.http1_messages import HttpRequest, HttpResponse
 from oxd_server.streams import TcpStream
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n"

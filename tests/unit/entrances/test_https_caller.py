@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from oxd_protocol.messages import Response
 from oxd_server.entrances.dialects.choice import AUTO, Dialects
-from oxd_server.entrances.http1 import HttpRequest
+from oxd_server.entrances.http1_messages import HttpRequest
 from oxd_server.entrances.https import respond
 from oxd_server.observe.call import Caller
 

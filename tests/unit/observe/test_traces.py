@@ -17,7 +17,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from oxd_server.app.watching import make_sight
 from oxd_server.config import Config
 from oxd_server.entrances import http1
-from oxd_server.entrances.http1 import HttpRequest, HttpResponse, Limits
+from oxd_server.entrances.http1 import Limits
+from oxd_server.entrances.http1_messages import HttpRequest, HttpResponse
 from oxd_server.observe.call import Caller
 from oxd_server.observe.sight import Sight
 from oxd_server.observe.traces import Traces

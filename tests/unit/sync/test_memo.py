@@ -1,6 +1,8 @@
 """Texts that are made again only when what they are made from has changed."""
 
-from oxd_server.sync.memo import Memo, TextMemo
+import pytest
+
+from oxd_server.sync.memo import Memo, TextMemo, remembered
 
 
 class Maker:
@@ -64,3 +66,21 @@ def test_values_of_any_type() -> None:
     for number in (1, 1, 10, 10):
         assert memo.get("a", number, lambda number=number: make(number)) == number  # type: ignore[misc]
     assert made == [1, 10, 10]
+
+
+def test_what_short_bytes_mean_is_remembered() -> None:
+    """So many of them, none longer than allowed; an error is none of them."""
+    parsed: list[bytes] = []
+
+    def parse(data: bytes) -> int:
+        parsed.append(data)
+        return int(data)
+
+    number_of = remembered(parse, most=2, longest=2)
+    assert [number_of(data) for data in (b"1", b"1", b"2", b"1", b"3", b"2")] == [1, 1, 2, 1, 3, 2]
+    assert parsed == [b"1", b"2", b"3", b"2"]
+    assert [number_of(b"100"), number_of(b"100")] == [100, 100]
+    for _ in range(2):
+        with pytest.raises(ValueError):
+            number_of(b"x")
+    assert parsed[4:] == [b"100", b"100", b"x", b"x"]

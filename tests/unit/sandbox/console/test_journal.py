@@ -3,7 +3,7 @@
 import base64
 import json
 
-from oxd_server.entrances.http1 import HttpRequest, HttpResponse
+from oxd_server.entrances.http1_messages import HttpRequest, HttpResponse
 from oxd_server.sandbox.console.verdicts import verdicts
 from oxd_server.sandbox.provider.journal import Journal
 

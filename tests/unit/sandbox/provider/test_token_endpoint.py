@@ -14,7 +14,7 @@ from joserfc import jwt
 from joserfc.jwk import ECKey, OctKey
 
 from oxd_server.entrances import http1
-from oxd_server.entrances.http1 import HttpRequest, HttpResponse
+from oxd_server.entrances.http1_messages import HttpRequest, HttpResponse
 from tests.unit.sandbox.conftest import CHALLENGE, REDIRECT_URI, VERIFIER, Op, half_hash
 
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
