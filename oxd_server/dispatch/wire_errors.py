@@ -96,11 +96,7 @@ def command_error(error: OpError) -> CommandError:
         case OpHostRefused():
             return CommandError("restricted_op_host", f"The OP was not asked. {error}.", {"host": error.host})
         case OpMetadataMissing():
-            code = _METADATA_CODES.get(error.field, "op_invalid_response")
-            if error.problem is not None:
-                description = f"The OP's metadata cannot be used here: {error.field} {error.problem}."
-                return CommandError(code, description, {"unusable": error.field})
-            return CommandError(code, f"The OP's metadata names no {error.field}.", {"missing": error.field})
+            return _metadata_error(error)
         case AuthorizationResponseError():
             return CommandError(
                 "invalid_authorization_response",
@@ -113,18 +109,8 @@ def command_error(error: OpError) -> CommandError:
                 f"The OP refused the login: {error}.",
                 {"error": error.error, "error_description": error.description},
             )
-        case IssuerMismatch() if error.actual is None:
-            return CommandError(
-                "invalid_id_token_bad_issuer",
-                "The iss parameter of the OP's redirect is missing, and the site requires it. Pass it on as 'iss'.",
-                {"check": "missing_iss", "expected": error.expected, "actual": None},
-            )
         case IssuerMismatch():
-            return CommandError(
-                "invalid_id_token_bad_issuer",
-                "The iss parameter of the OP's redirect is not the issuer that the user was sent to.",
-                {"check": "iss", "expected": error.expected, "actual": error.actual},
-            )
+            return _issuer_error(error)
         case ClientSecretExpired():
             return CommandError(
                 "invalid_request",
@@ -170,6 +156,25 @@ def _op_failure(error: OpErrorResponse | OpUnreachable | OpInvalidResponse) -> C
     if isinstance(error, OpInvalidResponse) and error.check is not None:
         details["check"] = error.check
     return CommandError(_DISCOVERY_CODES.get(error.step, kind), f"The OP failed: {error}.", details)
+
+
+def _metadata_error(error: OpMetadataMissing) -> CommandError:
+    code = _METADATA_CODES.get(error.field, "op_invalid_response")
+    if error.problem is not None:
+        description = f"The OP's metadata cannot be used here: {error.field} {error.problem}."
+        return CommandError(code, description, {"unusable": error.field})
+    return CommandError(code, f"The OP's metadata names no {error.field}.", {"missing": error.field})
+
+
+def _issuer_error(error: IssuerMismatch) -> CommandError:
+    description, check = "The iss parameter of the OP's redirect is not the issuer that the user was sent to.", "iss"
+    if error.actual is None:
+        description = (
+            "The iss parameter of the OP's redirect is missing, and the site requires it. Pass it on as 'iss'."
+        )
+        check = "missing_iss"
+    details = {"check": check, "expected": error.expected, "actual": error.actual}
+    return CommandError("invalid_id_token_bad_issuer", description, details)
 
 
 def _op_details(error: OpErrorResponse) -> dict[str, object] | None:

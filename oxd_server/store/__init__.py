@@ -20,11 +20,11 @@ from oxd_server.store.base import (
     StoreUnavailable,
     UmaResource,
 )
-from oxd_server.store.database import has_this_schema
 from oxd_server.store.exchange import export_site, import_site
 from oxd_server.store.file import open_file_store
 from oxd_server.store.memory import MemoryStore
 from oxd_server.store.redis_settings import RedisSettings, tls_context
+from oxd_server.store.schema import has_this_schema
 
 __all__ = [
     "MAX_ISSUED_TOKENS",

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from oxd_server.store.base import DONE, StoreError
-from oxd_server.store.database import check_version, connect, open_database
+from oxd_server.store.schema import check_version, connect, open_database
 
 __all__ = ["Content", "back_up", "restore"]
 

@@ -38,25 +38,24 @@ for seen when the leader publishes; until then the mark is another one, and read
 committed before the look, the writer tells: the cache is emptied. What they commit after it replaces that mark.
 
 What was committed without a mark, by a process that died before it could acknowledge it or by a foreign program, is
-noticed after `watch_interval` at the latest: SQLite is asked as well (see `_Watch`).
+noticed after `watch_interval` at the latest: SQLite is asked as well (see `Watch`).
 
 A file that was deleted or replaced under the store, the mark included, is noticed (see `place`): before a commit, so
 that the new file is left alone, and after it, so that nothing is acknowledged that will be lost.
 """
 
 import sqlite3
-import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 import trio
 
-from oxd_server.store import database
+from oxd_server.store import database, schema
 from oxd_server.store.base import (
     ChangeSession,
     ChangeSite,
@@ -72,13 +71,13 @@ from oxd_server.store.base import (
 from oxd_server.store.cache import ValueCache
 from oxd_server.store.commit_mark import CommitMark
 from oxd_server.store.place import Place
+from oxd_server.store.watch import Seen, Watch, data_version
+from oxd_server.store.write import Apply, Write
 from oxd_server.sync.locks import KeyedLocks
 
 __all__ = ["FileStore", "open_file_store"]
 
 T = TypeVar("T")
-_Apply = Callable[[sqlite3.Connection], T]
-_Seen = tuple[int, int | None]  # the commit mark, and SQLite's own number
 _READERS = 4
 _NAMES_PER_PAGE = 1000
 _MOST_TURNS = 64
@@ -100,11 +99,11 @@ async def open_file_store(
     `watch_interval` (seconds), how long what foreign programs commit may go unnoticed.
     Raises `StoreError` if the file cannot be used; then it is left as it is. On the way out, waiting writes finish.
     """
-    writer = await trio.to_thread.run_sync(database.open_database, path, busy_timeout)
+    writer = await trio.to_thread.run_sync(schema.open_database, path, busy_timeout)
     mark = await trio.to_thread.run_sync(_open_mark, path)
     place = await trio.to_thread.run_sync(Place, path)
-    watch = await trio.to_thread.run_sync(_Watch, mark, partial(database.connect, path, 0), watch_interval)
-    store = FileStore(writer, place, watch, partial(database.connect, path, busy_timeout), cache_size, max_waiting)
+    watch = await trio.to_thread.run_sync(Watch, mark, partial(schema.connect, path, 0), watch_interval)
+    store = FileStore(writer, place, watch, partial(schema.connect, path, busy_timeout), cache_size, max_waiting)
     try:
         yield store
     finally:
@@ -116,94 +115,6 @@ def _open_mark(path: Path) -> CommitMark:
         return CommitMark(path)
     except OSError as error:
         raise StoreError(f"the store {path} cannot be used: its commit mark: {error.strerror}") from None
-
-
-class _Watch:
-    """Tells whether anybody has committed to the file: by the mark, and once in an `interval` of seconds by SQLite.
-
-    SQLite looks at shared memory under locks. That costs many times as much as the rest of a look-up.
-
-    Its connection has no busy timeout and writes nothing, so that it may be asked on the event loop. It cannot tell
-    our own commits from those of others: `PRAGMA data_version` counts what other connections did, and our writer
-    is one to it. That of the writer can, but only a worker thread may ask the writer.
-
-    A thread may `look` at any time; all else is for the event loop.
-    """
-
-    def __init__(self, mark: CommitMark, connect: Callable[[], sqlite3.Connection], interval: float) -> None:
-        self.mark = mark
-        self._marks = mark.numbers
-        self.connection = connect()
-        self._asking = threading.Lock()  # two threads that ask at once would step through one statement
-        self._interval = interval
-        self._believed_until = 0.0
-        self.accept(self.look())
-
-    def changed(self, now: float) -> bool:
-        """Whether there were commits since the last `accept`; True as well when that cannot be found out."""
-        if self._marks[0] != self._seen_mark:
-            return True
-        if now < self._believed_until:
-            return False
-        version = self._version()
-        if version is None or version != self._seen_version:
-            return True
-        self._believed_until = now + self._interval
-        return False
-
-    def look(self) -> _Seen:
-        """How the file is now, for `accept`: the mark first, which whoever commits replaces last."""
-        return self._marks[0], self._version()
-
-    def accept(self, seen: _Seen) -> None:
-        """Take the file for known as it was then."""
-        self._seen_mark, self._seen_version = seen
-
-    def _version(self) -> int | None:
-        with self._asking:
-            return _data_version(self.connection)
-
-
-def _data_version(connection: sqlite3.Connection) -> int | None:
-    """A number that changes when other connections commit; None if the file is locked or cannot be read."""
-    try:
-        return int(connection.execute("PRAGMA data_version").fetchone()[0])
-    except sqlite3.Error:
-        return None
-
-
-class _Write(Generic[T]):
-    """A write on its way: what it does to the database, and what became of it."""
-
-    def __init__(self, apply: _Apply[T], publish: Callable[[T], None]) -> None:
-        self._apply = apply
-        self._publish = publish
-        self._result: T | None = None
-        self._error: Exception | None = None
-        self.done = False
-
-    def run(self, connection: sqlite3.Connection) -> None:
-        """Apply it within a transaction. An error of its own stays with it; one of the database is raised."""
-        try:
-            self._result = database.in_savepoint(connection, self._apply)
-        except sqlite3.Error:
-            raise
-        except Exception as error:  # whatever the change function raises belongs to its caller
-            self._error = error
-
-    def fail(self, error: StoreError) -> None:
-        self._error = error
-
-    def settle(self) -> None:
-        """After the transaction: make the result known."""
-        self.done = True
-        if self._error is None:
-            self._publish(self._result)  # type: ignore[arg-type]
-
-    def outcome(self) -> T:
-        if self._error is not None:
-            raise self._error
-        return self._result  # type: ignore[return-value]
 
 
 def _cannot_be_written(error: Exception) -> StoreError:
@@ -219,7 +130,7 @@ class FileStore:
         self,
         writer: sqlite3.Connection,
         place: Place,
-        watch: _Watch,
+        watch: Watch,
         connect: Callable[[], sqlite3.Connection],
         cache_size: int,
         max_waiting: int,
@@ -228,12 +139,12 @@ class FileStore:
         self._sites = ValueCache[Site](cache_size)
         self._sessions = ValueCache[SiteSession](cache_size)
         self._writer = writer
-        self._writer_version = _data_version(writer)
+        self._writer_version = data_version(writer)
         self._place = place
         self._watch = watch
         self._written = trio.Event()  # since the log was folded into the file
         self._written.set()
-        self._waiting: dict[_Write[Any], None] = {}  # in order of arrival
+        self._waiting: dict[Write[Any], None] = {}  # in order of arrival
         self._most_in_batch = max_waiting
         self._last_batch = 0
         self._commit_under_way = False
@@ -425,9 +336,9 @@ class FileStore:
         else:
             self._idle_readers.append(connection)
 
-    async def _write(self, apply: _Apply[T], publish: Callable[[T], None] = lambda _: None) -> T:
+    async def _write(self, apply: Apply[T], publish: Callable[[T], None] = lambda _: None) -> T:
         """Apply, commit, publish. A caller that is cancelled withdraws a write that no commit has picked up yet."""
-        write = _Write(apply, publish)
+        write = Write(apply, publish)
         await trio.lowlevel.checkpoint_if_cancelled()
         self._check_open()
         self._waiting[write] = None
@@ -477,7 +388,7 @@ class FileStore:
                 return
             await trio.lowlevel.checkpoint()
 
-    def _commit(self, batch: tuple[_Write[Any], ...]) -> tuple[_Seen, bool]:
+    def _commit(self, batch: tuple[Write[Any], ...]) -> tuple[Seen, bool]:
         """Commit the batch. How the file was then, for the watch, and whether others had committed by then.
 
         The order matters: what others commit before the look, the writer notices; what comes after it, the watch.
@@ -486,7 +397,7 @@ class FileStore:
         self._watch.mark.renew()  # whatever became of it
         return self._watch.look(), self._others_committed()
 
-    def _write_all(self, batch: tuple[_Write[Any], ...]) -> None:
+    def _write_all(self, batch: tuple[Write[Any], ...]) -> None:
         """One transaction for the whole batch. Never raises: every write of it has to learn its fate."""
         try:
             self._place.check()
@@ -506,7 +417,7 @@ class FileStore:
 
     def _others_committed(self) -> bool:
         """Whether other processes have committed since this was last asked."""
-        before, self._writer_version = self._writer_version, _data_version(self._writer)
+        before, self._writer_version = self._writer_version, data_version(self._writer)
         return self._writer_version is None or self._writer_version != before
 
     def _check_open(self) -> None:

@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from oxd_server.client_metadata import ClientMetadata
-from oxd_server.store import Site
-from oxd_server.store import database as store_database
+from oxd_server.store import Site, database, schema
 from scripts.benchmarks.commands import OWN_CLIENT, REDIRECT_URI, SITE
 from scripts.benchmarks.processes import (
     HERE,
@@ -49,10 +48,10 @@ def build_store(folder: Path, count: int, op_host: str) -> list[str]:
     """Fill the store of a server with its files in `folder`; return the oxd_ids, in their order."""
     numbers = random.Random(count)  # the same sites every time
     oxd_ids = sorted(str(uuid.UUID(int=numbers.getrandbits(128), version=4)) for _ in range(count))
-    connection = store_database.open_database(store_path(folder), 5.0)
+    connection = schema.open_database(store_path(folder), 5.0)
     connection.execute("BEGIN")
     for oxd_id in oxd_ids:
-        store_database.add_site(connection, _site(oxd_id, op_host))
+        database.add_site(connection, _site(oxd_id, op_host))
     connection.execute("COMMIT")
     connection.close()
     return oxd_ids

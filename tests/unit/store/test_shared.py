@@ -10,7 +10,7 @@ import trio
 from msgspec.structs import replace
 
 from oxd_server.client_metadata import ClientMetadata
-from oxd_server.store import Site, SiteSession, database, open_file_store
+from oxd_server.store import Site, SiteSession, database, open_file_store, schema
 from oxd_server.store.file import FileStore
 
 Pair = tuple[FileStore, FileStore]
@@ -77,7 +77,7 @@ async def test_a_foreign_change_may_be_noticed_later(tmp_path: Path) -> None:
     ):
         await rarely.add(Site(oxd_id="a", op_host="https://op.example.org"))
         assert await _name_in(rarely) is await _name_in(often) is None
-        with closing(database.connect(path, 5.0)) as foreign:
+        with closing(schema.connect(path, 5.0)) as foreign:
             foreign.execute("BEGIN IMMEDIATE")
             new = ClientMetadata(client_name="New")
             database.change_site(foreign, "a", lambda site: replace(site, client=new))
