@@ -2,7 +2,7 @@
 
 Specifications: OpenID Connect Dynamic Registration 1.0 section 2, RFC 7591 section 2, the logout specifications,
 RFC 8705 section 2.1.2, RFC 9396 section 10 and UMA. A new property of clients is one more field here and one more
-param in `oxd_protocol.site`.
+param in `oxd_protocol.site_metadata`.
 """
 
 from typing import Any, Final

@@ -15,7 +15,7 @@ import msgspec
 from oxd_protocol.catalog import ALIASES, COMMANDS
 from oxd_protocol.errors import ERROR_CODES
 from oxd_protocol.params import AnyCommand
-from oxd_protocol.site import SiteMetadata
+from oxd_protocol.site_metadata import SiteMetadata
 from oxd_server.cli.command_line import make_parser
 from oxd_server.config import reference as configuration
 from oxd_server.entrances.dialects.flat import flat_routes

@@ -8,7 +8,7 @@ from typing import Final
 
 from oxd_protocol.errors import ParamsError
 from oxd_protocol.params import Fields
-from oxd_protocol.site import NEW_SITE_ALIASES, NewSiteParams
+from oxd_protocol.site_metadata import NEW_SITE_ALIASES, NewSiteParams
 from oxd_server.config.file import ConfigError, Section, read_file
 from oxd_server.config.oxd4 import DEFAULT_SITE, convert, is_yaml
 

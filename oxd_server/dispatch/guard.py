@@ -14,8 +14,9 @@ import msgspec
 from oxd_protocol.connect import GetLogoutUriParams
 from oxd_protocol.device import PollDeviceLoginParams, StartDeviceLoginParams
 from oxd_protocol.errors import CommandError
+from oxd_protocol.oxd_id import OxdIdParams
 from oxd_protocol.params import AnyCommand, Params
-from oxd_protocol.site import REMOVE_SITE, GetRpParams, OxdIdParams, RegisterSiteParams, UpdateSiteParams
+from oxd_protocol.site import REMOVE_SITE, GetRpParams, RegisterSiteParams, UpdateSiteParams
 from oxd_protocol.tokens import ExchangeTokenParams, GetDpopProofParams, GetSiteTokenParams, RevokeTokenParams
 from oxd_protocol.uma import UmaRpGetRptParams, UmaRsModifyParams, UmaRsProtectParams
 from oxd_server.op.errors import ClientAuthenticationError, OpErrorResponse

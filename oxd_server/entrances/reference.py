@@ -1,13 +1,14 @@
 """What people and programs are told of the commands, taken from the catalogue so that it cannot drift. Pure."""
 
 from collections.abc import Mapping
+from types import ModuleType
 from typing import Any, Final
 
 import msgspec
 
 from oxd_protocol import connect, device, logout, provider, site, tokens, uma
 from oxd_protocol.catalog import COMMANDS
-from oxd_protocol.params import AnyCommand
+from oxd_protocol.params import AnyCommand, Command
 
 __all__ = [
     "EXAMPLES",
@@ -103,18 +104,20 @@ class Parameter(msgspec.Struct, frozen=True):
     description: str
 
 
-def _group(module: str) -> tuple[AnyCommand, ...]:
-    return tuple(each for each in COMMANDS if each.params.__module__ == module and not each.unsupported)
+def _group(module: ModuleType) -> tuple[AnyCommand, ...]:
+    """Return the commands that the module declares, but those that are no longer supported."""
+    declared = [value for value in vars(module).values() if isinstance(value, Command)]
+    return tuple(each for each in COMMANDS if each in declared and not each.unsupported)
 
 
 GROUPS: Final[tuple[tuple[str, tuple[AnyCommand, ...]], ...]] = (
-    ("Sites", _group(site.__name__)),
-    ("OpenID Connect", _group(connect.__name__)),
-    ("Login on another device", _group(device.__name__)),
-    ("Logout that begins elsewhere", _group(logout.__name__)),
-    ("Tokens", _group(tokens.__name__)),
-    ("UMA 2.0", _group(uma.__name__)),
-    ("What providers publish", _group(provider.__name__)),
+    ("Sites", _group(site)),
+    ("OpenID Connect", _group(connect)),
+    ("Login on another device", _group(device)),
+    ("Logout that begins elsewhere", _group(logout)),
+    ("Tokens", _group(tokens)),
+    ("UMA 2.0", _group(uma)),
+    ("What providers publish", _group(provider)),
     ("No longer supported", tuple(command for command in COMMANDS if command.unsupported)),
 )
 """Every command once, under a heading."""

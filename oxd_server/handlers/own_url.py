@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 from msgspec.structs import replace
 
 from oxd_protocol.errors import CommandError
-from oxd_protocol.site import NewSiteParams, SiteMetadata
+from oxd_protocol.site_metadata import NewSiteParams, SiteMetadata
 from oxd_server.op.urls import is_absolute_url
 from oxd_server.rp.logouts import is_loopback_url
 from oxd_server.rp.services import Services

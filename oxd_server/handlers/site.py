@@ -8,15 +8,8 @@ from msgspec.structs import replace
 
 from oxd_protocol.errors import CommandError
 from oxd_protocol.json_text import encode_json
-from oxd_protocol.site import (
-    GetRpParams,
-    GetRpResult,
-    OxdIdParams,
-    OxdIdResult,
-    RegisteredSite,
-    RegisterSiteParams,
-    UpdateSiteParams,
-)
+from oxd_protocol.oxd_id import OxdIdParams, OxdIdResult
+from oxd_protocol.site import GetRpParams, GetRpResult, RegisteredSite, RegisterSiteParams, UpdateSiteParams
 from oxd_server.handlers.brought import check_known_client, check_management
 from oxd_server.handlers.dpop import with_dpop_key
 from oxd_server.handlers.listing import list_of, node_of

@@ -10,7 +10,8 @@ import msgspec
 from msgspec.structs import replace
 
 from oxd_protocol.errors import CommandError
-from oxd_protocol.site import NewSiteParams, SiteMetadata, UpdateSiteParams
+from oxd_protocol.site import UpdateSiteParams
+from oxd_protocol.site_metadata import NewSiteParams, SiteMetadata
 from oxd_server.client_metadata import ClientMetadata
 from oxd_server.op.client_auth import BY_OUR_KEY, ClientAuthMethod
 from oxd_server.op.discovery import normalize_op_host

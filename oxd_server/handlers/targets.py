@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 
 from oxd_protocol.errors import CommandError
-from oxd_protocol.site import TargetedParams
+from oxd_protocol.oxd_id import TargetedParams
 from oxd_server.op.context import Form
 from oxd_server.op.urls import is_absolute_url
 

@@ -7,7 +7,7 @@ import msgspec
 from msgspec.structs import replace
 
 from oxd_protocol.errors import CommandError
-from oxd_protocol.site import OxdIdResult
+from oxd_protocol.oxd_id import OxdIdResult
 from oxd_protocol.uma import UmaRsModifyParams
 from oxd_server.op.errors import OpErrorResponse
 from oxd_server.op.uma import ResourceDescription, update_resource

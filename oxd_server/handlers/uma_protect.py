@@ -12,7 +12,7 @@ import trio
 from msgspec.structs import replace
 
 from oxd_protocol.errors import CommandError
-from oxd_protocol.site import OxdIdResult
+from oxd_protocol.oxd_id import OxdIdResult
 from oxd_protocol.uma import Condition, Resource, UmaRsProtectParams
 from oxd_server.op.errors import OpError, OpErrorResponse, OpInvalidResponse
 from oxd_server.op.uma import (

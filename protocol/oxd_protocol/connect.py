@@ -6,8 +6,8 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from oxd_protocol.messages import claims_as_lists
+from oxd_protocol.oxd_id import OxdIdParams, TargetedParams
 from oxd_protocol.params import Command, JsonObject, Params, Result, Token, WordList
-from oxd_protocol.site import OxdIdParams, TargetedParams
 
 __all__ = [
     "ACCESS_TOKEN_STATUS",

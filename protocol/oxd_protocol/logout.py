@@ -5,8 +5,8 @@ from typing import Annotated
 from msgspec import Meta
 
 from oxd_protocol.connect import EmptyResult
+from oxd_protocol.oxd_id import OxdIdParams
 from oxd_protocol.params import Command, Params, Result, Token
-from oxd_protocol.site import OxdIdParams
 
 __all__ = [
     "BACKCHANNEL_LOGOUT",

@@ -5,8 +5,8 @@ from typing import Annotated
 from msgspec import Meta
 
 from oxd_protocol.connect import EmptyResult
+from oxd_protocol.oxd_id import OxdIdParams, TargetedParams
 from oxd_protocol.params import Command, Result, Token, WordList
-from oxd_protocol.site import OxdIdParams, TargetedParams
 
 __all__ = [
     "EXCHANGE_TOKEN",

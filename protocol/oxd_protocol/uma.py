@@ -5,8 +5,8 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from oxd_protocol.oxd_id import OxdIdParams, OxdIdResult
 from oxd_protocol.params import Command, JsonText, Result, Token, WordList
-from oxd_protocol.site import OxdIdParams, OxdIdResult
 
 __all__ = [
     "INTROSPECT_RPT",

@@ -21,7 +21,7 @@ import msgspec
 import pytest
 
 from oxd_protocol.catalog import find_command
-from oxd_protocol.site import SiteMetadata
+from oxd_protocol.site_metadata import SiteMetadata
 from oxd_server.cli.command_line import make_parser
 from oxd_server.config.declaring import declared_keys
 from oxd_server.config.keys import Config

@@ -10,7 +10,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from oxd_protocol.site import NEW_SITE_ALIASES, SITE_ALIASES, RegisterSiteParams, UpdateSiteParams
+from oxd_protocol.site import RegisterSiteParams, UpdateSiteParams
+from oxd_protocol.site_metadata import NEW_SITE_ALIASES, SITE_ALIASES
 from oxd_server.sandbox.provider.model import Client
 from tests.integration.background import Background
 from tests.integration.faulty_op import DISCOVERY, REGISTRATION, TOKEN, Exchange, Fault, FaultyOp, altered

@@ -13,7 +13,8 @@ import trio
 import trio.testing
 
 from oxd_protocol.errors import CommandError
-from oxd_protocol.site import GET_RP, REMOVE_SITE, GetRpParams, GetRpResult, OxdIdResult
+from oxd_protocol.oxd_id import OxdIdResult
+from oxd_protocol.site import GET_RP, REMOVE_SITE, GetRpParams, GetRpResult
 from oxd_server.dispatch.disk_shares import DiskShares
 from oxd_server.dispatch.dispatcher import Dispatcher, Route
 from oxd_server.dispatch.guard import Entrance

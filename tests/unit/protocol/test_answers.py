@@ -16,7 +16,7 @@ from oxd_protocol.messages import (
     encode_response,
     error_response,
 )
-from oxd_protocol.site import OxdIdResult
+from oxd_protocol.oxd_id import OxdIdResult
 from oxd_protocol.uma import IntrospectRptResult, Permission, UmaRsCheckAccessResult
 
 

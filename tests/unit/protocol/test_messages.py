@@ -10,8 +10,9 @@ from oxd_protocol.connect import GET_AUTHORIZATION_URL
 from oxd_protocol.errors import CommandError, FramingError, ParamsError
 from oxd_protocol.json_text import decode_object
 from oxd_protocol.messages import Request, Response, decode_request
+from oxd_protocol.oxd_id import OxdIdResult
 from oxd_protocol.params import Params, decode_params
-from oxd_protocol.site import REGISTER_SITE, OxdIdResult
+from oxd_protocol.site import REGISTER_SITE
 from oxd_protocol.uma import Condition, Resource
 
 REQUIRED: dict[str, dict[str, Any]] = {

@@ -15,7 +15,7 @@ from oxd_protocol.errors import ERROR_CODES
 from oxd_protocol.framing import FrameReader
 from oxd_protocol.messages import Response, decode_request, encode_response
 from oxd_protocol.params import AnyCommand, Milliseconds, decode_params
-from oxd_protocol.site import SiteMetadata
+from oxd_protocol.site_metadata import SiteMetadata
 from oxd_protocol.uma import Resource
 
 README = (Path(__file__).parents[3] / "protocol" / "README.md").read_text("utf-8")
