@@ -6,8 +6,10 @@ something.
 
 - The leader looks around: it asks the selector which sockets can be read, and reads once from each. The selector holds
   those of the peers, and the one where new peers connect.
-- A peer that has sent a whole frame stands in line. Each turn runs one command of one peer and sends its answer.
-  A peer that has sent more stands in line again, behind the others.
+- A peer that has sent a whole frame stands in line. Each turn runs one command of one peer. A peer that has sent more
+  stands in line again, behind the others.
+- The answers of some turns leave together, after the last of them. To send is to walk through the whole network stack,
+  and the receiver's half of it too: a processor that has been there has to fetch the program of the next command anew.
 - When everybody has had a turn, the leader looks around again. If the last look found several, this one comes at once.
   If it found one, other tasks have their turn first: then the peer has read its answer, and mostly sends the next
   command. To wait for that would cost more than a look. Only after looks in vain does the leader wait until a socket
@@ -54,11 +56,18 @@ CommandHandler = Callable[[str, dict[str, object], Caller], Awaitable[Response]]
 
 _RECEIVE_BYTES: Final = 16_384
 _ROUND: Final = 64
+_TOGETHER: Final = 16
 _AT_ONCE: Final = 2
 _LINGER_SECONDS: Final = 1.0
 _LINGER_BYTES: Final = 1_000_000
 _FULL_SECONDS: Final = 0.1
 _FIRST_FRAME_SECONDS: Final = 1.0
+
+
+class _Rest(msgspec.Struct, frozen=True):
+    """What a peer has still to take of its answer."""
+
+    unsent: bytes
 
 
 class ListenerLimits(msgspec.Struct, frozen=True):
@@ -82,7 +91,8 @@ class FrameListener:
         self._connections = 0
         self._selector = selectors.DefaultSelector()
         self._deadlines = Deadlines()
-        self._line: deque[tuple[_Peer, bytes | Exception]] = deque()
+        self._line: deque[tuple[_Peer, bytes | Exception | _Rest]] = deque()
+        self._answers: list[tuple[_Peer, bytes]] = []
         self._full = trio.Event()
         self._draining = False
         self._drained_at = math.inf
@@ -130,9 +140,10 @@ class FrameListener:
         """Close every connection now: nobody serves them any more."""
         self._draining = True
         at_rest = {key.data for key in self._selector.get_map().values() if key.data is not None and not key.data.busy}
-        for peer in at_rest | {peer for peer, _ in self._line}:
+        for peer in at_rest | {peer for peer, _ in (*self._line, *self._answers)}:
             self._close(peer)
         self._line.clear()
+        self._answers.clear()
 
     def _start_leader(self) -> None:
         # In a context of its own: a command that hands the lead on has noted its secrets in that of its task.
@@ -161,16 +172,19 @@ class FrameListener:
                 await self._let_others_run(wait=not (hope or self._line))
             found = self._look_around()
             hope = min(found, _AT_ONCE) if found else max(hope - 1, 0)
-            for _ in range(min(len(self._line), _ROUND)):
+            for _ in range(min(len(self._line), _TOGETHER)):
                 turns += 1
                 peer, event = self._line.popleft()
                 turn = self._take_turn(peer, event)
                 trap = run_to_first_wait(turn)
                 if trap is not None:
+                    self._send_answers()
                     peer.away = True
                     self._start_leader()
                     await finish(turn, trap)
+                    self._send_answers()
                     return
+            self._send_answers()
 
     def _look_around(self) -> int:
         """Read from those who have sent something, accept those who connect, and see whose time is over.
@@ -255,24 +269,26 @@ class FrameListener:
     def _is_over(self, peer: "_Peer", now: float) -> bool:
         return peer.answered or now >= self._drained_at
 
-    def _put_in_line(self, peer: "_Peer", event: bytes | Exception) -> None:
+    def _put_in_line(self, peer: "_Peer", event: "bytes | Exception | _Rest") -> None:
         peer.busy = True
         self._line.append((peer, event))
 
-    async def _take_turn(self, peer: "_Peer", event: bytes | Exception) -> None:
-        """Run the command of this frame and answer it, or tell the peer what was wrong, and what is over."""
-        goes_on = False
+    async def _take_turn(self, peer: "_Peer", event: "bytes | Exception | _Rest") -> None:
+        """Run the command of this frame, or send the rest of its answer, or tell the peer what was wrong.
+
+        The answer is for ``_send_answers``. A turn that ends without one ends the connection.
+        """
+        answer: bytes | None = None
         try:
             try:
-                if isinstance(event, Exception):
+                if isinstance(event, bytes):
+                    peer.frame_bytes = len(event)
+                    answer = encode_response(await self._run(peer, event))
+                elif isinstance(event, Exception):
                     raise event
-                answer = encode_response(await self._run(peer, event))
-                if not peer.answered and peer.connection.expects_copies:
-                    _receive_waiting(peer, 2 * len(event))
-                sent = peer.write(answer)
-                if sent < len(answer):
-                    await peer.send(answer[sent:])
-                goes_on = True
+                else:
+                    await peer.send(event.unsent)
+                    answer = b""
             except (CommandError, FramingError) as error:
                 if peer.admitted:
                     self._refusals.frame(peer.caller.peer, error.code, str(error))
@@ -283,11 +299,30 @@ class FrameListener:
         except Exception as error:
             self._log.error("connection_failed", exc_info=error)
         finally:
-            peer.answered, peer.busy, peer.away = True, False, False
-            if goes_on:
-                self._go_on(peer, time.monotonic())
-            else:
+            if answer is None:
                 self._close(peer)
+            else:
+                self._answers.append((peer, answer))
+
+    def _send_answers(self) -> None:
+        """Send what the turns up to now came to. Those who got their whole answer may go on."""
+        if not self._answers:
+            return
+        answers, self._answers = self._answers, []
+        now = time.monotonic()
+        for peer, answer in answers:
+            try:
+                if not peer.answered and peer.connection.expects_copies:
+                    _receive_waiting(peer, 2 * peer.frame_bytes)
+                sent = peer.write(answer) if answer else 0
+            except OSError:  # one-shot libraries leave as soon as they have their answer
+                self._close(peer)
+                continue
+            peer.answered, peer.busy, peer.away = True, False, False
+            if sent < len(answer):
+                self._put_in_line(peer, _Rest(answer[sent:]))
+            else:
+                self._go_on(peer, now)
 
     def _run(self, peer: "_Peer", frame: bytes) -> Awaitable[Response]:
         """Return what the frame's command comes to. Raises ``FramingError`` for a frame that holds no JSON object."""
@@ -328,7 +363,8 @@ class _Peer:
     """One connection: its socket, who is at the other end, and what was read. ``number`` is the socket's."""
 
     __slots__ = (
-        "_write_timeout", "admitted", "answered", "away", "busy", "caller", "connection", "number", "socket", "watched"
+        "_write_timeout", "admitted", "answered", "away", "busy", "caller", "connection", "frame_bytes", "number",
+        "socket", "watched",
     )  # fmt: skip
 
     def __init__(self, sock: socket.socket, limits: ListenerLimits) -> None:
@@ -338,6 +374,7 @@ class _Peer:
         self.connection = Connection(
             limits.max_request_bytes, frame_timeout=limits.frame_timeout, idle_timeout=limits.idle_timeout
         )
+        self.frame_bytes = 0  # of the command that is under way
         self.answered = False
         self.admitted = False  # does it count as one of the connections?
         self.watched = False  # is it in the selector?

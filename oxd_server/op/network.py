@@ -14,6 +14,7 @@ import trio
 from oxd_server.op.errors import OpHostRefused
 from oxd_server.op.reach import Zone, is_loopback, zone_of
 from oxd_server.sync.host_slots import HostSlots
+from oxd_server.sync.threads import Threads
 
 __all__ = ["Resolve", "Resolver", "connect", "refuse_address"]
 
@@ -33,7 +34,7 @@ class Resolver:
     """Asks the system for addresses, in threads of its own: names that nobody answers for hold up few others."""
 
     def __init__(self) -> None:
-        self._threads = trio.CapacityLimiter(_LOOKUPS)
+        self._threads = Threads(_LOOKUPS)
         self._slots = HostSlots(_LOOKUPS_OF_A_HOST, most_waiting=_WAITING_LOOKUPS, limit="name look-ups")
 
     async def addresses(self, host: str, port: int) -> list[str]:
@@ -47,7 +48,7 @@ class Resolver:
             return [str(ip_address(host))]
         async with self._slots.hold(host):
             look_up = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
-            found = await trio.to_thread.run_sync(look_up, abandon_on_cancel=True, limiter=self._threads)
+            found = await self._threads.run(look_up, abandon_on_cancel=True)
         return list(dict.fromkeys(str(address[0]) for *_, address in found))
 
 

@@ -3,15 +3,14 @@
 from collections.abc import Callable
 from typing import Final, TypeVar
 
-import trio
-
 from oxd_server.op.key_store import KeyStore
+from oxd_server.sync.threads import Threads
 
 __all__ = ["signed"]
 
 _T = TypeVar("_T")
 
-_AT_A_TIME: Final = trio.CapacityLimiter(4)
+_AT_A_TIME: Final = Threads(4)
 """A token that hangs takes no other threads than these."""
 
 
@@ -23,4 +22,4 @@ async def signed(key_store: KeyStore | None, make: Callable[[], _T]) -> _T:
     """
     if key_store is None or not key_store.in_hsm:
         return make()
-    return await trio.to_thread.run_sync(make, abandon_on_cancel=True, limiter=_AT_A_TIME)
+    return await _AT_A_TIME.run(make, abandon_on_cancel=True)

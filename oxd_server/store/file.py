@@ -74,6 +74,7 @@ from oxd_server.store.place import Place
 from oxd_server.store.watch import Seen, Watch, data_version
 from oxd_server.store.write import Apply, Write
 from oxd_server.sync.locks import KeyedLocks
+from oxd_server.sync.threads import Threads
 
 __all__ = ["FileStore", "open_file_store"]
 
@@ -149,10 +150,10 @@ class FileStore:
         self._last_batch = 0
         self._commit_under_way = False
         self._commit_ended = trio.lowlevel.ParkingLot()
-        self._write_thread = trio.CapacityLimiter(1)
+        self._write_thread = Threads(1)
         self._connect = connect
         self._idle_readers: list[sqlite3.Connection] = []
-        self._read_threads = trio.CapacityLimiter(_READERS)
+        self._read_threads = Threads(_READERS)
         self._closed = False
 
     @property
@@ -243,7 +244,7 @@ class FileStore:
             await trio.sleep(idle)
             if commits == self.commits:
                 self._written = trio.Event()
-                if not await trio.to_thread.run_sync(self._fold, limiter=self._write_thread):
+                if not await self._write_thread.run(self._fold):
                     self._written.set()  # another process reads what would be overwritten: later
 
     def _fold(self) -> bool:
@@ -309,7 +310,7 @@ class FileStore:
 
     async def _read(self, query: Callable[..., T], *arguments: object) -> T:
         self._check_open()
-        return await trio.to_thread.run_sync(self._read_in_thread, query, arguments, limiter=self._read_threads)
+        return await self._read_threads.run(self._read_in_thread, query, arguments)
 
     def _read_in_thread(self, query: Callable[..., T], arguments: tuple[object, ...]) -> T:
         try:
@@ -363,9 +364,9 @@ class FileStore:
             await self._let_others_join()
             batch = tuple(islice(self._waiting, self._most_in_batch))
             self._last_batch = len(batch)
-            # Shielded: the batch carries the writes of others, who must not hang when this caller is cancelled.
-            with trio.CancelScope(shield=True):
-                seen, others_committed = await trio.to_thread.run_sync(self._commit, batch, limiter=self._write_thread)
+            # The batch carries the writes of others, who must not hang when this caller is cancelled: no thread is cut
+            # short by that.
+            seen, others_committed = await self._write_thread.run(self._commit, batch)
             self._written.set()
             for write in batch:
                 self._waiting.pop(write, None)
