@@ -6,7 +6,6 @@ request that is refused has changed nothing. This is also the only place where e
 
 import secrets
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from functools import lru_cache
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -54,7 +53,6 @@ _ERROR_ID_BYTES: Final = 6
 _REGISTER: Final = (SETUP_CLIENT.name, REGISTER_SITE.name)
 _FEW_REQUESTS: Final = frozenset({"get_authorization_url", "get_logout_uri", "get_rp", "introspect_access_token"})
 """Commands that need the OP's metadata and one request at most: they spare themselves a cancel scope."""
-_MOST_ORIGINS: Final = 1000
 _STRANGERS: Final = "no site"
 """Whose the commands are that name no site, or one that is not known here."""
 
@@ -114,7 +112,6 @@ class Dispatcher:
         self._registrations = registrations
         self._disk_shares = disk_shares
         self._longest = longest
-        self._origin_of = lru_cache(_MOST_ORIGINS)(origin_of)
         self._client_sync = ClientSync()
         self._calls = calls or Calls()
         self._log = structlog.get_logger("oxd_server.dispatch.dispatcher")
@@ -192,7 +189,7 @@ class Dispatcher:
     def _owners(self, services: Services, params: Params, site: Site | None) -> tuple[str, ...]:
         """Whose the command is: a site's, or that of all who name none, and the OP host's that it may wait for."""
         if site is not None:
-            return site.oxd_id, self._origin_of(site.op_host)
+            return site.oxd_id, origin_of(site.op_host)
         op_host = getattr(params, "op_host", None) or services.default_site.op_host or ""
         try:
             return _STRANGERS, origin_of(normalize_op_host(op_host))

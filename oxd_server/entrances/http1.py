@@ -98,7 +98,9 @@ class _Service(msgspec.Struct, frozen=True):
     on_refused: OnRefused
     now: Callable[[], float]
     idle: Idle = msgspec.field(default_factory=Idle)
-    head_of: Callable[[bytes], Head] = msgspec.field(default_factory=lambda: remembered(parse_head))
+    head_of: Callable[[bytes], Head] = msgspec.field(
+        default_factory=lambda: remembered(parse_head, most=128, longest=2048)
+    )
 
 
 class _Connection:

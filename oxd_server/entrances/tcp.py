@@ -17,6 +17,9 @@ something.
 - A turn that need not wait (for an OP, the disk, a peer that does not read) is as good as a function call. One that
   has to wait is finished in the task where it began, for trio knows it by that task. But before it waits, it hands the
   lead to a new task. When it is done, its task ends.
+- Where turn after turn has to wait, each gets its task in the same round of the event loop: the lead goes to several
+  new tasks at once. They take it one after the other. The last of them goes on to look around, and those for whom no
+  turn is left end.
 - From when it stands in line to the end of its turn, a peer is busy, and nothing is read from it. Mostly it sends
   nothing meanwhile. If it does, the next leader takes it out of the selector, and the end of the turn puts it back.
 
@@ -94,6 +97,8 @@ class FrameListener:
         self._line: deque[tuple[_Peer, bytes | Exception | _Rest]] = deque()
         self._answers: list[tuple[_Peer, bytes]] = []
         self._full = trio.Event()
+        self._to_begin = 0  # tasks that will lead
+        self._waits_in_a_row = 0  # turns that had to wait, since one that had not
         self._draining = False
         self._drained_at = math.inf
         self._log = structlog.get_logger("oxd_server.entrances.tcp")
@@ -109,7 +114,7 @@ class FrameListener:
         Those who have connected are served until ``drain``, or until the nursery is cancelled.
         """
         self._nursery, self._context = nursery, contextvars.copy_context()
-        self._start_leader()
+        self._hand_on()
         with listener:
             while True:
                 self._selector.register(listener, selectors.EVENT_READ)
@@ -145,9 +150,13 @@ class FrameListener:
         self._line.clear()
         self._answers.clear()
 
-    def _start_leader(self) -> None:
-        # In a context of its own: a command that hands the lead on has noted its secrets in that of its task.
-        self._context.run(self._nursery.start_soon, self._serve)
+    def _hand_on(self) -> None:
+        """Have somebody else lead. If turns had to wait of late, the next ones get a task each, all of them at once."""
+        wanted = min(len(self._line), self._waits_in_a_row, _TOGETHER)
+        while self._to_begin < max(wanted, 1):
+            self._to_begin += 1
+            # In a context of its own: a command that hands the lead on has noted its secrets in that of its task.
+            self._context.run(self._nursery.start_soon, self._serve)
 
     def _wake_leader(self) -> None:
         """End its wait, if it waits: somebody stands in line, or the listener drains."""
@@ -165,13 +174,17 @@ class FrameListener:
             self._wake_leader()
 
     async def _lead(self) -> None:
+        self._to_begin -= 1
         turns = hope = 0
         while not self._draining or self._line or self._selector.get_map():
-            if turns >= _ROUND or (hope < _AT_ONCE and not self._line):
-                turns = 0
-                await self._let_others_run(wait=not (hope or self._line))
-            found = self._look_around()
-            hope = min(found, _AT_ONCE) if found else max(hope - 1, 0)
+            if not self._to_begin:
+                if turns >= _ROUND or (hope < _AT_ONCE and not self._line):
+                    turns = 0
+                    await self._let_others_run(wait=not (hope or self._line))
+                found = self._look_around()
+                hope = min(found, _AT_ONCE) if found else max(hope - 1, 0)
+            elif turns >= _ROUND or not self._line:
+                return
             for _ in range(min(len(self._line), _TOGETHER)):
                 turns += 1
                 peer, event = self._line.popleft()
@@ -180,10 +193,12 @@ class FrameListener:
                 if trap is not None:
                     self._send_answers()
                     peer.away = True
-                    self._start_leader()
+                    self._waits_in_a_row += 1
+                    self._hand_on()
                     await finish(turn, trap)
                     self._send_answers()
                     return
+                self._waits_in_a_row = 0
             self._send_answers()
 
     def _look_around(self) -> int:

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from functools import lru_cache
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
@@ -15,6 +14,7 @@ from oxd_server.op.errors import InvalidOpHost, OpMetadataMissing
 from oxd_server.op.metadata_cache import MetadataCache
 from oxd_server.op.reach import Reach, origin_of
 from oxd_server.op.settings import NOTHING_SPECIAL, OpSettings
+from oxd_server.sync.memo import remembered
 
 __all__ = [
     "WELL_KNOWN",
@@ -113,7 +113,7 @@ def url_for(metadata: ProviderMetadata, url: str, identity: ClientIdentity | Non
     return url if identity is None else metadata.mtls_aliases.get(url, url)
 
 
-@lru_cache(maxsize=30)  # most commands name the same few hosts; not more, for a caller can name one that is very long
+@remembered
 def normalize_op_host(op_host: str) -> str:
     """`op_host` as the beginning of a URL: https if it names no scheme, no slash at the end, lower case.
 

@@ -79,7 +79,7 @@ def _parsed(raw: bytes) -> AnswerHead:
     return AnswerHead(raw, event.status_code, MappingProxyType(headers), length, persists)
 
 
-_known_head = remembered(_parsed)
+_known_head = remembered(_parsed, most=128, longest=2048)
 
 
 def _length(status: int, headers: Mapping[str, str]) -> int | None:

@@ -11,6 +11,8 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from oxd_server.sync.memo import remembered
+
 __all__ = ["Reach", "Zone", "is_loopback", "origin_of", "zone_of"]
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -45,6 +47,7 @@ class Reach(msgspec.Struct, frozen=True):
         return None
 
 
+@remembered
 def origin_of(url: str) -> str:
     """Scheme, host and port of an absolute URL, in one spelling; empty for what is no URL."""
     try:

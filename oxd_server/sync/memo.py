@@ -1,13 +1,14 @@
 """Values that are made from something and made again only when that has changed."""
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, wraps
 from typing import Final, Generic, TypeVar
 
 __all__ = ["Memo", "TextMemo", "remembered"]
 
 _LONGEST_KEPT: Final = 2000
 
+A = TypeVar("A", str, bytes)
 T = TypeVar("T")
 
 
@@ -45,10 +46,16 @@ class TextMemo(Memo[str]):
         super().__init__(capacity, lambda text: len(text) <= _LONGEST_KEPT)
 
 
-def remembered(parse: Callable[[bytes], T], *, most: int = 128, longest: int = 2048) -> Callable[[bytes], T]:
-    """Return `parse`, a function of its bytes alone, with a memory of what they meant.
+def remembered(parse: Callable[[A], T], *, most: int = 1000, longest: int = 300) -> Callable[[A], T]:
+    """Return `parse`, a function of its text alone, with a memory of what those meant.
 
-    Bounded: the `most` that were met last, none of more than `longest` bytes. What is raised is not remembered.
+    Bounded: the `most` that were met last, none of more than `longest` bytes or characters. What is raised is not
+    remembered.
     """
     known = lru_cache(most)(parse)
-    return lambda data: known(data) if len(data) <= longest else parse(data)
+
+    @wraps(parse)
+    def remembering(text: A) -> T:
+        return known(text) if len(text) <= longest else parse(text)
+
+    return remembering

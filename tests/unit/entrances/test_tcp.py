@@ -311,6 +311,73 @@ async def test_many_wait_at_once() -> None:
             assert await names(stream, 1) == ["slow"]
 
 
+async def test_an_answer_does_not_wait_for_the_commands_beside_it() -> None:
+    """Of commands that came at once, those that need not wait are answered while the others do."""
+    async with listening() as server:
+        one, waiting, two = _at_once(server, "one", "slow", "two")
+        assert await names(one, 1) == ["one"]
+        assert await names(two, 1) == ["two"]
+        assert not server.commands.release.is_set()
+        server.commands.release.set()
+        assert await names(waiting, 1) == ["slow"]
+
+
+async def test_who_led_in_between_leaves_nobody_behind() -> None:
+    """Where many had to wait, several tasks take the lead one after the other; in the end one does, as before."""
+    async with listening(max_connections=60) as server:
+        (first,) = _at_once(server, "first")
+        assert await names(first, 1) == ["first"]
+        await trio.testing.wait_all_tasks_blocked()
+        before = trio.lowlevel.current_statistics().tasks_living
+        streams = _at_once(server, *["slow"] * 20, *["quick"] * 20)
+        waiting, quick = streams[:20], streams[20:]
+        await trio.testing.wait_all_tasks_blocked()
+        assert trio.lowlevel.current_statistics().tasks_living == before + len(waiting)
+        for stream in quick:
+            assert await names(stream, 1) == ["quick"]
+        server.commands.release.set()
+        for stream in waiting:
+            assert await names(stream, 1) == ["slow"]
+        await trio.testing.wait_all_tasks_blocked()
+        assert trio.lowlevel.current_statistics().tasks_living == before
+        assert await names(await _sent(server, "last"), 1) == ["last"]
+
+
+async def test_a_peer_that_reads_late_gets_every_answer_whole() -> None:
+    """What the system does not take of an answer leaves when the peer has read, and nobody else waits for that."""
+    async with listening(max_request_bytes=20_000) as server:
+        late = trio.socket.socket()
+        late.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        await late.connect(("127.0.0.1", server.port))
+        stream = trio.SocketStream(late)
+        server.opened.append(stream)
+        asked = [f"c{number}" for number in range(2000)]
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(stream.send_all, b"".join(frame(name, text="x" * 5000) for name in asked))
+            await trio.testing.wait_all_tasks_blocked()
+            assert len(server.commands.ran) < len(asked)
+            assert await names(await _sent(server, "another"), 1) == ["another"]
+            assert await names(stream, len(asked)) == asked
+
+
+def _at_once(server: Listening, *commands: str) -> list[trio.SocketStream]:
+    """Connect for each command and send it, so that the listener finds them all when it looks."""
+    streams = []
+    for name in commands:
+        sock = socket.create_connection(("127.0.0.1", server.port))
+        sock.sendall(frame(name))
+        sock.setblocking(False)
+        streams.append(trio.SocketStream(trio.socket.from_stdlib_socket(sock)))
+    server.opened.extend(streams)
+    return streams
+
+
+async def _sent(server: Listening, name: str) -> trio.SocketStream:
+    stream = await server.connect()
+    await stream.send_all(frame(name))
+    return stream
+
+
 async def test_what_a_waiting_peer_sends_keeps_nobody_awake() -> None:
     """What comes while a command waits is left where it is; then it runs."""
     async with listening() as server:

@@ -57,7 +57,8 @@ async def test_what_goes_wrong_reaches_the_caller_and_frees_the_place() -> None:
 
 async def test_who_is_cancelled_before_the_thread_begins_leaves_nothing_behind() -> None:
     """A caller that is cancelled already runs nothing, and keeps no place."""
-    threads, ran = Threads(1), []
+    threads = Threads(1)
+    ran: list[int] = []
     with trio.CancelScope() as scope:
         scope.cancel()
         await threads.run(ran.append, 1)
