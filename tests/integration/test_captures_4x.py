@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import jsonschema
-from joserfc.jwk import RSAKey
 
 from oxd_server.entrances.dialects.flat import Flat
 from oxd_server.entrances.openapi_flat import flat_document
 from oxd_server.sandbox import RunningSandbox
-from tests.integration.https_client import Front, running_front
+from tests.integration.dialect_4_world import World, registered, world_of
+from tests.integration.https_client import running_front
 from tests.integration.real_provider import callback_params, log_in
 
 RECORDS = [
@@ -24,10 +22,6 @@ RECORDS = [
     for line in (Path(__file__).parents[1] / "captures-4x" / "captures.jsonl").read_text("utf-8").splitlines()
 ]
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "gateways.md"
-RSA_KEY = RSAKey.generate_key(2048, {"use": "sig", "kid": "of-the-front"}).as_dict(private=True)
-CALLBACK = "http://127.0.0.1:9/callback"
-UMA_TICKET = "urn:ietf:params:oauth:grant-type:uma-ticket"
-SCOPES = ["openid", "oxd", "profile", "email", "uma_protection", "read"]
 OLD = [record for record in RECORDS if record["version"].startswith("3.1")]
 BETA = [record for record in RECORDS if record["version"] == "1.0"]
 FLAT = [record for record in RECORDS if record not in OLD and record not in BETA]
@@ -36,58 +30,6 @@ WITHOUT_A_TOKEN_NOW = {"/get-rp", "/get-access-token-by-refresh-token"}
 
 NOT_COUNTED = {"/get-issuer", "/get-request-object-uri"}
 """What these are answered depends on more than the front and the sandbox."""
-
-
-@dataclass
-class World:
-    """A gateway's site and a consumer's at one OP, with what the recorded requests name."""
-
-    front: Front
-    op: RunningSandbox
-    site: dict[str, Any]
-    token: str
-
-    async def post(self, path: str, body: Any, token: str | None = None) -> httpx2.Response:
-        """Send a request as the gateway."""
-        headers = {} if token is None else {"Authorization": f"Bearer {token}"}
-        return await self.front.client.post(path, json=body, headers=headers)
-
-    async def ok(self, path: str, /, **body: Any) -> Any:
-        """Send a request that succeeds, with the gateway's token; return its answer."""
-        response = await self.post(path, {"oxd_id": self.site["oxd_id"], **body}, self.token)
-        assert response.status_code == 200, (path, response.text)
-        return response.json()
-
-
-async def registered(front: Front, op: RunningSandbox, **more: Any) -> dict[str, Any]:
-    """Register a site without a token."""
-    body = {
-        "op_host": op.issuer,
-        "redirect_uris": [CALLBACK],
-        "post_logout_redirect_uris": ["https://rp.example.test/cgi-bin/oxd.py/logout", "https://gw.example.test/bye"],
-        "scope": SCOPES,
-        "grant_types": ["authorization_code", "client_credentials", "refresh_token", UMA_TICKET],
-        "claims_redirect_uri": ["https://gw.example.test/claims"],
-        **more,
-    }
-    response = await front.client.post("/register-site", json=body)
-    assert response.status_code == 200, response.text
-    return dict(response.json())
-
-
-@asynccontextmanager
-async def world_of(folder: Path, op: RunningSandbox, **https: Any) -> AsyncIterator[World]:
-    """Run a front that has an RSA key, register, and get the token of the site's own client."""
-    keys = folder / "keys.json"
-    keys.write_text(json.dumps({"keys": [RSA_KEY]}), "utf-8")
-    async with running_front(folder, {"crypt_provider_key_store_path": str(keys)}, **https) as front:
-        site = await registered(front, op)
-        client = {name: site[name] for name in ("client_id", "client_secret")}
-        answer = await front.client.post(
-            "/get-client-token", json={"op_host": op.issuer, "scope": ["openid", "oxd"], **client}
-        )
-        assert answer.status_code == 200, answer.text
-        yield World(front, op, site, answer.json()["access_token"])
 
 
 async def fresh(world: World, record: dict[str, Any]) -> dict[str, Any]:
@@ -367,99 +309,3 @@ async def test_need_info_is_flat_and_403(tmp_path: Path, sandbox: RunningSandbox
         assert isinstance(told["required_claims"], list)
         response = await world.post("/uma-rp-get-rpt", body, world.token)
         assert (response.status_code, response.json()["error"]) == (400, "invalid_ticket")
-
-
-async def test_the_order_of_the_checks(tmp_path: Path, sandbox: RunningSandbox) -> None:
-    """Whatever is wrong with a token has its own code and status, and only the site's own client's token is good."""
-    async with world_of(tmp_path, sandbox) as world:
-        other = await registered(world.front, sandbox)
-        body = {"oxd_id": world.site["oxd_id"]}
-
-        async def refused(token: str | None, oxd_id: str = body["oxd_id"], **headers: str) -> tuple[int, str]:
-            bearer = {} if token is None else {"Authorization": f"Bearer {token}"}
-            response = await world.front.client.post(
-                "/get-logout-uri", json={"oxd_id": oxd_id}, headers={**bearer, **headers}
-            )
-            return response.status_code, response.json()["error"]
-
-        assert await refused(None, AuthorizationOxdId="nobody") == (400, "authorization_oxd_id_not_found")
-        assert await refused(None) == (403, "blank_access_token")
-        assert await refused("nonsense") == (403, "inactive_access_token")
-        client = {name: other[name] for name in ("client_id", "client_secret")}
-        answer = await world.post("/get-client-token", {"op_host": sandbox.issuer, "scope": ["oxd"], **client})
-        others = answer.json()["access_token"]
-        assert await refused(others) == (403, "invalid_access_token")
-        answer = await world.post("/get-client-token", {"op_host": sandbox.issuer, "scope": ["profile"], **client})
-        assert await refused(answer.json()["access_token"], other["oxd_id"]) == (403, "access_token_insufficient_scope")
-        response = await world.post("/get-logout-uri", body | {"oxd_id": other["oxd_id"]}, others)
-        assert response.status_code == 200
-
-
-async def test_a_judge_that_is_not_listed(tmp_path: Path, sandbox: RunningSandbox) -> None:
-    """Where protect_commands_with_oxd_id names sites, no other site's token counts with AuthorizationOxdId."""
-    config = {"protect_commands_with_oxd_id": ["11111111-2222-3333-4444-555555555555"]}
-    async with running_front(tmp_path, config) as front:
-        site = await registered(front, sandbox)
-        response = await front.client.post(
-            "/get-logout-uri", json={"oxd_id": site["oxd_id"]}, headers={"AuthorizationOxdId": site["oxd_id"]}
-        )
-        assert (response.status_code, response.json()["error"]) == (400, "invalid_authorization_oxd_id")
-        answer = await front.client.post("/get-rp", json={"oxd_id": site["oxd_id"]})
-        assert (answer.status_code, answer.json()["error"]) == (403, "blank_access_token")
-
-
-async def test_a_site_of_3_1_has_no_other_judge(tmp_path: Path, sandbox: RunningSandbox) -> None:
-    """A site that belongs to a setup client obeys the token of no other site."""
-    async with world_of(tmp_path, sandbox) as world:
-        old = await world.post(
-            "/setup-client", {"op_host": sandbox.issuer, "authorization_redirect_uri": CALLBACK, "scope": ["openid"]}
-        )
-        oxd_id = old.json()["data"]["oxd_id"]
-        headers = {"Authorization": f"Bearer {world.token}", "AuthorizationOxdId": world.site["oxd_id"]}
-        response = await world.front.client.post("/get-logout-uri", json={"oxd_id": oxd_id}, headers=headers)
-        assert (response.status_code, response.json()["error"]) == (400, "invalid_authorization_oxd_id")
-
-
-async def test_another_site_neither_changes_nor_empties_a_site(tmp_path: Path, sandbox: RunningSandbox) -> None:
-    """With AuthorizationOxdId a site that nobody named reads along at its OP, and does no more to another site."""
-    async with world_of(tmp_path, sandbox) as world:
-        other = await registered(world.front, sandbox)
-        headers = {"Authorization": f"Bearer {world.token}", "AuthorizationOxdId": world.site["oxd_id"]}
-        more: dict[str, dict[str, Any]] = {
-            "/get-rp": {},
-            "/update-site": {"redirect_uris": ["https://eve.example/callback"]},
-            "/remove-site": {},
-            "/get-logout-uri": {},
-            "/uma-rs-protect": {
-                "resources": [{"path": "/a", "conditions": [{"httpMethods": ["GET"], "scopes": ["s"]}]}]
-            },
-            "/uma-rs-modify": {"path": "/a", "http_method": "GET", "scopes": ["all"]},
-            "/uma-rp-get-rpt": {"ticket": "a-ticket"},
-            "/start-device-login": {},
-            "/poll-device-login": {"device_code": "a-code"},
-            "/get-site-token": {},
-            "/exchange-token": {"subject_token": "a-token"},
-            "/get-dpop-proof": {"http_method": "GET", "url": "https://api.example/"},
-            "/revoke-token": {"token": "a-token"},
-        }
-        for path, params in more.items():
-            body = {"oxd_id": other["oxd_id"], **params}
-            response = await world.front.client.post(path, json=body, headers=headers)
-            told = (response.status_code, response.json()["error"])
-            assert (path, *told) == (path, 400, "invalid_authorization_oxd_id")
-        body = {"oxd_id": other["oxd_id"]}
-        response = await world.front.client.post("/get-authorization-url", json=body, headers=headers)
-        assert response.status_code == 200
-
-
-async def test_a_flood_of_named_states_pushes_no_login_out(tmp_path: Path, sandbox: RunningSandbox) -> None:
-    """A site has room for so many bytes of the states that callers name; beyond that the newest one is refused."""
-    async with world_of(tmp_path, sandbox) as world:
-        first = await world.ok("/get-authorization-url", state="the-first", nonce="n" * 60_000)
-        assert "state=the-first" in first["authorization_url"]
-        await world.ok("/get-authorization-url", state="the-second", nonce="n" * 60_000)
-        body = {"oxd_id": world.site["oxd_id"], "state": "the-third", "nonce": "n" * 60_000}
-        response = await world.post("/get-authorization-url", body, world.token)
-        assert (response.status_code, response.json()["error"]) == (503, "server_busy")
-        await world.ok("/get-authorization-url", state="the-first", nonce="shorter")
-        await world.ok("/get-authorization-url", state="the-third")

@@ -8,8 +8,8 @@ from urllib.parse import parse_qs, urlsplit
 
 from oxd_server.op.jose import parse_key_set, verify_token
 from oxd_server.sandbox import RunningSandbox
+from tests.integration.dialect_4_world import CALLBACK, RSA_KEY, registered, world_of
 from tests.integration.real_provider import callback_params, log_in
-from tests.integration.test_captures_4x import CALLBACK, RSA_KEY, registered, world_of
 
 SECOND = "http://127.0.0.1:9/second"
 
@@ -32,6 +32,19 @@ async def test_a_callers_own_state_nonce_and_redirect_uri(tmp_path: Path, sandbo
         body = {"oxd_id": world.site["oxd_id"], "code": "any", "state": own["state"]}
         response = await world.post("/get-tokens-by-code", body, world.token)
         assert (response.status_code, response.json()["error"]) == (400, "bad_request")
+
+
+async def test_a_flood_of_named_states_pushes_no_login_out(tmp_path: Path, sandbox: RunningSandbox) -> None:
+    """A site has room for so many bytes of the states that callers name; beyond that the newest one is refused."""
+    async with world_of(tmp_path, sandbox) as world:
+        first = await world.ok("/get-authorization-url", state="the-first", nonce="n" * 60_000)
+        assert "state=the-first" in first["authorization_url"]
+        await world.ok("/get-authorization-url", state="the-second", nonce="n" * 60_000)
+        body = {"oxd_id": world.site["oxd_id"], "state": "the-third", "nonce": "n" * 60_000}
+        response = await world.post("/get-authorization-url", body, world.token)
+        assert (response.status_code, response.json()["error"]) == (503, "server_busy")
+        await world.ok("/get-authorization-url", state="the-first", nonce="shorter")
+        await world.ok("/get-authorization-url", state="the-third")
 
 
 async def test_how_the_client_authenticates_can_be_named(tmp_path: Path, sandbox: RunningSandbox) -> None:
