@@ -15,6 +15,7 @@ from tests.integration.background import Background, background
 from tests.integration.faulty_op import FaultyOp, faulty_op
 from tests.integration.oxd_process import ServerProcess, running_server
 from tests.integration.sandbox_provider import running_sandbox
+from tests.redis_server import redis_server
 
 # Only a person turns these off, and the summary says so; a missing tool is a failure, not a skip.
 SKIPS = {
@@ -67,6 +68,13 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Background]:
     """One server for all tests of a module that asks for it."""
     with background(tmp_path_factory.mktemp("running")) as both:
         yield both
+
+
+@pytest.fixture(scope="module")
+def redis_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """One Redis for all tests of a module that asks for it; its password is s3same."""
+    with redis_server(tmp_path_factory.mktemp("redis"), "--requirepass", "s3same") as (port, _):
+        yield port
 
 
 @pytest.fixture
