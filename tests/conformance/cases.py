@@ -10,14 +10,11 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
-from oxd_server.sandbox.provider import routes
-from tests.conformance import flows
+from tests.conformance import checks, flows
 from tests.conformance.flows import HYBRID, HYBRID_WITH_TOKEN, Command, Rig
-from tests.integration.logins import LOGOUT_URI, REDIRECT_URI, SCOPES, Rp
+from tests.integration.logins import SCOPES
 from tests.integration.oxd_process import ServerProcess
-from tests.integration.real_provider import callback_params, log_out
 from tests.integration.sandbox_provider import running_sandbox
 from tests.integration.stored import stored_rows
 
@@ -90,126 +87,12 @@ def _kept(folder: Path) -> Any:
     return rows["site"], rows["site_session"]
 
 
-# --- a closer look at what was accepted ------------------------------------------------------
-
-
-async def _userinfo_too(rig: Rig, tokens: dict[str, Any]) -> None:
-    assert rig.rp is not None
-    user = await rig.rp.ok("get_user_info", access_token=tokens["access_token"])
-    assert user["claims"]["sub"] == tokens["id_token_claims"]["sub"]
-    assert (await rig.rp.ok("id_token_status", id_token=tokens["id_token"]))["active"] is True
-    hint = (await rig.rp.ok("get_logout_uri"))["uri"]
-    assert tokens["id_token"] in hint, "the id_token is not kept for the logout"
-
-
-async def _userinfo_of_refreshed(rig: Rig, tokens: dict[str, Any]) -> None:
-    assert rig.rp is not None
-    rig.op.state.faults = {"userinfo_bad_sub"}
-    refused = await rig.rp.error("get_user_info", access_token=tokens["access_token"])
-    assert refused["details"]["check"] == "bad_subject"
-
-
-async def _signed_as_registered(rig: Rig, tokens: dict[str, Any]) -> None:
-    assert rig.rp is not None
-    stored = await rig.rp.stored()
-    assert stored["id_token_signed_response_alg"] == rig.site["id_token_signed_response_alg"]
-    await _userinfo_too(rig, tokens)
-
-
-async def _authenticated_as_registered(rig: Rig, tokens: dict[str, Any]) -> None:
-    # The OP accepts nothing but the registered method.
-    assert rig.rp is not None
-    client = rig.op.state.clients.get((await rig.rp.stored())["client_id"])
-    assert client is not None
-    assert client.auth_method == rig.site["client_token_endpoint_auth_method"]
-    await rig.rp.ok("get_access_token_by_refresh_token", refresh_token=tokens["refresh_token"])
-
-
-async def _code_works_too(rig: Rig, data: dict[str, Any]) -> None:
-    assert data == {}
-    await _userinfo_too(rig, await rig.log_in())
-
-
-async def _claims_of_all_scopes(rig: Rig, data: dict[str, Any]) -> None:
-    claims = data["claims"]
-    for name in ("name", "family_name", "birthdate", "email", "email_verified", "address", "phone_number"):
-        assert claims[name], name
-
-
-async def _belongs_together(rig: Rig, data: dict[str, Any]) -> None:
-    assert data["active"] is True
-
-
-async def _discovered_endpoint(rig: Rig, data: dict[str, Any]) -> None:
-    endpoint = routes.metadata(rig.op.state)["authorization_endpoint"]
-    assert data["authorization_url"].startswith(f"{endpoint}?"), data
-
-
-async def _is_registered(rig: Rig, data: dict[str, Any]) -> None:
-    stored = await Rp(rig.server, data["oxd_id"]).stored()
-    client = rig.op.state.clients.get(stored["client_id"])
-    assert client is not None, "the OP does not know the client"
-    assert client.secret == stored["client_secret"]
-    assert client.metadata["redirect_uris"] == [REDIRECT_URI]
-    assert client.metadata["post_logout_redirect_uris"] == [LOGOUT_URI]
-    assert client.metadata["client_name"] == rig.site["client_name"]
-    assert client.metadata["contacts"] == rig.site["contacts"]
-
-
-async def _state_comes_back(rig: Rig, data: dict[str, Any]) -> None:
-    assert callback_params(await log_out(data["uri"])) == {"state": "the-state"}
-
-
-async def _another_state_is_seen(rig: Rig, data: dict[str, Any]) -> None:
-    assert "state=the-state" in data["uri"]
-    assert callback_params(await log_out(data["uri"]))["state"] != "the-state", "the application cannot tell"
-
-
-async def _no_state_comes_back(rig: Rig, data: dict[str, Any]) -> None:
-    assert "state=" not in data["uri"]
-    assert await log_out(data["uri"]) == LOGOUT_URI
-
-
-def _waits(seconds: int) -> Callable[[Rig, dict[str, Any]], Awaitable[None]]:
-    async def check(rig: Rig, data: dict[str, Any]) -> None:
-        assert (data["status"], data["interval"]) == ("pending", seconds)
-
-    return check
-
-
-async def _bound(rig: Rig, tokens: dict[str, Any]) -> None:
-    token = rig.op.state.live_access_token(tokens["access_token"])
-    assert token is not None
-    assert token.thumbprint is not None, "the token is bound to no key"
-    await _userinfo_too(rig, tokens)
-
-
-async def _bound_too(rig: Rig, tokens: dict[str, Any]) -> None:
-    token = rig.op.state.live_access_token(tokens["access_token"])
-    assert token is not None
-    assert token.thumbprint == token.grant.thumbprint is not None
-
-
-async def _claims_of_alice(rig: Rig, data: dict[str, Any]) -> None:
-    assert data["claims"]["sub"]
-
-
-async def _session_has_ended(rig: Rig, data: dict[str, Any]) -> None:
-    assert data == {}
-    assert rig.rp is not None
-    hint = parse_qs(urlsplit((await rig.rp.ok("get_logout_uri"))["uri"]).query)["id_token_hint"][0]
-    assert (await rig.rp.ok("session_status", id_token=hint))["active"] is False
-
-
-# --- the table -------------------------------------------------------------------------------
-
-
 def _authentication(method: str, **site: Any) -> Case:
     return Case(
         name=method if method != "none" else "none-with-pkce",
         must="authenticate that way",
         site={"client_token_endpoint_auth_method": method, **site},
-        accepted=_authenticated_as_registered,
+        accepted=checks.authenticated_as_registered,
     )
 
 
@@ -218,7 +101,7 @@ def _signed(alg: str) -> Case:
         name=f"idtoken-sig-{alg.lower()}",
         must="accept",
         site={"id_token_signed_response_alg": alg},
-        accepted=_signed_as_registered,
+        accepted=checks.signed_as_registered,
     )
 
 
@@ -277,7 +160,7 @@ def _fapi2(name: str, fault: str | None = None, outcome: tuple[str, str | None] 
             "flow": flows.by_all_that_came,
             "login": flows.by_all_that_came,
             "faults": () if fault is None else (fault,),
-            "accepted": _userinfo_too,
+            "accepted": checks.userinfo_too,
             **more,
         },
     )
@@ -339,9 +222,9 @@ FAPI2_CASES = (
 )  # fmt: skip
 
 CASES = (
-    Case(name="happy-path-code-flow", must="log in, get userinfo", accepted=_userinfo_too),
+    Case(name="happy-path-code-flow", must="log in, get userinfo", accepted=checks.userinfo_too),
     Case(name="happy-path-hybrid-flow", must="accept both id_tokens", flow=flows.front_channel, site=HYBRID,
-         accepted=_code_works_too),
+         accepted=checks.code_works_too),
     _authentication("client_secret_basic"),
     _authentication("client_secret_post"),
     _authentication("client_secret_jwt", client_token_endpoint_auth_signing_alg="HS256"),
@@ -365,17 +248,17 @@ CASES = (
                   "algorithm_not_allowed"),
     _bad_id_token("idtoken-too-long-for-a-frame", "id_token_many_groups", "response_too_long", None),
     Case(name="kid-absent-single-jwks", must="accept", faults=("id_token_without_kid", "key_set_single_key"),
-         accepted=_userinfo_too),
+         accepted=checks.userinfo_too),
     Case(name="kid-absent-multiple-jwks", must="refuse: several keys match",
          faults=("id_token_without_kid", "key_set_several_keys"), outcome=(BAD_SIGNATURE, "key_ambiguous")),
     *(_signed(alg) for alg in ("RS256", "PS256", "ES256", "EdDSA", "HS256")),
     Case(name="signing-key-rotation", must="fetch the new key and accept", flow=flows.after_rotation,
-         accepted=_userinfo_too),
+         accepted=checks.userinfo_too),
     Case(name="signing-key-rotation-just-before-signing", must="fetch the new key and accept",
-         flow=flows.rotation_before_signing, accepted=_userinfo_too),
+         flow=flows.rotation_before_signing, accepted=checks.userinfo_too),
     Case(name="userinfo-invalid-sub", must="refuse the userinfo", flow=flows.userinfo, faults=("userinfo_bad_sub",),
          outcome=("op_invalid_response", "bad_subject")),
-    Case(name="userinfo-signed", must="verify and accept", flow=flows.userinfo, accepted=_claims_of_all_scopes,
+    Case(name="userinfo-signed", must="verify and accept", flow=flows.userinfo, accepted=checks.claims_of_all_scopes,
          site={"userinfo_signed_response_alg": "RS256", "scope": ALL_SCOPES}),
     Case(name="userinfo-signed-invalid-sig", must="refuse the userinfo", flow=flows.userinfo,
          site={"userinfo_signed_response_alg": "ES256"}, faults=("userinfo_bad_signature",),
@@ -383,7 +266,7 @@ CASES = (
     Case(name="userinfo-signed-but-plain", must="refuse the userinfo", flow=flows.userinfo,
          site={"userinfo_signed_response_alg": "RS256"}, faults=("userinfo_not_signed",),
          outcome=("op_invalid_response", "not_signed")),
-    Case(name="refresh-token", must="accept the new tokens", flow=flows.refresh, accepted=_userinfo_of_refreshed),
+    Case(name="refresh-token", must="accept the new tokens", flow=flows.refresh, accepted=checks.userinfo_of_refreshed),
     _bad_refreshed("refresh-token-invalid-issuer", "id_token_bad_iss", "invalid_id_token_bad_issuer", "bad_issuer"),
     _bad_refreshed("refresh-token-invalid-sub", "id_token_bad_sub", "invalid_id_token", "bad_subject"),
     _bad_refreshed("refresh-token-invalid-aud", "id_token_bad_aud", "invalid_id_token_bad_audience", "bad_audience"),
@@ -392,16 +275,17 @@ CASES = (
     _bad_refreshed("refresh-token-new-azp", "id_token_azp", "invalid_id_token_bad_audience", "bad_authorized_party"),
     _bad_refreshed("refresh-token-invalid-sig", "id_token_bad_signature", BAD_SIGNATURE, "bad_signature"),
     Case(name="scope-userinfo-claims", must="return them", flow=flows.userinfo, site={"scope": ALL_SCOPES},
-         accepted=_claims_of_all_scopes),
-    Case(name="discovery-openid-config", must="use it", flow=flows.authorization_url, accepted=_discovered_endpoint),
+         accepted=checks.claims_of_all_scopes),
+    Case(name="discovery-openid-config", must="use it", flow=flows.authorization_url,
+         accepted=checks.discovered_endpoint),
     Case(name="discovery-jwks-uri-keys", must="use them", site={"id_token_signed_response_alg": "ES256"},
-         accepted=_signed_as_registered),
+         accepted=checks.signed_as_registered),
     Case(name="discovery-jwks-uri-without-the-key", must="refuse the id_token",
          site={"id_token_signed_response_alg": "ES256"}, faults=("key_set_single_key",),
          outcome=(BAD_SIGNATURE, "key_not_found")),
     Case(name="discovery-issuer-mismatch", must="refuse the OP", flow=flows.registration,
          faults=("discovery_bad_issuer",), outcome=("no_connect_discovery_response", "issuer")),
-    Case(name="dynamic-registration", must="register", flow=flows.registration, accepted=_is_registered,
+    Case(name="dynamic-registration", must="register", flow=flows.registration, accepted=checks.is_registered,
          site={"client_name": "Conformance", "contacts": ["ops@example.org"]}),
     _bad_id_token("invalid-at-hash", "id_token_bad_at_hash", BAD_AT_HASH, "bad_at_hash"),
     Case(name="invalid-at-hash-front-channel", must="refuse the id_token", flow=flows.front_channel_with_token,
@@ -409,11 +293,11 @@ CASES = (
     Case(name="missing-at-hash", must="refuse where the flow requires it", flow=flows.front_channel_with_token,
          site=HYBRID_WITH_TOKEN, faults=("id_token_missing_at_hash",), outcome=(BAD_AT_HASH, "missing_at_hash")),
     Case(name="missing-at-hash-code-flow", must="accept: it is optional there", faults=("id_token_missing_at_hash",),
-         accepted=_userinfo_too),
+         accepted=checks.userinfo_too),
     Case(name="at-hash-status", must="tell that they belong together", flow=flows.token_and_id_token,
-         accepted=_belongs_together),
+         accepted=checks.belongs_together),
     Case(name="missing-at-hash-status", must="know it from the login", flow=flows.token_and_id_token,
-         faults=("id_token_missing_at_hash",), accepted=_belongs_together),
+         faults=("id_token_missing_at_hash",), accepted=checks.belongs_together),
     Case(name="missing-at-hash-status-of-an-old-login", must="refuse: it cannot be told",
          flow=flows.token_and_id_token_of_an_old_login, faults=("id_token_missing_at_hash",),
          outcome=(BAD_AT_HASH, "missing_at_hash")),
@@ -421,25 +305,25 @@ CASES = (
          faults=("id_token_bad_c_hash",), outcome=(BAD_C_HASH, "bad_c_hash")),
     Case(name="missing-c-hash", must="refuse the id_token", flow=flows.front_channel, site=HYBRID,
          faults=("id_token_missing_c_hash",), outcome=(BAD_C_HASH, "missing_c_hash")),
-    Case(name="authorization-response-iss", must="accept", flow=flows.by_code_with_iss, accepted=_userinfo_too),
+    Case(name="authorization-response-iss", must="accept", flow=flows.by_code_with_iss, accepted=checks.userinfo_too),
     Case(name="authorization-response-iss-mismatch", must="refuse before the code is sent",
          flow=flows.by_code_with_iss, faults=("authorization_bad_iss",),
          outcome=("invalid_id_token_bad_issuer", "iss")),
-    Case(name="rp-init-logout", must="build the request", flow=flows.logout, accepted=_state_comes_back),
+    Case(name="rp-init-logout", must="build the request", flow=flows.logout, accepted=checks.state_comes_back),
     Case(name="rp-init-logout-other-state", must="let the application see it", flow=flows.logout,
-         faults=("logout_other_state",), accepted=_another_state_is_seen),
+         faults=("logout_other_state",), accepted=checks.another_state_is_seen),
     Case(name="rp-init-logout-no-state", must="build the request", flow=flows.logout_without_state,
-         accepted=_no_state_comes_back),
+         accepted=checks.no_state_comes_back),
     Case(name="device-login", must="wait while the user has not decided", flow=flows.device_login, site=DEVICE,
-         accepted=_waits(5)),
+         accepted=checks.waits(5)),
     Case(name="device-login-slow-down", must="wait five seconds longer", flow=flows.device_login, site=DEVICE,
-         faults=("device_slow_down",), accepted=_waits(10)),
-    Case(name="dpop", must="bind the tokens and prove it", site=DPOP, accepted=_bound),
-    Case(name="dpop-refresh", must="bind the new tokens", site=DPOP, flow=flows.refresh, accepted=_bound_too),
+         faults=("device_slow_down",), accepted=checks.waits(10)),
+    Case(name="dpop", must="bind the tokens and prove it", site=DPOP, accepted=checks.bound),
+    Case(name="dpop-refresh", must="bind the new tokens", site=DPOP, flow=flows.refresh, accepted=checks.bound_too),
     Case(name="dpop-nonce-at-token-endpoint", must="answer the challenge once", site=DPOP,
-         faults=("dpop_nonce_at_token_endpoint",), accepted=_bound),
+         faults=("dpop_nonce_at_token_endpoint",), accepted=checks.bound),
     Case(name="dpop-nonce-at-userinfo", must="answer the challenge once", site=DPOP, flow=flows.userinfo,
-         faults=("dpop_nonce_at_userinfo",), accepted=_claims_of_alice),
+         faults=("dpop_nonce_at_userinfo",), accepted=checks.claims_of_alice),
     Case(name="dpop-nonce-without-end", must="give up after one answer", site=DPOP,
          faults=("dpop_never_content",), outcome=("http_status_400", None)),
     Case(name="dpop-nonce-not-told", must="give up: there is nothing to answer with", site=DPOP,
@@ -447,7 +331,7 @@ CASES = (
     Case(name="dpop-token-type-bearer", must="refuse the tokens: they are bound to nothing", site=DPOP,
          faults=("dpop_token_is_bearer",), outcome=("op_invalid_response", "token_type")),
     Case(name="backchannel-logout", must="end the session", flow=flows.backchannel_logout, site=LOGOUT,
-         accepted=_session_has_ended),
+         accepted=checks.session_has_ended),
     Case(name="backchannel-logout-again", must="refuse the logout token", flow=flows.backchannel_logout_again,
          site=LOGOUT, outcome=("invalid_logout_token", "used")),
     _bad_logout("invalid-iss", "logout_bad_iss", "bad_issuer"),
