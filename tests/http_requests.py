@@ -7,7 +7,7 @@ __all__ = ["read_request"]
 
 
 async def read_request(
-    stream: trio.SocketStream, connection: h11.Connection | None = None
+    stream: trio.abc.ReceiveStream, connection: h11.Connection | None = None
 ) -> tuple[h11.Request, bytes]:
     """Return head and body of the next request; an answer goes through the connection that is given.
 
@@ -17,7 +17,7 @@ async def read_request(
     while True:
         event = connection.next_event()
         if event is h11.NEED_DATA:
-            connection.receive_data(await stream.receive_some(65536))
+            connection.receive_data(bytes(await stream.receive_some(65536)))
         elif isinstance(event, h11.Request):
             head = event
         elif isinstance(event, h11.Data):

@@ -29,6 +29,7 @@ from oxd_server.op.observed import Observe, nobody_looks
 from oxd_server.op.tls import make_ssl_context
 from oxd_server.op.transport import Transport, TransportSettings
 from tests.clock import Clock
+from tests.http_requests import read_request
 
 CLIENT_SECRET = "client-secret-" * 5
 
@@ -108,38 +109,28 @@ class ScriptedOp:
                 await trio.aclose_forcefully(stream)
 
     async def _converse(self, stream: trio.abc.Stream) -> None:
+        """Answer one request after the other. Raises ``trio.BrokenResourceError`` when no more comes."""
         connection = h11.Connection(h11.SERVER)
-        while (request := await _read_request(connection, stream)) is not None:
+        while True:
+            request = await _read_request(connection, stream)
             self.requests.append(request)
             replies = self._replies[request.method, request.target]
             reply = replies.pop(0) if len(replies) > 1 else (replies[0] if replies else Reply(404, {}, b"nothing"))
             if not isinstance(reply, Reply):
-                return await reply(stream)
+                await reply(stream)
+                return
             if reply.before is not None:
                 await reply.before()
             await _write_reply(connection, stream, reply)
             if connection.our_state is not h11.DONE:
-                return None
+                return
             connection.start_next_cycle()
-        return None
 
 
-async def _read_request(connection: h11.Connection, stream: trio.abc.Stream) -> Request | None:
-    head, body = None, b""
-    while True:
-        event = connection.next_event()
-        if event is h11.NEED_DATA:
-            connection.receive_data(bytes(await stream.receive_some(65536)))
-        elif isinstance(event, h11.Request):
-            head = event
-        elif isinstance(event, h11.Data):
-            body += bytes(event.data)
-        elif isinstance(event, h11.EndOfMessage):
-            assert head is not None
-            headers = {name.decode(): value.decode() for name, value in head.headers}
-            return Request(head.method.decode(), head.target.decode(), headers, body)
-        else:
-            return None
+async def _read_request(connection: h11.Connection, stream: trio.abc.Stream) -> Request:
+    head, body = await read_request(stream, connection)
+    headers = {name.decode(): value.decode() for name, value in head.headers}
+    return Request(head.method.decode(), head.target.decode(), headers, body)
 
 
 async def _write_reply(connection: h11.Connection, stream: trio.abc.Stream, reply: Reply) -> None:
