@@ -93,19 +93,20 @@ async def test_broken_connection() -> None:
         await ours.send_eof()  # there is nobody to tell
 
 
+Contexts = tuple[ssl.SSLContext, ssl.SSLContext]
+Pair = tuple[TlsStream, trio.SSLStream[trio.SocketStream]]
+
+
 @pytest.fixture(scope="module")
-def contexts(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+def contexts(tmp_path_factory: pytest.TempPathFactory) -> Contexts:
     """Return the contexts of a server for localhost and of a client that trusts it."""
     certificate, key = ensure_self_signed(tmp_path_factory.mktemp("tls"), datetime.now(UTC))
     return make_server_context(certificate, key), ssl.create_default_context(cafile=str(certificate))
 
 
-Pair = tuple[TlsStream, trio.SSLStream[trio.SocketStream]]
-
-
 @asynccontextmanager
 async def tls_connection(
-    contexts: tuple[ssl.SSLContext, ssl.SSLContext], *, server: bool, strict: bool = True, host: str = "localhost"
+    contexts: Contexts, *, server: bool, strict: bool = True, host: str = "localhost"
 ) -> AsyncIterator[Pair]:
     """Open a TLS connection whose client or server is ours; trio's end is strict about how TLS ends."""
     server_context, client_context = contexts
@@ -119,7 +120,17 @@ async def tls_connection(
         yield own, other
 
 
-async def shake_hands(ours: TlsStream, theirs: trio.SSLStream[trio.SocketStream]) -> None:
+@asynccontextmanager
+async def tls_between_ours(contexts: Contexts) -> AsyncIterator[tuple[TlsStream, TlsStream]]:
+    """Open a TLS connection both of whose ends are ours: first the client's, then the server's."""
+    server_context, client_context = contexts
+    async with connection() as (below, theirs):
+        client = TlsStream(below, client_context, server_hostname="localhost")
+        async with TlsStream(TcpStream.taken_over(theirs), server_context, server_side=True) as server:
+            yield client, server
+
+
+async def shake_hands(ours: TlsStream, theirs: TlsStream | trio.SSLStream[trio.SocketStream]) -> None:
     """Agree on keys, both ends."""
     async with trio.open_nursery() as nursery:
         nursery.start_soon(theirs.do_handshake)
@@ -129,7 +140,7 @@ async def shake_hands(ours: TlsStream, theirs: trio.SSLStream[trio.SocketStream]
 @pytest.mark.parametrize("server", [False, True])
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 async def test_tls_both_ways(
-    contexts: tuple[ssl.SSLContext, ssl.SSLContext],
+    contexts: Contexts,
     *,
     server: bool,
     version: ssl.TLSVersion,
@@ -149,12 +160,9 @@ async def test_tls_both_ways(
         assert ours.tls.version() == version.name.replace("v1_", "v1.")
 
 
-async def test_tls_that_was_read_in_part(contexts: tuple[ssl.SSLContext, ssl.SSLContext]) -> None:
+async def test_tls_that_was_read_in_part(contexts: Contexts) -> None:
     """What came with the bytes that were received, and was not received itself, can be seen."""
-    server_context, client_context = contexts
-    async with connection() as (below, theirs):
-        ours = TlsStream(below, client_context, server_hostname="localhost")
-        other = TlsStream(TcpStream.taken_over(theirs), server_context, server_side=True)
+    async with tls_between_ours(contexts) as (ours, other):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(other.send_all, b"one")
             assert await received(ours, 3) == b"one"
@@ -166,10 +174,9 @@ async def test_tls_that_was_read_in_part(contexts: tuple[ssl.SSLContext, ssl.SSL
         assert ours.is_readable()
         assert await received(ours, 5) == b"three"
         assert not ours.is_readable()
-        await other.aclose()
 
 
-async def test_tls_ends_in_good_order(contexts: tuple[ssl.SSLContext, ssl.SSLContext]) -> None:
+async def test_tls_ends_in_good_order(contexts: Contexts) -> None:
     """Closing says so to the other end, which would take anything else for an attack, and does not wait for it."""
     async with tls_connection(contexts, server=True) as (ours, theirs):
         await shake_hands(ours, theirs)
@@ -177,7 +184,7 @@ async def test_tls_ends_in_good_order(contexts: tuple[ssl.SSLContext, ssl.SSLCon
         assert await theirs.receive_some() == b""
 
 
-async def test_tls_of_the_other_end_ends(contexts: tuple[ssl.SSLContext, ssl.SSLContext]) -> None:
+async def test_tls_of_the_other_end_ends(contexts: Contexts) -> None:
     """The other end says that it closes: this is the end of the bytes."""
     async with tls_connection(contexts, server=False, strict=False) as (ours, theirs):
         await shake_hands(ours, theirs)
@@ -186,24 +193,18 @@ async def test_tls_of_the_other_end_ends(contexts: tuple[ssl.SSLContext, ssl.SSL
         await ours.aclose()
 
 
-async def test_tls_ends_before_its_connection(contexts: tuple[ssl.SSLContext, ssl.SSLContext]) -> None:
+async def test_tls_ends_before_its_connection(contexts: Contexts) -> None:
     """The end that TLS tells of is the end however often it is asked for, though the connection below stays open."""
-    server_context, client_context = contexts
-    async with connection() as (below, theirs):
-        ours = TlsStream(below, client_context, server_hostname="localhost")
-        other = TlsStream(TcpStream.taken_over(theirs), server_context, server_side=True)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(other.do_handshake)
-            await ours.do_handshake()
+    async with tls_between_ours(contexts) as (ours, other):
+        await shake_hands(ours, other)
         with pytest.raises(ssl.SSLError):
             other.tls.unwrap()  # it has said so, and now wants to hear it as well
         await other.do_handshake()
         for _ in range(2):
             assert await ours.receive_some() == b""
-        await other.aclose()
 
 
-async def test_tls_that_breaks_off(contexts: tuple[ssl.SSLContext, ssl.SSLContext]) -> None:
+async def test_tls_that_breaks_off(contexts: Contexts) -> None:
     """Without a word of TLS the end of the connection is an end as well: HTTP knows where a message ends."""
     async with tls_connection(contexts, server=True, strict=False) as (ours, theirs):
         await shake_hands(ours, theirs)
@@ -211,7 +212,7 @@ async def test_tls_that_breaks_off(contexts: tuple[ssl.SSLContext, ssl.SSLContex
         assert await ours.receive_some() == b""
 
 
-async def test_tls_nonsense(contexts: tuple[ssl.SSLContext, ssl.SSLContext]) -> None:
+async def test_tls_nonsense(contexts: Contexts) -> None:
     """Bytes that are no TLS break the connection, before the handshake and after it."""
     async with tls_connection(contexts, server=True) as (ours, theirs):
         await theirs.transport_stream.send_all(b"GET / HTTP/1.1\r\n\r\n")
@@ -226,7 +227,7 @@ async def test_tls_nonsense(contexts: tuple[ssl.SSLContext, ssl.SSLContext]) -> 
             await ours.send_all(b"x")
 
 
-async def test_tls_says_why_the_handshake_failed(contexts: tuple[ssl.SSLContext, ssl.SSLContext]) -> None:
+async def test_tls_says_why_the_handshake_failed(contexts: Contexts) -> None:
     """A client that does not like the certificate tells the server so (RFC 8446, section 6.2)."""
     async with tls_connection(contexts, server=False, host="other.example") as (ours, theirs):
         failures: list[BaseException | None] = []
@@ -244,7 +245,7 @@ async def test_tls_says_why_the_handshake_failed(contexts: tuple[ssl.SSLContext,
     assert "ALERT" in str(failures[0])
 
 
-async def test_tls_in_a_cancelled_task_is_closed(contexts: tuple[ssl.SSLContext, ssl.SSLContext]) -> None:
+async def test_tls_in_a_cancelled_task_is_closed(contexts: Contexts) -> None:
     """A task that is cancelled while it waits closes the connection all the same."""
     async with tls_connection(contexts, server=True, strict=False) as (ours, theirs):
         await shake_hands(ours, theirs)
@@ -256,7 +257,7 @@ async def test_tls_in_a_cancelled_task_is_closed(contexts: tuple[ssl.SSLContext,
         assert await theirs.receive_some() == b""
 
 
-async def test_tls_within_tls(contexts: tuple[ssl.SSLContext, ssl.SSLContext]) -> None:
+async def test_tls_within_tls(contexts: Contexts) -> None:
     """A tunnel through a proxy that is itself reached through TLS carries TLS."""
     server_context, client_context = contexts
     async with tls_connection(contexts, server=False, strict=False) as (outer, theirs), trio.open_nursery() as nursery:

@@ -189,14 +189,6 @@ async def test_endless_answer_is_cut_off(op, open_transport):
             await transport.send("GET", op.raw("GET", "/", endless), step="s")
 
 
-async def test_answer_in_many_pieces_is_cut_off(op, open_transport):
-    """What came in one piece with the byte that was too much is dropped."""
-    pieces = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * 3000
-    async with open_transport(max_response_bytes=10) as transport:
-        with pytest.raises(OpInvalidResponse, match="larger than 10"):
-            await transport.send("GET", op.raw("GET", "/", raw_bytes(pieces, then_hang=True)), step="s")
-
-
 async def test_compressed_answer_is_read(op, transport):
     """A compressed answer, which nobody asked for, is unpacked all the same."""
     url = op.on("GET", "/", body=gzip.compress(b'{"a": 1}'), headers={"content-encoding": "gzip"})
@@ -473,12 +465,19 @@ async def test_answer_whose_bytes_come_one_by_one(op, transport):
     assert (await transport.send("GET", op.raw("GET", "/", drip), step="s")).json_object() == {"a": 1}
 
 
-async def test_answer_that_announces_too_much_is_not_read(op, open_transport):
-    """An answer whose length is beyond the limit is refused before it comes."""
-    announced = b"HTTP/1.1 200 OK\r\nContent-Length: 1001\r\n\r\n"
-    async with open_transport(max_response_bytes=1000) as transport:
-        with pytest.raises(OpInvalidResponse, match="larger than 1000"):
-            await transport.send("GET", op.raw("GET", "/", raw_bytes(announced, then_hang=True)), step="s")
+@pytest.mark.parametrize(
+    ("limit", "answer"),
+    [
+        (1000, b"HTTP/1.1 200 OK\r\nContent-Length: 1001\r\n\r\n"),
+        (10, b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * 3000),
+    ],
+    ids=["announced", "in many pieces"],
+)
+async def test_answer_that_is_too_large_is_not_waited_for(op, open_transport, limit, answer):
+    """It is refused as soon as it is known to be: by its length before it comes, or by the byte that is too much."""
+    async with open_transport(max_response_bytes=limit) as transport:
+        with pytest.raises(OpInvalidResponse, match=f"larger than {limit}"):
+            await transport.send("GET", op.raw("GET", "/", raw_bytes(answer, then_hang=True)), step="s")
 
 
 async def test_answer_that_ends_with_its_connection(op, transport):
@@ -490,29 +489,33 @@ async def test_answer_that_ends_with_its_connection(op, transport):
     assert op.connections == 2
 
 
-async def test_bytes_after_chunks_belong_to_none(op, transport):
-    """What comes after an answer in chunks ends the connection as well."""
-    answer = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n"
-    op.raw("GET", "/", raw_bytes(answer + answer, then_hang=True))
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+    ],
+    ids=["with a length", "in chunks"],
+)
+async def test_bytes_after_an_answer_belong_to_none(op, transport, answer):
+    """What comes after an answer is not taken for the next one: the connection is given up."""
+    op.raw("GET", "/", raw_bytes(answer + answer.replace(b"{}", b"[]"), then_hang=True))
     url = op.on("GET", "/", {"a": 1})
     assert (await transport.send("GET", url, step="s")).body == b"{}"
     assert (await transport.send("GET", url, step="s")).json_object() == {"a": 1}
     assert op.connections == 2
 
 
-async def test_silent_op_times_out(op, open_transport):
-    """An OP that takes the request and says nothing is unreachable."""
+@pytest.mark.parametrize(
+    ("method", "answer", "said"),
+    [("POST", b"", "timed out"), ("GET", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf", "stalled")],
+    ids=["nothing", "half an answer"],
+)
+async def test_op_that_says_no_more_times_out(op, open_transport, method, answer, said):
+    """An OP that takes the request and says nothing, or stops in the middle of its answer, is unreachable."""
     async with open_transport(read_timeout=0.05) as transport:
-        with pytest.raises(OpUnreachable, match="timed out"):
-            await transport.send("POST", op.raw("POST", "/", raw_bytes(b"", then_hang=True)), step="s")
-
-
-async def test_stalled_body_times_out(op, open_transport):
-    """An OP that stops in the middle of its answer is unreachable."""
-    half = b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf"
-    async with open_transport(read_timeout=0.05) as transport:
-        with pytest.raises(OpUnreachable, match="stalled"):
-            await transport.send("GET", op.raw("GET", "/", raw_bytes(half, then_hang=True)), step="s")
+        with pytest.raises(OpUnreachable, match=said):
+            await transport.send(method, op.raw(method, "/", raw_bytes(answer, then_hang=True)), step="s")
 
 
 async def test_slow_drip_ends_at_the_total_timeout(op, open_transport):
@@ -688,16 +691,6 @@ async def test_what_is_not_sent_is_not_observed(open_transport):
             with pytest.raises(OpHostRefused):
                 await transport.send("GET", url, step="s")
     assert not told
-
-
-async def test_bytes_after_an_answer_belong_to_none(op, transport):
-    """What comes after an answer is not taken for the next one: the connection is given up."""
-    answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
-    op.raw("GET", "/", raw_bytes(answer + answer.replace(b"{}", b"[]"), then_hang=True))
-    url = op.on("GET", "/", {"a": 1})
-    assert (await transport.send("GET", url, step="s")).body == b"{}"
-    assert (await transport.send("GET", url, step="s")).json_object() == {"a": 1}
-    assert op.connections == 2
 
 
 async def test_kept_connection_that_the_op_closed(op, transport):
