@@ -2,8 +2,9 @@
 
 import socket
 import ssl
-from collections.abc import Callable
+from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 
 import pytest
 import trio
@@ -11,6 +12,7 @@ import trio.testing
 from msgspec.structs import replace
 
 from oxd_server.entrances import http1
+from oxd_server.entrances.certificates import ensure_self_signed, make_server_context
 from oxd_server.entrances.http1 import Limits
 from oxd_server.entrances.http1_messages import HttpRequest, HttpResponse
 from oxd_server.streams import TcpStream
@@ -203,9 +205,11 @@ async def test_stop_answers_what_runs_and_closes_what_waits() -> None:
         await busy.aclose()
 
 
-async def test_it_serves_tls(tls_contexts: Callable[[], tuple[ssl.SSLContext, ssl.SSLContext]]) -> None:
+async def test_it_serves_tls(tmp_path: Path) -> None:
     """The same server runs on TLS; a peer that stops in mid-handshake, or speaks no TLS, hurts nobody else."""
-    server_context, client_context = tls_contexts()
+    certificate, key = ensure_self_signed(tmp_path, datetime.now(UTC))
+    server_context = make_server_context(certificate, key)
+    client_context = ssl.create_default_context(cafile=certificate)
     tcp = await trio.open_tcp_listeners(0, host="127.0.0.1")
     port = tcp[0].socket.getsockname()[1]
     listeners = [trio.SSLListener(listener, server_context, https_compatible=True) for listener in tcp]
@@ -221,40 +225,3 @@ async def test_it_serves_tls(tls_contexts: Callable[[], tuple[ssl.SSLContext, ss
         assert await read_all(silent) == b""
         await silent.aclose()
         nursery.cancel_scope.cancel()
-
-
-@pytest.fixture
-def tls_contexts() -> Callable[[], tuple[ssl.SSLContext, ssl.SSLContext]]:
-    """Server and client contexts around a certificate made for this test."""
-    return make_contexts
-
-
-def make_contexts() -> tuple[ssl.SSLContext, ssl.SSLContext]:
-    """A self-signed certificate for localhost, and a client that trusts it alone."""
-    import datetime
-    import tempfile
-
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
-    now = datetime.datetime.now(datetime.UTC)
-    builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-    builder = builder.not_valid_before(now - datetime.timedelta(hours=1)).not_valid_after(
-        now + datetime.timedelta(hours=1)
-    )
-    certificate = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False).sign(
-        key, hashes.SHA256()
-    )
-    pem = certificate.public_bytes(serialization.Encoding.PEM)
-    key_pem = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    with tempfile.NamedTemporaryFile() as file:
-        file.write(pem + key_pem)
-        file.flush()
-        server.load_cert_chain(file.name)
-    return server, ssl.create_default_context(cadata=pem.decode())
