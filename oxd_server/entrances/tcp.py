@@ -177,7 +177,7 @@ class FrameListener:
         self._to_begin -= 1
         turns = hope = 0
         while not self._draining or self._line or self._selector.get_map():
-            if not self._to_begin:
+            if not self._to_begin:  # else the last to begin looks around
                 if turns >= _ROUND or (hope < _AT_ONCE and not self._line):
                     turns = 0
                     await self._let_others_run(wait=not (hope or self._line))
