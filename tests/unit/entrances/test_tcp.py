@@ -1,14 +1,9 @@
 """The TCP entrance over real sockets: the duplicate rule, pipelining, draining, limits."""
 
 import gc
-import json
 import os
 import resource
 import socket
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from contextvars import ContextVar
-from dataclasses import dataclass, field
 
 import pytest
 import structlog
@@ -16,87 +11,9 @@ import trio
 import trio.testing
 
 from oxd_protocol.connection import REPEAT_WAIT
-from oxd_protocol.messages import Response
 from oxd_server.entrances.sockets import address_of, open_listeners
-from oxd_server.entrances.tcp import CommandHandler, FrameListener, ListenerLimits
-from oxd_server.observe.call import Caller
-
-SECONDS = 20
-
-
-def frame(command: str, **params: object) -> bytes:
-    body = json.dumps({"command": command, "params": params}).encode()
-    return b"%04d%s" % (len(body), body)
-
-
-@dataclass
-class Commands:
-    """A handler that remembers what it ran; `slow` waits until it is told to go on."""
-
-    ran: list[str] = field(default_factory=list)
-    arrived: trio.Event = field(default_factory=trio.Event)
-    release: trio.Event = field(default_factory=trio.Event)
-
-    async def __call__(self, name: str, params: dict[str, object], caller: Caller) -> Response:
-        self.ran.append(name)
-        if name == "slow":
-            self.arrived.set()
-            await self.release.wait()
-        if name == "break":
-            raise ValueError("a handler that breaks its promise")
-        return Response("ok", {"name": name, **params})
-
-
-@dataclass
-class Listening:
-    listener: FrameListener
-    commands: Commands
-    port: int
-    opened: list[trio.SocketStream] = field(default_factory=list)
-
-    async def connect(self) -> trio.SocketStream:
-        """Open a connection that is closed at the end of the test at the latest."""
-        self.opened.append(await trio.open_tcp_stream("127.0.0.1", self.port))
-        return self.opened[-1]
-
-
-@asynccontextmanager
-async def listening(commands: Commands | None = None, **limits: object) -> AsyncIterator[Listening]:
-    values = {"max_connections": 10, "max_request_bytes": 5000, "frame_timeout": None, "idle_timeout": None,
-              "write_timeout": 5.0, **limits}  # fmt: skip
-    commands = commands or Commands()
-    handle: CommandHandler = commands
-    listener = FrameListener(handle, ListenerLimits(**values))  # type: ignore[arg-type]
-    (ear,) = open_listeners(["127.0.0.1"], 0)
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(listener.accept, ear, nursery)
-        server = Listening(listener, commands, address_of(ear)[1])
-        try:
-            yield server
-        finally:
-            for stream in server.opened:
-                stream.socket.close()
-        nursery.cancel_scope.cancel()
-
-
-async def names(stream: trio.SocketStream, count: int | None = None) -> list[str]:
-    """Read so many answers, or all to the end; return the names of the commands or the error codes."""
-    received = b""
-    found: list[str] = []
-    with trio.fail_after(SECONDS):
-        while count is None or len(found) < count:
-            while len(received) < 4 or len(received) < 4 + int(received[:4]):
-                data = await stream.receive_some(65536)
-                if not data:
-                    assert received == b""
-                    assert count is None
-                    return found
-                received += data
-            size = 4 + int(received[:4])
-            data_of = json.loads(received[4:size])["data"]
-            found.append(data_of.get("name") or data_of["error"])
-            received = received[size:]
-    return found
+from oxd_server.entrances.tcp import FrameListener, ListenerLimits
+from tests.unit.entrances.listening import SECONDS, Commands, Listening, frame, listening, names
 
 
 @pytest.mark.parametrize("copies", [2, 3])
@@ -267,158 +184,6 @@ async def test_a_peer_that_does_not_read_is_dropped() -> None:
         with trio.fail_after(SECONDS):
             while server.listener.connections:
                 await trio.sleep(0.001)
-
-
-async def test_who_takes_the_lead_does_not_know_what_the_other_command_knew() -> None:
-    """A command that waits keeps its context to itself; the others run meanwhile, each in a context without it."""
-    known: ContextVar[str] = ContextVar("known", default="nothing")
-    seen: list[tuple[str, str]] = []
-
-    class Knowing(Commands):
-        async def __call__(self, name: str, params: dict[str, object], caller: Caller) -> Response:
-            token = known.set(name) if name == "slow" else None
-            try:
-                return await super().__call__(name, params, caller)
-            finally:
-                seen.append((name, known.get()))
-                if token is not None:
-                    known.reset(token)
-
-    async with listening(Knowing()) as server:
-        waiting, others = await server.connect(), await server.connect()
-        await waiting.send_all(frame("slow") + frame("after"))
-        with trio.fail_after(SECONDS):
-            await server.commands.arrived.wait()
-        for name in ("one", "two"):
-            await others.send_all(frame(name))
-            assert await names(others, 1) == [name]
-        server.commands.release.set()
-        assert await names(waiting, 2) == ["slow", "after"]
-    assert seen == [("one", "nothing"), ("two", "nothing"), ("slow", "slow"), ("after", "nothing")]
-
-
-async def test_many_wait_at_once() -> None:
-    """Commands that wait do not keep others from theirs, however many they are, and all are answered."""
-    async with listening(max_connections=60) as server:
-        waiting = [await server.connect() for _ in range(50)]
-        for stream in waiting:
-            await stream.send_all(frame("slow"))
-        with trio.fail_after(SECONDS):
-            while len(server.commands.ran) < len(waiting):
-                await trio.sleep(0.001)
-        quick = await server.connect()
-        await quick.send_all(frame("quick"))
-        assert await names(quick, 1) == ["quick"]
-        server.commands.release.set()
-        for stream in waiting:
-            assert await names(stream, 1) == ["slow"]
-
-
-async def test_an_answer_does_not_wait_for_the_commands_beside_it() -> None:
-    """Of commands that came at once, those that need not wait are answered while the others do."""
-    async with listening() as server:
-        one, waiting, two = _at_once(server, "one", "slow", "two")
-        assert await names(one, 1) == ["one"]
-        assert await names(two, 1) == ["two"]
-        assert not server.commands.release.is_set()
-        server.commands.release.set()
-        assert await names(waiting, 1) == ["slow"]
-
-
-async def test_who_led_in_between_leaves_nobody_behind() -> None:
-    """Where many had to wait, several tasks take the lead one after the other; in the end one does, as before."""
-    async with listening(max_connections=60) as server:
-        (first,) = _at_once(server, "first")
-        assert await names(first, 1) == ["first"]
-        await trio.testing.wait_all_tasks_blocked()
-        before = trio.lowlevel.current_statistics().tasks_living
-        streams = _at_once(server, *["slow"] * 20, *["quick"] * 20)
-        waiting, quick = streams[:20], streams[20:]
-        await trio.testing.wait_all_tasks_blocked()
-        assert trio.lowlevel.current_statistics().tasks_living == before + len(waiting)
-        for stream in quick:
-            assert await names(stream, 1) == ["quick"]
-        server.commands.release.set()
-        for stream in waiting:
-            assert await names(stream, 1) == ["slow"]
-        await trio.testing.wait_all_tasks_blocked()
-        assert trio.lowlevel.current_statistics().tasks_living == before
-        assert await names(await _sent(server, "last"), 1) == ["last"]
-
-
-async def test_a_peer_that_reads_late_gets_every_answer_whole() -> None:
-    """What the system does not take of an answer leaves when the peer has read, and nobody else waits for that."""
-    async with listening(max_request_bytes=20_000) as server:
-        late = trio.socket.socket()
-        late.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        await late.connect(("127.0.0.1", server.port))
-        stream = trio.SocketStream(late)
-        server.opened.append(stream)
-        asked = [f"c{number}" for number in range(2000)]
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(stream.send_all, b"".join(frame(name, text="x" * 5000) for name in asked))
-            await trio.testing.wait_all_tasks_blocked()
-            assert len(server.commands.ran) < len(asked)
-            assert await names(await _sent(server, "another"), 1) == ["another"]
-            assert await names(stream, len(asked)) == asked
-
-
-def _at_once(server: Listening, *commands: str) -> list[trio.SocketStream]:
-    """Connect for each command and send it, so that the listener finds them all when it looks."""
-    streams = []
-    for name in commands:
-        sock = socket.create_connection(("127.0.0.1", server.port))
-        sock.sendall(frame(name))
-        sock.setblocking(False)
-        streams.append(trio.SocketStream(trio.socket.from_stdlib_socket(sock)))
-    server.opened.extend(streams)
-    return streams
-
-
-async def _sent(server: Listening, name: str) -> trio.SocketStream:
-    stream = await server.connect()
-    await stream.send_all(frame(name))
-    return stream
-
-
-async def test_what_a_waiting_peer_sends_keeps_nobody_awake() -> None:
-    """What comes while a command waits is left where it is; then it runs."""
-    async with listening() as server:
-        stream = await server.connect()
-        await stream.send_all(frame("slow"))
-        with trio.fail_after(SECONDS):
-            await server.commands.arrived.wait()
-            for name in ("one", "two"):
-                await stream.send_all(frame(name))
-                await trio.testing.wait_all_tasks_blocked()
-        assert server.commands.ran == ["slow"]
-        server.commands.release.set()
-        assert await names(stream, 3) == ["slow", "one", "two"]
-
-
-class Steps(trio.abc.Instrument):
-    """Counts how often a task that serves a connection had its turn."""
-
-    def __init__(self) -> None:
-        self.count = 0
-
-    def before_task_step(self, task: trio.lowlevel.Task) -> None:
-        self.count += "serve" in task.name
-
-
-async def test_a_flood_without_a_frame_gives_way_to_the_others() -> None:
-    """A peer whose bytes are always there, but never a frame, gets one read a turn: the others have theirs."""
-    reads, read_bytes = 12, 16_384
-    async with listening() as server:
-        stream = await server.connect()
-        await stream.send_all(frame("first"))
-        assert await names(stream, 1) == ["first"]
-        steps = Steps()
-        trio.lowlevel.add_instrument(steps)
-        await stream.send_all(b" " * reads * read_bytes + frame("second"))
-        assert await names(stream, 1) == ["second"]
-        trio.lowlevel.remove_instrument(steps)
-    assert steps.count >= reads
 
 
 async def test_without_room_for_a_connection_it_waits() -> None:
