@@ -20,7 +20,7 @@ from oxd_server.dispatch.dispatcher import Dispatcher
 from oxd_server.dispatch.guard import Entrance, Guard
 from oxd_server.dispatch.routes import ROUTES
 from oxd_server.dispatch.shares import Registrations
-from oxd_server.entrances.tcp import ListenerLimits
+from oxd_server.entrances.tcp_peer import ListenerLimits
 from oxd_server.observe.sight import Sight
 from oxd_server.op.client_identity import ClientIdentity, load_client_identity
 from oxd_server.op.context import OpContext

@@ -43,26 +43,24 @@ import msgspec
 import structlog
 import trio
 
-from oxd_protocol.connection import CLOSED, Connection, Wait
+from oxd_protocol.connection import CLOSED, Wait
 from oxd_protocol.errors import CommandError, FramingError
 from oxd_protocol.messages import Response, decode_request, encode_response, error_response
 from oxd_server.entrances.deadlines import Deadlines
 from oxd_server.entrances.refusals import Refusals
-from oxd_server.entrances.sockets import accept_waiting, peer_name
+from oxd_server.entrances.sockets import accept_waiting
+from oxd_server.entrances.tcp_peer import ListenerLimits, Peer
 from oxd_server.observe.call import Caller
 from oxd_server.sync.first_wait import finish, run_to_first_wait
 
-__all__ = ["CommandHandler", "FrameListener", "ListenerLimits"]
+__all__ = ["CommandHandler", "FrameListener"]
 
 CommandHandler = Callable[[str, dict[str, object], Caller], Awaitable[Response]]
 """Takes a command's name, its raw params and who sends it; answers whatever happens (only cancellation is raised)."""
 
-_RECEIVE_BYTES: Final = 16_384
 _ROUND: Final = 64
 _TOGETHER: Final = 16
 _AT_ONCE: Final = 2
-_LINGER_SECONDS: Final = 1.0
-_LINGER_BYTES: Final = 1_000_000
 _FULL_SECONDS: Final = 0.1
 _FIRST_FRAME_SECONDS: Final = 1.0
 
@@ -71,16 +69,6 @@ class _Rest(msgspec.Struct, frozen=True):
     """What a peer has still to take of its answer."""
 
     unsent: bytes
-
-
-class ListenerLimits(msgspec.Struct, frozen=True):
-    """Timeouts are in seconds, None for no limit."""
-
-    max_connections: int
-    max_request_bytes: int
-    frame_timeout: float | None
-    idle_timeout: float | None
-    write_timeout: float
 
 
 class FrameListener:
@@ -94,8 +82,8 @@ class FrameListener:
         self._connections = 0
         self._selector = selectors.DefaultSelector()
         self._deadlines = Deadlines()
-        self._line: deque[tuple[_Peer, bytes | Exception | _Rest]] = deque()
-        self._answers: list[tuple[_Peer, bytes]] = []
+        self._line: deque[tuple[Peer, bytes | Exception | _Rest]] = deque()
+        self._answers: list[tuple[Peer, bytes]] = []
         self._full = trio.Event()
         self._to_begin = 0  # tasks that will lead
         self._waits_in_a_row = 0  # turns that had to wait, since one that had not
@@ -240,7 +228,7 @@ class FrameListener:
     def _accept(self, listener: socket.socket, now: float) -> None:
         try:
             for connection in accept_waiting(listener):
-                peer = _Peer(connection, self._limits)
+                peer = Peer(connection, self._limits)
                 if self._connections < self._limits.max_connections:
                     peer.admitted = True
                     self._connections += 1
@@ -253,7 +241,7 @@ class FrameListener:
                 self._log.error("no_connection_accepted", reason=str(error))
                 self._full.set()
 
-    def _read(self, peer: "_Peer", now: float) -> None:
+    def _read(self, peer: Peer, now: float) -> None:
         try:
             data = peer.read()
         except OSError:  # the peer has gone
@@ -263,7 +251,7 @@ class FrameListener:
             peer.connection.receive_data(data)
         self._go_on(peer, now)
 
-    def _go_on(self, peer: "_Peer", now: float) -> None:
+    def _go_on(self, peer: Peer, now: float) -> None:
         """Find out what is next for this peer: its turn, a wait, or the end."""
         try:
             event = CLOSED if self._draining and self._is_over(peer, now) else peer.connection.next_event(now)
@@ -281,14 +269,14 @@ class FrameListener:
         else:
             self._close(peer)
 
-    def _is_over(self, peer: "_Peer", now: float) -> bool:
+    def _is_over(self, peer: Peer, now: float) -> bool:
         return peer.answered or now >= self._drained_at
 
-    def _put_in_line(self, peer: "_Peer", event: "bytes | Exception | _Rest") -> None:
+    def _put_in_line(self, peer: Peer, event: bytes | Exception | _Rest) -> None:
         peer.busy = True
         self._line.append((peer, event))
 
-    async def _take_turn(self, peer: "_Peer", event: "bytes | Exception | _Rest") -> None:
+    async def _take_turn(self, peer: Peer, event: bytes | Exception | _Rest) -> None:
         """Run the command of this frame, or send the rest of its answer, or tell the peer what was wrong.
 
         The answer is for ``_send_answers``. A turn that ends without one ends the connection.
@@ -328,7 +316,7 @@ class FrameListener:
         for peer, answer in answers:
             try:
                 if not peer.answered and peer.connection.expects_copies:
-                    _receive_waiting(peer, 2 * peer.frame_bytes)
+                    peer.receive_waiting(2 * peer.frame_bytes)
                 sent = peer.write(answer) if answer else 0
             except OSError:  # one-shot libraries leave as soon as they have their answer
                 self._close(peer)
@@ -339,7 +327,7 @@ class FrameListener:
             else:
                 self._go_on(peer, now)
 
-    def _run(self, peer: "_Peer", frame: bytes) -> Awaitable[Response]:
+    def _run(self, peer: Peer, frame: bytes) -> Awaitable[Response]:
         """Return what the frame's command comes to. Raises ``FramingError`` for a frame that holds no JSON object."""
         try:
             request = decode_request(frame)
@@ -348,84 +336,17 @@ class FrameListener:
             return _ready(error_response(error))
         return self._handle(request.command, request.params, peer.caller)
 
-    def _unwatch(self, peer: "_Peer") -> None:
+    def _unwatch(self, peer: Peer) -> None:
         if peer.watched:
             peer.watched = False
             self._selector.unregister(peer.socket)
 
-    def _close(self, peer: "_Peer") -> None:
+    def _close(self, peer: Peer) -> None:
         self._unwatch(peer)
         self._deadlines.set(peer.number, None)
         self._connections -= peer.admitted
         peer.socket.close()
 
 
-def _receive_waiting(peer: "_Peer", most: int) -> None:
-    """Pass on what the peer has sent by now, about ``most`` bytes: what was here before an answer counts as a copy."""
-    received = 0
-    while received <= most and (data := peer.read()) is not None:
-        peer.connection.receive_data(data)
-        received += len(data)
-        if not data:
-            return
-
-
 async def _ready(response: Response) -> Response:
     return response
-
-
-class _Peer:
-    """One connection: its socket, who is at the other end, and what was read. ``number`` is the socket's."""
-
-    __slots__ = (
-        "_write_timeout", "admitted", "answered", "away", "busy", "caller", "connection", "frame_bytes", "number",
-        "socket", "watched",
-    )  # fmt: skip
-
-    def __init__(self, sock: socket.socket, limits: ListenerLimits) -> None:
-        self.socket = sock
-        self.number = sock.fileno()
-        self.caller = Caller(peer_name(sock))
-        self.connection = Connection(
-            limits.max_request_bytes, frame_timeout=limits.frame_timeout, idle_timeout=limits.idle_timeout
-        )
-        self.frame_bytes = 0  # of the command that is under way
-        self.answered = False
-        self.admitted = False  # does it count as one of the connections?
-        self.watched = False  # is it in the selector?
-        self.busy = False  # does it stand in line, or is its turn under way?
-        self.away = False  # is its turn finished in another task than the leader's?
-        self._write_timeout = limits.write_timeout
-
-    def read(self) -> bytes | None:
-        """Return what the peer has sent, ``b""`` at its end, None if nothing is here. Raises ``OSError``."""
-        try:
-            return self.socket.recv(_RECEIVE_BYTES)
-        except BlockingIOError:
-            return None
-
-    def write(self, data: bytes) -> int:
-        """Return how many bytes the kernel took: all of them, unless the peer does not read. Raises ``OSError``."""
-        try:
-            return self.socket.send(data)
-        except BlockingIOError:
-            return 0
-
-    async def send(self, data: bytes) -> None:
-        """Send everything. Raises ``OSError`` when the peer has gone, ``trio.TooSlowError`` when it does not read."""
-        with trio.fail_after(self._write_timeout):
-            while data:
-                await trio.lowlevel.wait_writable(self.number)
-                data = data[self.write(data) :]
-
-    async def linger(self) -> None:
-        """Let the peer read the last answer: closing with unread bytes would reset the connection and lose it."""
-        self.socket.shutdown(socket.SHUT_WR)
-        discarded = 0
-        with trio.move_on_after(_LINGER_SECONDS):
-            while discarded < _LINGER_BYTES:
-                await trio.lowlevel.wait_readable(self.number)
-                data = self.read()
-                if data == b"":
-                    return
-                discarded += len(data or b"")

@@ -10,7 +10,8 @@ import trio.testing
 
 from oxd_protocol.messages import Response
 from oxd_server.entrances.sockets import address_of, open_listeners
-from oxd_server.entrances.tcp import CommandHandler, FrameListener, ListenerLimits
+from oxd_server.entrances.tcp import CommandHandler, FrameListener
+from oxd_server.entrances.tcp_peer import ListenerLimits
 from oxd_server.observe.call import Caller
 
 __all__ = ["SECONDS", "Commands", "Listening", "frame", "listening", "names"]

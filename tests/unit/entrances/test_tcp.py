@@ -12,7 +12,8 @@ import trio.testing
 
 from oxd_protocol.connection import REPEAT_WAIT
 from oxd_server.entrances.sockets import address_of, open_listeners
-from oxd_server.entrances.tcp import FrameListener, ListenerLimits
+from oxd_server.entrances.tcp import FrameListener
+from oxd_server.entrances.tcp_peer import ListenerLimits
 from tests.unit.entrances.listening import SECONDS, Commands, Listening, frame, listening, names
 
 
