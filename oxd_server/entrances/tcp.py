@@ -10,10 +10,12 @@ something.
   stands in line again, behind the others.
 - The answers of some turns leave together, after the last of them. To send is to walk through the whole network stack,
   and the receiver's half of it too: a processor that has been there has to fetch the program of the next command anew.
-- When everybody has had a turn, the leader looks around again. If the last look found several, this one comes at once.
-  If it found one, other tasks have their turn first: then the peer has read its answer, and mostly sends the next
-  command. To wait for that would cost more than a look. Only after looks in vain does the leader wait until a socket
-  can be read. After ``_ROUND`` turns it lets other tasks run in any case.
+- When everybody has had a turn, the leader looks around again at once. After a look in vain it waits until a socket can
+  be read, and other tasks run meanwhile. After ``_ROUND`` turns it lets them run in any case, and after each look that
+  brought bytes but no command.
+- To fall asleep and wake up costs more than a command. So where the last waits were shorter than that, the leader goes
+  on to look around for such a moment before it waits: a peer that sends one command after the other is served without
+  a wait. One moment in vain, and the leader waits again.
 - A turn that need not wait (for an OP, the disk, a peer that does not read) is as good as a function call. One that
   has to wait is finished in the task where it began, for trio knows it by that task. But before it waits, it hands the
   lead to a new task. When it is done, its task ends.
@@ -60,7 +62,9 @@ CommandHandler = Callable[[str, dict[str, object], Caller], Awaitable[Response]]
 
 _ROUND: Final = 64
 _TOGETHER: Final = 16
-_AT_ONCE: Final = 2
+_MOMENT: Final = 200e-6
+"""Seconds that the leader looks around for before it waits. To wait costs about as much."""
+_SHORT_WAITS: Final = 3
 _FULL_SECONDS: Final = 0.1
 _FIRST_FRAME_SECONDS: Final = 1.0
 
@@ -87,6 +91,7 @@ class FrameListener:
         self._full = trio.Event()
         self._to_begin = 0  # tasks that will lead
         self._waits_in_a_row = 0  # turns that had to wait, since one that had not
+        self._short_waits = 0  # of the leader, since a long one
         self._draining = False
         self._drained_at = math.inf
         self._log = structlog.get_logger("oxd_server.entrances.tcp")
@@ -163,16 +168,25 @@ class FrameListener:
 
     async def _lead(self) -> None:
         self._to_begin -= 1
-        turns = hope = 0
-        while not self._draining or self._line or self._selector.get_map():
-            if not self._to_begin:  # else the last to begin looks around
-                if turns >= _ROUND or (hope < _AT_ONCE and not self._line):
+        turns = 0  # since other tasks could run
+        while self._has_work():
+            if self._to_begin:  # the last to begin looks around
+                if turns >= _ROUND or not self._line:
+                    return
+            else:
+                if turns >= _ROUND:
                     turns = 0
-                    await self._let_others_run(wait=not (hope or self._line))
+                    await trio.lowlevel.checkpoint()
                 found = self._look_around()
-                hope = min(found, _AT_ONCE) if found else max(hope - 1, 0)
-            elif turns >= _ROUND or not self._line:
-                return
+                if not found and not self._line and self._short_waits >= _SHORT_WAITS:
+                    found = self._look_for_a_moment()
+                    turns += _ROUND // 4  # other tasks wait for that too
+                if not self._line:
+                    turns = 0
+                    if found:
+                        await trio.lowlevel.checkpoint()
+                    else:
+                        await self._wait()
             for _ in range(min(len(self._line), _TOGETHER)):
                 turns += 1
                 peer, event = self._line.popleft()
@@ -188,6 +202,19 @@ class FrameListener:
                     return
                 self._waits_in_a_row = 0
             self._send_answers()
+
+    def _has_work(self) -> bool:
+        """Whether somebody is served, or may come."""
+        return bool(not self._draining or self._line or self._connections or self._selector.get_map())
+
+    def _look_for_a_moment(self) -> int:
+        """Look around again and again until a socket can be read, or the moment is over."""
+        until = time.monotonic() + _MOMENT
+        while time.monotonic() < until:
+            if found := self._look_around():
+                return found
+        self._short_waits = 0
+        return 0
 
     def _look_around(self) -> int:
         """Read from those who have sent something, accept those who connect, and see whose time is over.
@@ -210,20 +237,18 @@ class FrameListener:
                 self._go_on(peers[number].data, now)
         return len(readable)
 
-    async def _let_others_run(self, *, wait: bool) -> None:
-        """Let other tasks run; to ``wait`` is to do so until somebody sends something or a deadline passes."""
-        if not wait:
-            await trio.lowlevel.checkpoint()
-            return
-        until = self._deadlines.earliest()
+    async def _wait(self) -> None:
+        """Wait until a socket can be read, or a deadline passes."""
+        began, until = time.monotonic(), self._deadlines.earliest()
         try:
             if until == math.inf:
                 await trio.lowlevel.wait_readable(self._selector.fileno())
             else:
-                with trio.move_on_after(max(until - time.monotonic(), 0)):
+                with trio.move_on_after(max(until - began, 0)):
                     await trio.lowlevel.wait_readable(self._selector.fileno())
         except trio.ClosedResourceError:
             pass  # see ``_wake_leader``
+        self._short_waits = self._short_waits + 1 if time.monotonic() - began < _MOMENT else 0
 
     def _accept(self, listener: socket.socket, now: float) -> None:
         try:

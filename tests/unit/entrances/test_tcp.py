@@ -13,7 +13,7 @@ import trio.testing
 from oxd_protocol.connection import REPEAT_WAIT
 from oxd_server.entrances.sockets import address_of, open_listeners
 from oxd_server.entrances.tcp import FrameListener
-from oxd_server.entrances.tcp_peer import ListenerLimits
+from oxd_server.entrances.tcp_peer import ListenerLimits, Peer
 from tests.unit.entrances.listening import SECONDS, Commands, Listening, frame, listening, names
 
 
@@ -114,6 +114,30 @@ async def test_the_last_answer_ends_a_listener_that_drains() -> None:
                 stream = await trio.open_tcp_stream(*address_of(ear))
                 await stream.send_all(frame("slow"))
                 await commands.arrived.wait()
+                accepting.cancel_scope.cancel()
+            listener.drain()
+            await trio.testing.wait_all_tasks_blocked()
+            commands.release.set()
+            assert await names(stream) == ["slow"]
+    await stream.aclose()
+
+
+async def test_what_is_left_of_an_answer_leaves_while_a_listener_drains(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also that of a peer that nobody watches any more, for it has sent something while its command waited."""
+    write, at_once = Peer.write, iter([10])
+    monkeypatch.setattr(Peer, "write", lambda peer, data: write(peer, data[: next(at_once, None)]))
+    commands = Commands()
+    listener = FrameListener(commands, ListenerLimits(10, 5000, None, None, 5.0))
+    (ear,) = open_listeners(["127.0.0.1"], 0)
+    with trio.fail_after(SECONDS):
+        async with trio.open_nursery() as serving:
+            async with trio.open_nursery() as accepting:
+                accepting.start_soon(listener.accept, ear, serving)
+                stream = await trio.open_tcp_stream(*address_of(ear))
+                await stream.send_all(frame("slow"))
+                await commands.arrived.wait()
+                await stream.send_all(frame("never"))
+                await trio.testing.wait_all_tasks_blocked()
                 accepting.cancel_scope.cancel()
             listener.drain()
             await trio.testing.wait_all_tasks_blocked()

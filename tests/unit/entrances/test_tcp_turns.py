@@ -3,10 +3,12 @@
 import socket
 from contextvars import ContextVar
 
+import pytest
 import trio
 import trio.testing
 
 from oxd_protocol.messages import Response
+from oxd_server.entrances import tcp
 from oxd_server.observe.call import Caller
 from tests.unit.entrances.listening import SECONDS, Commands, Listening, frame, listening, names
 
@@ -175,16 +177,41 @@ class Steps(trio.abc.Instrument):
         self.count += "serve" in task.name
 
 
-async def test_a_flood_without_a_frame_gives_way_to_the_others() -> None:
-    """A peer whose bytes are always there, but never a frame, gets one read a turn: the others have theirs."""
+@pytest.mark.parametrize("peers", [1, 2, 5])
+async def test_a_flood_without_a_frame_gives_way_to_the_others(peers: int) -> None:
+    """Peers whose bytes are always there, but never a frame, get one read a turn: the others have theirs."""
     reads, read_bytes = 12, 16_384
-    async with listening() as server:
-        stream = await server.connect()
-        await stream.send_all(frame("first"))
-        assert await names(stream, 1) == ["first"]
+    async with listening() as server, trio.open_nursery() as nursery:
+        streams = _at_once(server, *["first"] * peers)
+        for stream in streams:
+            assert await names(stream, 1) == ["first"]
         steps = Steps()
         trio.lowlevel.add_instrument(steps)
-        await stream.send_all(b" " * reads * read_bytes + frame("second"))
-        assert await names(stream, 1) == ["second"]
+        for stream in streams:
+            nursery.start_soon(stream.send_all, b" " * reads * read_bytes + frame("second"))
+        for stream in streams:
+            assert await names(stream, 1) == ["second"]
         trio.lowlevel.remove_instrument(steps)
     assert steps.count >= reads
+
+
+async def test_a_peer_that_comes_back_at_once_is_waited_for_in_the_same_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After some short waits the leader looks around for a moment; after one in vain it waits again."""
+    monkeypatch.setattr(tcp, "_MOMENT", 0.5)
+    asked = [f"c{number}" for number in range(40)]
+
+    def call(port: int) -> list[bytes]:
+        with socket.create_connection(("127.0.0.1", port)) as sock:
+            return [sock.recv(65536) for name in asked if sock.send(frame(name))]
+
+    async with listening() as server:
+        steps = Steps()
+        trio.lowlevel.add_instrument(steps)
+        assert len(await trio.to_thread.run_sync(call, server.port)) == len(asked)
+        assert steps.count < len(asked)
+        quiet = await server.connect()
+        await trio.testing.wait_all_tasks_blocked()
+        await quiet.send_all(frame("last"))
+        assert await names(quiet, 1) == ["last"]
+        trio.lowlevel.remove_instrument(steps)
+    assert server.commands.ran == [*asked, "last"]
