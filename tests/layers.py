@@ -84,7 +84,7 @@ ALLOWED: dict[str, set[str]] = {
     },
     "oxd_server.handlers": {
         "oxd_protocol", "oxd_server.client_metadata", "oxd_server.config", "oxd_server.op", "oxd_server.rp",
-        "oxd_server.store",
+        "oxd_server.store", "oxd_server.sync.memo",
     },
     "oxd_server.dispatch": {
         "oxd_protocol", "oxd_server.handlers", "oxd_server.log.known", "oxd_server.observe.call", "oxd_server.op",

@@ -16,7 +16,7 @@ from oxd_protocol.catalog import find_command
 from oxd_protocol.errors import ERROR_CODES, CommandError
 from oxd_protocol.messages import Response, error_response
 from oxd_protocol.params import AnyCommand, Command, Params, Result, decode_params
-from oxd_protocol.site import REGISTER_SITE, SETUP_CLIENT
+from oxd_protocol.site import REGISTER_SITE, SETUP_CLIENT, RegisterSiteParams
 from oxd_server.dispatch.disk_shares import DiskShares
 from oxd_server.dispatch.guard import Entrance, Guard, without_token
 from oxd_server.dispatch.places import Places
@@ -52,7 +52,7 @@ R = TypeVar("R", bound=Result)
 _ERROR_ID_BYTES: Final = 6
 _REGISTER: Final = (SETUP_CLIENT.name, REGISTER_SITE.name)
 _FEW_REQUESTS: Final = frozenset({"get_authorization_url", "get_logout_uri", "get_rp", "introspect_access_token"})
-"""Commands that need the OP's metadata and one request at most: they spare themselves a cancel scope."""
+"""Commands that need the OP's metadata and one request at most."""
 _STRANGERS: Final = "no site"
 """Whose the commands are that name no site, or one that is not known here."""
 
@@ -146,7 +146,7 @@ class Dispatcher:
                 if site is not None:
                     call.oxd_id, call.secret_expires_at = site.oxd_id, site.client_secret_expires_at
                 owners = self._count_for(services, params, site)
-                seconds = self._time_out or (None if route.command.name in _FEW_REQUESTS else self._longest)
+                seconds = self._time_out or (None if _makes_few_requests(params, route.command) else self._longest)
                 if seconds is None:
                     response = await self._run(route, params, entrance, call, site)
                 else:
@@ -253,6 +253,12 @@ class Dispatcher:
         call.error_id = secrets.token_hex(_ERROR_ID_BYTES)
         self._log.error("command_failed", command=call.command, error_id=call.error_id, exc_info=error)
         return error_response(CommandError("internal_error", description, {"error_id": call.error_id}))
+
+
+def _makes_few_requests(params: Params, command: AnyCommand) -> bool:
+    """Whether the time-outs of the single requests bound the command enough: then it is spared a cancel scope."""
+    brings_client = isinstance(params, RegisterSiteParams) and params.client_id is not None
+    return brings_client or command.name in _FEW_REQUESTS
 
 
 def _whose(owner: str, site: Site | None) -> str:

@@ -18,6 +18,7 @@ from oxd_server.op.discovery import normalize_op_host
 from oxd_server.op.jose import ALGORITHMS
 from oxd_server.op.urls import is_absolute_url
 from oxd_server.store.base import Site
+from oxd_server.sync.memo import Memo
 
 __all__ = ["changed_site", "check_response_mode", "check_site", "for_op_of", "new_site", "with_credentials"]
 
@@ -49,6 +50,13 @@ _KEPT_HERE: Final = frozenset(
     }
 )
 """Params that are fields of ``Site``: the OP is not told."""
+_EMPTY: Final = Site(
+    oxd_id="",
+    op_host="",
+    client=ClientMetadata(application_type="web", response_types=("code",), grant_types=("authorization_code",)),
+)
+_templates: Final = Memo[Site]()
+"""What the defaults make of an empty site: the same for every registration."""
 _IMPLICIT: Final = "implicit"
 _RESPONSE_MODES: Final = ("query", "form_post", "fragment", "jwt", "query.jwt", "form_post.jwt", "fragment.jwt")
 
@@ -63,18 +71,16 @@ def new_site(params: NewSiteParams, default: NewSiteParams, oxd_id: str) -> Site
         raise CommandError(
             "invalid_op_host", "'op_host' is missing, in the command and in the default site configuration."
         )
-    site = Site(
+    template = _templates.get("default", default, lambda: changed_site(_EMPTY, default))
+    client = template.client
+    site = replace(
+        template,
         oxd_id=oxd_id,
         op_host=normalize_op_host(op_host),
         op_discovery_path=params.op_discovery_path or default.op_discovery_path,
-        client=ClientMetadata(
-            client_name=f"oxd-{oxd_id}",
-            application_type="web",
-            response_types=("code",),
-            grant_types=("authorization_code",),
-        ),
+        client=client if client.client_name is not None else replace(client, client_name=f"oxd-{oxd_id}"),
     )
-    site = changed_site(changed_site(site, default), params)
+    site = changed_site(site, params)
     check_site(site)
     if not site.client.scope:
         raise CommandError("invalid_scope")

@@ -2,9 +2,12 @@
 
 from urllib.parse import urlsplit
 
+from oxd_server.sync.memo import remembered
+
 __all__ = ["is_absolute_url"]
 
 
+@remembered
 def is_absolute_url(url: str) -> bool:
     """Return whether the text is an absolute URL, as ``https:foo`` and ``http:///x`` are none.
 

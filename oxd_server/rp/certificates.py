@@ -23,4 +23,6 @@ class ClientCertificates(msgspec.Struct, frozen=True):
 
     def of(self, site: Site) -> ClientIdentity | None:
         """Return the certificate that counts for the site, None if there is none."""
+        if not self.named:
+            return self.for_all
         return self.named.get(site.oxd_id) or self.named.get(urlsplit(site.op_host).netloc) or self.for_all

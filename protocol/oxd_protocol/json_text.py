@@ -8,7 +8,7 @@ import msgspec
 
 from oxd_protocol.errors import CommandError, FramingError, ParamsError
 
-__all__ = ["as_text", "as_unicode", "decode_object", "encode_json"]
+__all__ = ["as_text", "as_unicode", "decode_object", "encode_json", "may_be_too_deep"]
 
 _decoder = msgspec.json.Decoder()
 _encoder = msgspec.json.Encoder()
@@ -31,14 +31,15 @@ def decode_object(body: bytes) -> dict[str, Any]:
         raise _too_deep() from None
     if not isinstance(value, dict):
         raise FramingError("The request is not a JSON object.")
-    # A level takes two bytes, and one of them opens it.
-    if (
-        len(body) > 2 * _MAX_DEPTH
-        and body.count(b"[") + body.count(b"{") > _MAX_DEPTH
-        and _is_deeper(value, _MAX_DEPTH)
-    ):
+    if may_be_too_deep(body) and _is_deeper(value, _MAX_DEPTH):
         raise _too_deep()
     return value
+
+
+def may_be_too_deep(body: bytes) -> bool:
+    """Return whether JSON text is long enough, and opens enough, to be nested more deeply than a request may be."""
+    # A level takes two bytes, and one of them opens it.
+    return len(body) > 2 * _MAX_DEPTH and body.count(b"[") + body.count(b"{") > _MAX_DEPTH
 
 
 def _too_deep() -> ParamsError:

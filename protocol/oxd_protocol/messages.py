@@ -10,7 +10,7 @@ import msgspec
 from oxd_protocol.discreet import Discreet
 from oxd_protocol.errors import CommandError, FramingError, ParamsError
 from oxd_protocol.framing import PREFERRED_RESPONSE_BYTES, FrameTooLong, encode_frame
-from oxd_protocol.json_text import as_text, decode_object, encode_json
+from oxd_protocol.json_text import as_text, decode_object, encode_json, may_be_too_deep
 from oxd_protocol.params import Result
 
 __all__ = [
@@ -53,8 +53,6 @@ class Response(Discreet, frozen=True):
 
 
 _request_decoder = msgspec.json.Decoder(Request)
-_NEVER_TOO_DEEP: Final = 200
-"""So short a body cannot be nested more deeply than a request may be."""
 
 
 def decode_request(body: bytes) -> Request:
@@ -65,7 +63,7 @@ def decode_request(body: bytes) -> Request:
     """
     try:
         sent = _request_decoder.decode(body)
-        if len(body) <= _NEVER_TOO_DEEP and not sent.command.isspace() and sent.command:
+        if sent.command and not sent.command.isspace() and not may_be_too_deep(body):
             return sent
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         pass  # said in another way, or wrong: in which way, the slow reading finds out
