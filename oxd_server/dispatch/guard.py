@@ -24,7 +24,7 @@ from oxd_server.rp.access import Access
 from oxd_server.rp.issued import client_named_in, op_of, token_hash
 from oxd_server.rp.services import Services
 from oxd_server.rp.setup_client import SetupClient, check_token_with, op_named
-from oxd_server.store.base import Site, Sites
+from oxd_server.store.base import Login, Site, Sites
 
 __all__ = ["Entrance", "Guard", "is_protected", "without_token"]
 
@@ -216,7 +216,7 @@ class Guard:
     async def _judges(self, host: str, path: str | None, token: str) -> Sites:
         """Return who is asked about a token, in this order: its own client where it is known, else the newest ones."""
         store, name = self._services.store, client_named_in(token)
-        issued = await store.login_of(token_hash(op_of(host, path), token), self._services.now())
+        issued = await store.kept(token_hash(op_of(host, path), token), self._services.now(), Login)
         own = await store.get(issued.oxd_id) if issued is not None else None
         named = await store.sites_of_client(host, name, _MAX_ASKED) if name else []
         newest = await store.setup_clients(host, _MAX_LOOKED_AT)

@@ -180,7 +180,7 @@ async def _keep_login(services: Services, site: Site, text: str, id_token: IdTok
     await services.store.change_session(
         site.oxd_id,
         lambda session: after_login(session, text, id_token),
-        issued=issued_in(login_with(site.oxd_id, id_token), tokens, now),
+        keep=issued_in(login_with(site.oxd_id, id_token), tokens, now),
         now=now,
     )
 
@@ -273,7 +273,7 @@ async def _refresh(services: Services, site: Site, refresh_token: str, scope: st
 
 async def login_of(services: Services, site: Site, token: str) -> Login | None:
     """Return the login in which the site was issued this token, if it is known here."""
-    return await services.store.login_of(token_hash(site.oxd_id, token), services.now())
+    return await services.store.kept(token_hash(site.oxd_id, token), services.now(), Login)
 
 
 async def _check_refreshed(
@@ -295,7 +295,7 @@ async def _remember(services: Services, login: Login, tokens: TokenAnswer) -> No
     now = services.now()
     try:
         await services.store.change_session(
-            login.oxd_id, lambda session: session, issued=issued_in(login, tokens, now), now=now
+            login.oxd_id, lambda session: session, keep=issued_in(login, tokens, now), now=now
         )
     except StoreError as error:
         # The OP may have replaced the refresh token: the application would lose both if it were not told.

@@ -151,7 +151,7 @@ async def _remember(services: Services, setup: Site, tokens: TokenAnswer) -> Non
     now = services.now()
     issued = issued_in(Login(oxd_id=setup.oxd_id), tokens, now, to=op_of(setup.op_host, setup.op_discovery_path))
     with suppress(StoreError):  # the token is as good without
-        await services.store.change_session(setup.oxd_id, lambda session: session, issued=issued, now=now)
+        await services.store.change_session(setup.oxd_id, lambda session: session, keep=issued, now=now)
 
 
 def _credentials(services: Services, params: GetClientTokenParams, setup: Site | None) -> ClientCredentials:

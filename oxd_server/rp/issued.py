@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from oxd_server.op.base64url import decode_base64url, encode_base64url
 from oxd_server.op.id_token import EarlierIdToken, IdToken
 from oxd_server.op.tokens import TokenAnswer
-from oxd_server.store.base import IssuedToken, Login, SiteSession
+from oxd_server.store.base import Kept, Login, SiteSession
 
 __all__ = [
     "MAX_HINT_CHARACTERS",
@@ -93,7 +93,7 @@ def client_named_in(token: str) -> str:
     return named if isinstance(named, str) else ""
 
 
-def issued_in(login: Login, tokens: TokenAnswer, now: float, to: str | None = None) -> tuple[IssuedToken, ...]:
+def issued_in(login: Login, tokens: TokenAnswer, now: float, to: str | None = None) -> tuple[Kept, ...]:
     """Return the tokens to remember of an answer. A refresh token's lifetime is not known: it is remembered longest.
 
     ``to`` is what they are known by, the site if it is None: see ``token_hash``.
@@ -102,7 +102,7 @@ def issued_in(login: Login, tokens: TokenAnswer, now: float, to: str | None = No
     lifetime = min(tokens.expires_in or _UNKNOWN_SECONDS, _LONGEST_SECONDS)
     lifetimes = ((tokens.access_token, lifetime), (tokens.refresh_token, _LONGEST_SECONDS))
     return tuple(
-        IssuedToken(hash=token_hash(issued_to, token), login=login, expires_at=now + seconds)
+        Kept(hash=token_hash(issued_to, token), what=login, expires_at=now + seconds)
         for token, seconds in _named(lifetimes)
     )
 

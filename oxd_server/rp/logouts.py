@@ -14,7 +14,7 @@ from oxd_server.op.logout_token import LogoutToken
 from oxd_server.op.reach import is_loopback
 from oxd_server.rp.issued import token_hash
 from oxd_server.rp.services import Services
-from oxd_server.store.base import IssuedToken, Login, Site
+from oxd_server.store.base import Kept, KeptLogout, Site
 
 __all__ = ["NamedSession", "is_loopback_url", "keep_logout", "logged_out_at", "tell_application"]
 
@@ -57,12 +57,12 @@ async def keep_logout(services: Services, site: Site, logout: LogoutToken) -> No
     spent = token_hash(f"logout token of {site.oxd_id}", logout.token_id)
     if not await services.logins.use_once(spent, logout.good_until):
         raise LogoutTokenError(IdTokenCheck.USED, "a new jti", "one that came before")
-    login = Login(oxd_id=site.oxd_id, logged_out_at=int(logout.issued_at))
+    ended = KeptLogout(oxd_id=site.oxd_id, logged_out_at=int(logout.issued_at))
     kept = [
-        IssuedToken(hash=_hash(site.oxd_id, kind, name), login=login, expires_at=now + _SECONDS_KEPT)
+        Kept(hash=_hash(site.oxd_id, kind, name), what=ended, expires_at=now + _SECONDS_KEPT)
         for kind, name in _named_by(logout)
     ]
-    await services.store.change_session(site.oxd_id, lambda session: session, issued=kept, now=now)
+    await services.store.change_session(site.oxd_id, lambda session: session, keep=kept, now=now)
     services.logout_waits.ring(site.oxd_id)
 
 
@@ -82,8 +82,8 @@ def _named_by(logout: LogoutToken) -> list[tuple[str, str]]:
 async def logged_out_at(services: Services, site: Site, session: NamedSession) -> int | None:
     """Return when the OP says that the session ended, in seconds since 1970; None if it has not said so."""
     for kind, name, since in session.names:
-        kept = await services.store.login_of(_hash(site.oxd_id, kind, name), services.now())
-        if kept is not None and kept.logged_out_at is not None and kept.logged_out_at >= since:
+        kept = await services.store.kept(_hash(site.oxd_id, kind, name), services.now(), KeptLogout)
+        if kept is not None and kept.logged_out_at >= since:
             return kept.logged_out_at
     return None
 

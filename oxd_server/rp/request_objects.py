@@ -18,7 +18,7 @@ from oxd_server.op.request_object import UNSIGNED, request_object, request_objec
 from oxd_server.op.signing import signed
 from oxd_server.rp.issued import token_hash
 from oxd_server.rp.services import Services
-from oxd_server.store.base import IssuedToken, Login, Site
+from oxd_server.store.base import Kept, KeptRequestObject, Site
 
 __all__ = [
     "find_request_object",
@@ -132,12 +132,12 @@ async def keep_request_object(services: Services, site: Site, text: str) -> str:
     now, lifetime = services.now(), lifetime_of_request_objects(services)
     services.request_objects.take(site.oxd_id, len(text), now, lifetime)
     name = encode_base64url(services.random(_ID_BYTES))
-    kept = IssuedToken(
+    kept = Kept(
         hash=token_hash(_ISSUED_TO, name),
-        login=Login(oxd_id=site.oxd_id, request_object=text),
+        what=KeptRequestObject(oxd_id=site.oxd_id, request_object=text),
         expires_at=now + lifetime,
     )
-    await services.store.change_session(site.oxd_id, lambda session: session, issued=(kept,), now=now)
+    await services.store.change_session(site.oxd_id, lambda session: session, keep=(kept,), now=now)
     return name
 
 
@@ -148,5 +148,5 @@ def lifetime_of_request_objects(services: Services) -> int:
 
 async def find_request_object(services: Services, name: str) -> str | None:
     """Return the request object of this id; None if there is none, or it has expired."""
-    kept = await services.store.login_of(token_hash(_ISSUED_TO, name), services.now())
+    kept = await services.store.kept(token_hash(_ISSUED_TO, name), services.now(), KeptRequestObject)
     return None if kept is None else kept.request_object

@@ -7,9 +7,9 @@ from pathlib import Path
 import trio
 
 from oxd_server.store.base import (
-    MAX_ISSUED_TOKENS,
+    MAX_KEPT,
     ClockSetBack,
-    IssuedToken,
+    Kept,
     Login,
     Site,
     SiteExists,
@@ -27,9 +27,9 @@ from oxd_server.store.redis_settings import RedisSettings, tls_context
 from oxd_server.store.schema import has_this_schema
 
 __all__ = [
-    "MAX_ISSUED_TOKENS",
+    "MAX_KEPT",
     "ClockSetBack",
-    "IssuedToken",
+    "Kept",
     "Login",
     "MemoryStore",
     "RedisSettings",

@@ -7,7 +7,7 @@ can never undo each other.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import msgspec
 
@@ -18,11 +18,14 @@ from oxd_server.sync.locks import KeyedLocks
 __all__ = [
     "DONE",
     "GRACE_SECONDS",
-    "MAX_ISSUED_TOKENS",
+    "MAX_KEPT",
     "ChangeSession",
     "ChangeSite",
     "ClockSetBack",
-    "IssuedToken",
+    "K",
+    "Kept",
+    "KeptLogout",
+    "KeptRequestObject",
     "Login",
     "NamedState",
     "Site",
@@ -36,7 +39,7 @@ __all__ = [
     "StoreUnavailable",
     "UmaResource",
     "changed_site",
-    "with_issued",
+    "with_count",
 ]
 
 
@@ -179,11 +182,10 @@ class SiteSession(Discreet, frozen=True, kw_only=True, omit_defaults=True, gc=Fa
 
 
 class Login(Discreet, frozen=True, kw_only=True, omit_defaults=True, gc=False):
-    """What a token that was issued in a login is checked against later, as long as the token lives.
+    """What a token that was issued in a login is checked against later: kept under the token, as long as that lives.
 
     `subject` is the `sub` of its id_token, `nonce` the hash of its nonce; `azp` tells whether it had that claim.
-    A token that a setup client got for itself has no subject. `request_object` is the one that is kept under its id.
-    `logged_out_at`, in seconds since 1970, is kept under the session or the user that a logout token named.
+    A token that a setup client got for itself has no subject.
     """
 
     shows = ("oxd_id",)
@@ -192,20 +194,39 @@ class Login(Discreet, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     subject: str | None = None
     nonce: str | None = None
     azp: bool = False
-    request_object: str | None = None
-    logged_out_at: int | None = None
 
 
-class IssuedToken(Discreet, frozen=True, kw_only=True, gc=False):
-    """A token, by its hash, and the login in which it was issued; `expires_at` in seconds since 1970."""
+class KeptRequestObject(Discreet, frozen=True, kw_only=True, gc=False):
+    """A request object, kept under its id until an OP has fetched it."""
+
+    shows = ("oxd_id",)
+
+    oxd_id: str
+    request_object: str
+
+
+class KeptLogout(Discreet, frozen=True, kw_only=True, gc=False):
+    """When a session ended, in seconds since 1970: kept under the session or the user that a logout token named."""
+
+    shows = ("oxd_id",)
+
+    oxd_id: str
+    logged_out_at: int
+
+
+K = TypeVar("K", bound=Login | KeptRequestObject | KeptLogout)
+
+
+class Kept(Discreet, frozen=True, kw_only=True, gc=False):
+    """What is kept of a site under a hash, such as a token's; until `expires_at`, in seconds since 1970."""
 
     hash: bytes
-    login: Login
+    what: Login | KeptRequestObject | KeptLogout
     expires_at: float
 
 
-MAX_ISSUED_TOKENS = 20_000
-"""How many issued tokens of one site are remembered; beyond that the oldest ones are forgotten."""
+MAX_KEPT = 20_000
+"""How much of one site is kept under hashes; beyond that the oldest is forgotten."""
 
 ChangeSite = Callable[[Site], Site]
 ChangeSession = Callable[[SiteSession], SiteSession]
@@ -262,16 +283,17 @@ class Store(Protocol):
         ...
 
     async def change_session(
-        self, oxd_id: str, change: ChangeSession, *, issued: Sequence[IssuedToken] = (), now: float = 0.0
+        self, oxd_id: str, change: ChangeSession, *, keep: Sequence[Kept] = (), now: float = 0.0
     ) -> SiteSession:
-        """Apply `change` to the newest version of the site's session, and remember the tokens that were `issued`.
+        """Apply `change` to the newest version of the site's session, and `keep` these under their hashes.
 
-        A site has `MAX_ISSUED_TOKENS` of them at most; expired ones are forgotten. Raises `SiteNotFound`.
+        A site has `MAX_KEPT` of them at most; expired ones are forgotten. Raises `SiteNotFound`.
         """
         ...
 
-    async def login_of(self, token_hash: bytes, now: float) -> Login | None:
-        """The login in which the token with this hash was issued; None if it is not known or has expired."""
+    async def kept(self, under: bytes, now: float, kind: type[K]) -> K | None:
+        """What of this kind is kept under a hash; None if nothing is, or it has expired."""
+        ...
 
     async def remove(self, oxd_id: str) -> Site:
         """Forget the site and its session; return the site. Raises `SiteNotFound`."""
@@ -326,9 +348,9 @@ class Store(Protocol):
         ...
 
 
-def with_issued(changed: SiteSession, before: SiteSession, issued: Sequence[IssuedToken]) -> SiteSession:
-    """The changed session, which counts the tokens that were issued since `before`."""
-    return msgspec.structs.replace(changed, tokens_issued=before.tokens_issued + len(issued)) if issued else changed
+def with_count(changed: SiteSession, before: SiteSession, keep: Sequence[Kept]) -> SiteSession:
+    """The changed session, which counts what was kept since `before`."""
+    return msgspec.structs.replace(changed, tokens_issued=before.tokens_issued + len(keep)) if keep else changed
 
 
 def changed_site(site: Site, change: ChangeSite) -> Site:

@@ -13,12 +13,12 @@ import msgspec
 from oxd_server.store.base import (
     DONE,
     GRACE_SECONDS,
-    MAX_ISSUED_TOKENS,
+    MAX_KEPT,
     ChangeSession,
     ChangeSite,
     ClockSetBack,
-    IssuedToken,
-    Login,
+    K,
+    Kept,
     Site,
     SiteExists,
     SiteNames,
@@ -27,7 +27,7 @@ from oxd_server.store.base import (
     SiteSession,
     StoreError,
     changed_site,
-    with_issued,
+    with_count,
 )
 from oxd_server.store.schema import CLIENT_ID, REGISTERED_FROM
 
@@ -39,7 +39,7 @@ __all__ = [
     "count_registered",
     "in_savepoint",
     "keep_secret",
-    "read_login",
+    "read_kept",
     "read_names",
     "read_secret",
     "read_session",
@@ -60,7 +60,6 @@ _PURGED_AT_ONCE = 8
 T = TypeVar("T")
 _site_decoder = msgspec.json.Decoder(Site)
 _session_decoder = msgspec.json.Decoder(SiteSession)
-_login_decoder = msgspec.json.Decoder(Login)
 
 
 def read_site(connection: sqlite3.Connection, oxd_id: str) -> Site | None:
@@ -124,12 +123,12 @@ def count(connection: sqlite3.Connection) -> int:
     return int(sites)
 
 
-def read_login(connection: sqlite3.Connection, token_hash: bytes, now: float) -> Login | None:
-    """The login in which this token was issued, or None."""
+def read_kept(connection: sqlite3.Connection, under: bytes, now: float, kind: type[K]) -> K | None:
+    """What of this kind is kept under the hash, or None."""
     row = connection.execute(
-        "SELECT login, oxd_id FROM issued WHERE hash = ? AND expires_at > ?", (token_hash, now)
+        "SELECT login, oxd_id FROM issued WHERE hash = ? AND expires_at > ?", (under, now)
     ).fetchone()
-    return None if row is None else _decode(_login_decoder, row[0], row[1])
+    return None if row is None else _decode(msgspec.json.Decoder(kind), row[0], row[1])
 
 
 def read_names(connection: sqlite3.Connection, after: str | None, limit: int) -> SiteNames:
@@ -191,17 +190,17 @@ def change_session(
     connection: sqlite3.Connection,
     oxd_id: str,
     change: ChangeSession,
-    issued: Sequence[IssuedToken] = (),
+    keep: Sequence[Kept] = (),
     now: float = 0.0,
 ) -> SiteSession:
     """Apply the change to the session as it is now. Raises `SiteNotFound`, and whatever the change raises."""
     if connection.execute("SELECT 1 FROM site WHERE oxd_id = ?", (oxd_id,)).fetchone() is None:
         raise SiteNotFound(oxd_id)
     before = read_session(connection, oxd_id)
-    session = with_issued(change(before), before, issued)
+    session = with_count(change(before), before, keep)
     write_session(connection, oxd_id, session)
-    if issued:
-        _remember(connection, oxd_id, before.tokens_issued, issued, now)
+    if keep:
+        _remember(connection, oxd_id, before.tokens_issued, keep, now)
     return session
 
 
@@ -213,10 +212,8 @@ def write_session(connection: sqlite3.Connection, oxd_id: str, session: SiteSess
     )
 
 
-def _remember(
-    connection: sqlite3.Connection, oxd_id: str, first: int, issued: Sequence[IssuedToken], now: float
-) -> None:
-    """Keep the tokens in the site's next places, whoever has those; forget some that have expired, of any site."""
+def _remember(connection: sqlite3.Connection, oxd_id: str, first: int, keep: Sequence[Kept], now: float) -> None:
+    """Keep these in the site's next places, whatever has those; forget some that have expired, of any site."""
     connection.execute(
         "DELETE FROM issued WHERE hash IN (SELECT hash FROM issued WHERE expires_at <= ? ORDER BY expires_at LIMIT ?)",
         (now, _PURGED_AT_ONCE),
@@ -224,8 +221,8 @@ def _remember(
     connection.executemany(
         "INSERT OR REPLACE INTO issued (hash, oxd_id, place, login, expires_at) VALUES (?, ?, ?, ?, ?)",
         [
-            (token.hash, oxd_id, place % MAX_ISSUED_TOKENS, msgspec.json.encode(token.login).decode(), token.expires_at)
-            for place, token in enumerate(issued, first)
+            (one.hash, oxd_id, place % MAX_KEPT, msgspec.json.encode(one.what).decode(), one.expires_at)
+            for place, one in enumerate(keep, first)
         ],
     )
 

@@ -59,8 +59,8 @@ from oxd_server.store import database, schema
 from oxd_server.store.base import (
     ChangeSession,
     ChangeSite,
-    IssuedToken,
-    Login,
+    K,
+    Kept,
     Site,
     SiteNames,
     Sites,
@@ -181,15 +181,15 @@ class FileStore:
         return await self._write(lambda connection: database.change_site(connection, oxd_id, change), publish)
 
     async def change_session(
-        self, oxd_id: str, change: ChangeSession, *, issued: Sequence[IssuedToken] = (), now: float = 0.0
+        self, oxd_id: str, change: ChangeSession, *, keep: Sequence[Kept] = (), now: float = 0.0
     ) -> SiteSession:
         publish = partial(self._sessions.publish, oxd_id)
         return await self._write(
-            lambda connection: database.change_session(connection, oxd_id, change, issued, now), publish
+            lambda connection: database.change_session(connection, oxd_id, change, keep, now), publish
         )
 
-    async def login_of(self, token_hash: bytes, now: float) -> Login | None:
-        return await self._read(database.read_login, token_hash, now)
+    async def kept(self, under: bytes, now: float, kind: type[K]) -> K | None:
+        return await self._read(database.read_kept, under, now, kind)
 
     async def remove(self, oxd_id: str) -> Site:
         def publish(_: Site) -> None:

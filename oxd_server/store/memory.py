@@ -10,12 +10,12 @@ import trio
 from oxd_server.store.base import (
     DONE,
     GRACE_SECONDS,
-    MAX_ISSUED_TOKENS,
+    MAX_KEPT,
     ChangeSession,
     ChangeSite,
     ClockSetBack,
-    IssuedToken,
-    Login,
+    K,
+    Kept,
     Site,
     SiteExists,
     SiteNames,
@@ -23,7 +23,7 @@ from oxd_server.store.base import (
     Sites,
     SiteSession,
     changed_site,
-    with_issued,
+    with_count,
 )
 from oxd_server.sync.locks import KeyedLocks
 
@@ -39,7 +39,7 @@ class MemoryStore:
         self.commits = 0  # nothing is written
         self._sites: dict[str, Site] = {}
         self._sessions: dict[str, SiteSession] = {}
-        self._issued: dict[str, OrderedDict[bytes, IssuedToken]] = {}
+        self._kept: dict[str, OrderedDict[bytes, Kept]] = {}
         self._secrets: dict[str, bytes] = {}
         self._spent: dict[bytes, float] = {}
         self._expiries: list[tuple[float, bytes]] = []
@@ -85,34 +85,34 @@ class MemoryStore:
         return self._sites[oxd_id]
 
     async def change_session(
-        self, oxd_id: str, change: ChangeSession, *, issued: Sequence[IssuedToken] = (), now: float = 0.0
+        self, oxd_id: str, change: ChangeSession, *, keep: Sequence[Kept] = (), now: float = 0.0
     ) -> SiteSession:
         await trio.lowlevel.checkpoint()
         self._existing(oxd_id)
         before = self._sessions.get(oxd_id, SiteSession())
-        self._sessions[oxd_id] = with_issued(change(before), before, issued)
-        self._remember(oxd_id, issued, now)
+        self._sessions[oxd_id] = with_count(change(before), before, keep)
+        self._remember(oxd_id, keep, now)
         return self._sessions[oxd_id]
 
-    def _remember(self, oxd_id: str, issued: Sequence[IssuedToken], now: float) -> None:
-        of_site = self._issued.setdefault(oxd_id, OrderedDict())
-        for token in issued:
-            of_site[token.hash] = token
-            of_site.move_to_end(token.hash)
-        while of_site and (len(of_site) > MAX_ISSUED_TOKENS or next(iter(of_site.values())).expires_at <= now):
+    def _remember(self, oxd_id: str, keep: Sequence[Kept], now: float) -> None:
+        of_site = self._kept.setdefault(oxd_id, OrderedDict())
+        for one in keep:
+            of_site[one.hash] = one
+            of_site.move_to_end(one.hash)
+        while of_site and (len(of_site) > MAX_KEPT or next(iter(of_site.values())).expires_at <= now):
             of_site.popitem(last=False)
 
-    async def login_of(self, token_hash: bytes, now: float) -> Login | None:
+    async def kept(self, under: bytes, now: float, kind: type[K]) -> K | None:
         await trio.lowlevel.checkpoint()
-        found = (of_site[token_hash] for of_site in self._issued.values() if token_hash in of_site)
-        return next((token.login for token in found if token.expires_at > now), None)
+        found = (of_site[under] for of_site in self._kept.values() if under in of_site)
+        return next((one.what for one in found if one.expires_at > now and isinstance(one.what, kind)), None)
 
     async def remove(self, oxd_id: str) -> Site:
         await trio.lowlevel.checkpoint()
         site = self._existing(oxd_id)
         del self._sites[oxd_id]
         self._sessions.pop(oxd_id, None)
-        self._issued.pop(oxd_id, None)
+        self._kept.pop(oxd_id, None)
         return site
 
     async def setup_clients(self, op_host: str, limit: int) -> Sites:

@@ -24,12 +24,12 @@ from oxd_server.store import redis_scripts as scripts
 from oxd_server.store.base import (
     DONE,
     GRACE_SECONDS,
-    MAX_ISSUED_TOKENS,
+    MAX_KEPT,
     ChangeSession,
     ChangeSite,
     ClockSetBack,
-    IssuedToken,
-    Login,
+    K,
+    Kept,
     Site,
     SiteExists,
     SiteNames,
@@ -39,7 +39,7 @@ from oxd_server.store.base import (
     StoreError,
     StoreUnavailable,
     changed_site,
-    with_issued,
+    with_count,
 )
 from oxd_server.store.cache import ValueCache
 from oxd_server.store.redis_link import RedisLink
@@ -58,7 +58,7 @@ _SITES_PER_SECOND: Final = 2000
 T = TypeVar("T")
 _site_decoder = msgspec.json.Decoder(Site)
 _session_decoder = msgspec.json.Decoder(SiteSession)
-_login_decoder = msgspec.json.Decoder(tuple[float, Login])
+_kept_decoder = msgspec.json.Decoder(tuple[float, msgspec.Raw])
 
 
 @asynccontextmanager
@@ -155,15 +155,16 @@ class RedisStore:
         found = await self._cached(self._sessions, self._session_prefix, _decode_session, oxd_id)
         return SiteSession() if found is None else found
 
-    async def login_of(self, token_hash: bytes, now: float) -> Login | None:
-        text = await self.link.read(b"GET", self.link.settings.base + b"login:" + token_hash)
+    async def kept(self, under: bytes, now: float, kind: type[K]) -> K | None:
+        text = await self.link.read(b"GET", self.link.settings.base + b"login:" + under)
         if text is None:
             return None
         try:
-            expires_at, login = _login_decoder.decode(text)
+            expires_at, what = _kept_decoder.decode(text)
+            found = msgspec.json.decode(what, type=kind)
         except msgspec.MsgspecError:
-            raise StoreError("a stored login is damaged") from None
-        return login if expires_at > now else None
+            raise StoreError("what is kept under a hash is damaged") from None
+        return found if expires_at > now else None
 
     async def setup_clients(self, op_host: str, limit: int) -> Sites:
         return await self._newest(_setup_index(op_host), limit)
@@ -240,20 +241,20 @@ class RedisStore:
         return await self._compare_and_set(oxd_id, self._site_prefix, put)
 
     async def change_session(
-        self, oxd_id: str, change: ChangeSession, *, issued: Sequence[IssuedToken] = (), now: float = 0.0
+        self, oxd_id: str, change: ChangeSession, *, keep: Sequence[Kept] = (), now: float = 0.0
     ) -> SiteSession:
-        tokens: list[bytes | int] = []
-        for token in issued:
-            lifetime = max(1, int(1000 * (token.expires_at - now + GRACE_SECONDS)))
-            tokens += [token.hash, msgspec.json.encode((token.expires_at, token.login)), lifetime]
+        kept: list[bytes | int] = []
+        for one in keep:
+            lifetime = max(1, int(1000 * (one.expires_at - now + GRACE_SECONDS)))
+            kept += [one.hash, msgspec.json.encode((one.expires_at, one.what)), lifetime]
 
         async def put(text: bytes) -> tuple[Any, SiteSession]:
             before = _decode_session(text, oxd_id) if text else SiteSession()
-            changed = with_issued(change(before), before, issued)
+            changed = with_count(change(before), before, keep)
             answer = await self._write(
                 scripts.CHANGE_SESSION, _encoded(oxd_id), text, msgspec.json.encode(changed),
-                MAX_ISSUED_TOKENS, len(issued), *tokens,
-                timeout=self.link.settings.timeout + len(issued) / _SITES_PER_SECOND,
+                MAX_KEPT, len(keep), *kept,
+                timeout=self.link.settings.timeout + len(keep) / _SITES_PER_SECOND,
             )  # fmt: skip
             return answer, changed
 

@@ -4,37 +4,38 @@ import msgspec
 import pytest
 import trio
 
-from oxd_server.store import MAX_ISSUED_TOKENS, ClockSetBack, IssuedToken, Login, Store
+from oxd_server.store import MAX_KEPT, ClockSetBack, Kept, Login, Store
+from oxd_server.store.base import KeptLogout, KeptRequestObject
 from tests.contract.sites import SESSION, SITE
 
 
-def issued(number: int, expires_at: float = 1000.0) -> IssuedToken:
+def issued(number: int, expires_at: float = 1000.0) -> Kept:
     """Return a token that was issued at the site."""
     login = Login(oxd_id=SITE.oxd_id, subject=f"user {number}")
-    return IssuedToken(hash=number.to_bytes(16, "big"), login=login, expires_at=expires_at)
+    return Kept(hash=number.to_bytes(16, "big"), what=login, expires_at=expires_at)
 
 
 async def test_issued_tokens_are_known_until_they_expire(store: Store) -> None:
     """A token's login is found by the token's hash while the token lives; the session is changed in the same step."""
     await store.add(SITE)
     both = (issued(1, 1000.0), issued(2, 2000.0))
-    session = await store.change_session(SITE.oxd_id, lambda _: SESSION, issued=both, now=500.0)
+    session = await store.change_session(SITE.oxd_id, lambda _: SESSION, keep=both, now=500.0)
     assert session == await store.session(SITE.oxd_id) == msgspec.structs.replace(SESSION, tokens_issued=2)
-    assert await store.login_of(both[0].hash, 999.0) == both[0].login
-    assert await store.login_of(both[0].hash, 1000.0) is None
-    assert await store.login_of(both[1].hash, 1000.0) == both[1].login
-    assert await store.login_of(b"unknown", 999.0) is None
+    assert await store.kept(both[0].hash, 999.0, Login) == both[0].what
+    assert await store.kept(both[0].hash, 1000.0, Login) is None
+    assert await store.kept(both[1].hash, 1000.0, Login) == both[1].what
+    assert await store.kept(b"unknown", 999.0, Login) is None
     await store.remove(SITE.oxd_id)
-    assert await store.login_of(both[1].hash, 1000.0) is None
+    assert await store.kept(both[1].hash, 1000.0, Login) is None
 
 
 async def test_a_token_that_is_issued_again_counts_as_the_new_one(store: Store) -> None:
     """The last login in which a token was issued is the one that counts."""
     await store.add(SITE)
-    again = IssuedToken(hash=issued(1).hash, login=Login(oxd_id=SITE.oxd_id, subject="another"), expires_at=2000.0)
+    again = Kept(hash=issued(1).hash, what=Login(oxd_id=SITE.oxd_id, subject="another"), expires_at=2000.0)
     for token in (issued(1), issued(2), again):
-        await store.change_session(SITE.oxd_id, lambda session: session, issued=(token,), now=1.0)
-    assert await store.login_of(again.hash, 1500.0) == again.login
+        await store.change_session(SITE.oxd_id, lambda session: session, keep=(token,), now=1.0)
+    assert await store.kept(again.hash, 1500.0, Login) == again.what
 
 
 async def test_a_site_has_so_many_issued_tokens_and_no_more(store: Store) -> None:
@@ -42,14 +43,32 @@ async def test_a_site_has_so_many_issued_tokens_and_no_more(store: Store) -> Non
     await store.add(SITE)
     other = msgspec.structs.replace(SITE, oxd_id="other")
     await store.add(other)
-    kept = IssuedToken(hash=b"of the other", login=Login(oxd_id="other"), expires_at=1000.0)
-    await store.change_session("other", lambda session: session, issued=(kept,), now=1.0)
-    for numbers in (range(MAX_ISSUED_TOKENS), range(MAX_ISSUED_TOKENS, MAX_ISSUED_TOKENS + 3)):
+    kept = Kept(hash=b"of the other", what=Login(oxd_id="other"), expires_at=1000.0)
+    await store.change_session("other", lambda session: session, keep=(kept,), now=1.0)
+    for numbers in (range(MAX_KEPT), range(MAX_KEPT, MAX_KEPT + 3)):
         tokens = tuple(issued(number) for number in numbers)
-        await store.change_session(SITE.oxd_id, lambda session: session, issued=tokens, now=1.0)
-    found = [await store.login_of(issued(number).hash, 1.0) is not None for number in (0, 2, 3, MAX_ISSUED_TOKENS + 2)]
+        await store.change_session(SITE.oxd_id, lambda session: session, keep=tokens, now=1.0)
+    found = [await store.kept(issued(number).hash, 1.0, Login) is not None for number in (0, 2, 3, MAX_KEPT + 2)]
     assert found == [False, False, True, True]
-    assert await store.login_of(kept.hash, 1.0) == kept.login
+    assert await store.kept(kept.hash, 1.0, Login) == kept.what
+
+
+@pytest.mark.parametrize(
+    "what",
+    [
+        Login(oxd_id=SITE.oxd_id, subject="s", nonce="n", azp=True),
+        KeptRequestObject(oxd_id=SITE.oxd_id, request_object="a.b.c"),
+        KeptLogout(oxd_id=SITE.oxd_id, logged_out_at=1700000000),
+    ],
+    ids=lambda what: type(what).__name__,
+)
+async def test_what_is_kept_comes_back_as_it_was(store: Store, what: Login | KeptRequestObject | KeptLogout) -> None:
+    """Logins, request objects and ends of sessions lie under hashes alike."""
+    await store.add(SITE)
+    kept = Kept(hash=b"hash", what=what, expires_at=10.0)
+    await store.change_session(SITE.oxd_id, lambda session: session, keep=(kept,), now=1.0)
+    assert await store.kept(b"hash", 9.0, type(what)) == what
+    assert await store.kept(b"hash", 10.0, type(what)) is None
 
 
 async def test_secret_is_made_once(store: Store) -> None:

@@ -30,7 +30,7 @@ def test_a_login_is_remembered_with_each_of_its_tokens() -> None:
     login = login_with("site", id_token(nonce="n", azp="c"))
     assert (login.oxd_id, login.subject, login.azp) == ("site", "u", True)
     access, refresh = issued_in(login, TokenAnswer(access_token="a", refresh_token="r", expires_in=60), 100.0)
-    assert (access.hash, access.login, access.expires_at) == (token_hash("site", "a"), login, 160.0)
+    assert (access.hash, access.what, access.expires_at) == (token_hash("site", "a"), login, 160.0)
     assert (refresh.hash, refresh.expires_at) == (token_hash("site", "r"), 100.0 + 30 * 86400)
     (alone,) = issued_in(login, TokenAnswer(access_token="a", expires_in=10**9), 100.0)
     assert alone.expires_at == 100.0 + 30 * 86400

@@ -11,7 +11,7 @@ import pytest
 
 from oxd_server.store import Site, SiteSession, StoreError, open_file_store
 from oxd_server.store.backup import Content, back_up, restore
-from oxd_server.store.base import IssuedToken, Login
+from oxd_server.store.base import Kept, Login
 
 NOW = 1000.0
 
@@ -24,8 +24,8 @@ async def store(tmp_path: Path) -> Path:
         setup = Site(oxd_id="z", op_host="https://op.example.org", is_setup_client=True)
         await opened.add_all([(setup, SiteSession())], once="imported")
         await opened.add(Site(oxd_id="a", op_host="https://op.example.org", client_secret="s"))
-        token = IssuedToken(hash=b"token", login=Login(oxd_id="a", subject="u"), expires_at=NOW + 60)
-        await opened.change_session("a", lambda _: SiteSession(pat="p"), issued=[token])
+        token = Kept(hash=b"token", what=Login(oxd_id="a", subject="u"), expires_at=NOW + 60)
+        await opened.change_session("a", lambda _: SiteSession(pat="p"), keep=[token])
         await opened.spend(b"used", NOW + 60, NOW)
         await opened.secret("key", lambda: b"old")
     return path
@@ -41,7 +41,7 @@ async def test_what_comes_back(store: Path, tmp_path: Path) -> None:
     async with open_file_store(store) as before, open_file_store(other) as after:
         assert [await after.get(oxd_id) for oxd_id in "az"] == [await before.get(oxd_id) for oxd_id in "az"]
         assert await after.session("a") == await before.session("a")
-        assert await after.login_of(b"token", NOW) == Login(oxd_id="a", subject="u")
+        assert await after.kept(b"token", NOW, Login) == Login(oxd_id="a", subject="u")
         assert not await after.spend(b"used", NOW + 60, NOW)
         assert await after.setup_clients("https://op.example.org", 1) == [await before.get("z")]
         assert await after.add_all([], once="imported") is None

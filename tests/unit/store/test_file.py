@@ -18,7 +18,7 @@ import trio
 import trio.testing
 
 from oxd_server.client_metadata import ClientMetadata
-from oxd_server.store import IssuedToken, Login, Site, SiteSession, StoreError, database, open_file_store
+from oxd_server.store import Kept, Login, Site, SiteSession, StoreError, database, open_file_store
 from oxd_server.store.file import FileStore
 from tests.unit.store.sites import renamed, site
 
@@ -352,14 +352,14 @@ async def test_errors_of_the_body_come_out_as_they_are(path: Path) -> None:
 
 async def test_issued_tokens_outlive_the_process_and_go_when_they_have_expired(path: Path) -> None:
     """What is known of a token is there after a restart, and its row is deleted some time after its end."""
-    token = IssuedToken(hash=b"1", login=Login(oxd_id="site-0001", subject="u", nonce="n", azp=True), expires_at=100.0)
+    token = Kept(hash=b"1", what=Login(oxd_id="site-0001", subject="u", nonce="n", azp=True), expires_at=100.0)
     async with open_file_store(path) as store:
         await store.add(site(1))
-        await store.change_session("site-0001", lambda session: session, issued=(token,), now=1.0)
+        await store.change_session("site-0001", lambda session: session, keep=(token,), now=1.0)
     async with open_file_store(path) as store:
-        assert await store.login_of(token.hash, 2.0) == token.login
+        assert await store.kept(token.hash, 2.0, Login) == token.what
         later = msgspec.structs.replace(token, hash=b"2", expires_at=900.0)
-        await store.change_session("site-0001", lambda session: session, issued=(later,), now=200.0)
+        await store.change_session("site-0001", lambda session: session, keep=(later,), now=200.0)
     with contextlib.closing(sqlite3.connect(path)) as connection:
         assert connection.execute("SELECT hash FROM issued").fetchall() == [(later.hash,)]
 
