@@ -18,12 +18,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    load_pem_private_key,
-)
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, OKPKey, RSAKey
 from msgspec.structs import replace
@@ -299,15 +294,14 @@ def _keys_from_pkcs12(path: Path, data: bytes, password: str | None) -> list[Sto
 
 
 def _checked_key(native: object) -> JwkKey | None:
-    """The key in joserfc's form if it is of a kind that can sign, else None."""
+    """The key in joserfc's form if it is of a kind that can sign, else None.
+
+    It was checked when it was read. To import it would check it again: for RSA that takes a tenth of a second.
+    """
     if isinstance(native, RSAPrivateKey) and native.key_size >= 2048:
-        return RSAKey.import_key(_pem(native))
+        return RSAKey(native, native)
     if isinstance(native, EllipticCurvePrivateKey) and native.curve.name in ("secp256r1", "secp384r1", "secp521r1"):
-        return ECKey.import_key(_pem(native))
+        return ECKey(native, native)
     if isinstance(native, Ed25519PrivateKey):
-        return OKPKey.import_key(_pem(native))
+        return OKPKey(native, native)
     return None
-
-
-def _pem(native: PrivateKey) -> bytes:
-    return native.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
