@@ -12,7 +12,7 @@ from tests.integration.chromium import Browser, browser
 from tests.integration.oxd_process import ServerProcess
 from tests.integration.sandbox_provider import running_sandbox
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.hardening]
 
 
 @dataclass(frozen=True)

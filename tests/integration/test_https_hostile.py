@@ -13,6 +13,8 @@ import trio
 from tests.integration.https_client import Front, raw_request, receive_all, running_front, status_of
 from tests.integration.logins import error_of
 
+pytestmark = pytest.mark.hardening
+
 QUICK = {"frame_timeout_in_seconds": 1}
 IDLE_CONNECTIONS = 1000
 HEADERS = "Host: localhost\r\n"

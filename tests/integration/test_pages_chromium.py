@@ -15,7 +15,7 @@ from tests.integration.chromium import Browser, browser
 from tests.integration.https_client import CERT, running_front
 from tests.integration.sandbox_provider import running_sandbox
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.hardening]
 
 
 @pytest.fixture

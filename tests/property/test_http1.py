@@ -3,6 +3,7 @@
 from functools import partial
 from itertools import pairwise
 
+import pytest
 import trio
 import trio.testing
 from hypothesis import assume, example, given
@@ -11,6 +12,8 @@ from hypothesis import strategies as st
 from oxd_server.entrances import http1
 from oxd_server.entrances.http1 import Limits
 from oxd_server.entrances.http1_messages import HttpRequest, HttpResponse
+
+pytestmark = pytest.mark.hardening
 
 LIMITS = Limits(max_header_bytes=500, max_body_bytes=500, header_timeout=5, body_timeout=5, idle_timeout=5)
 BODIES = st.binary(max_size=60)

@@ -13,6 +13,8 @@ from oxd_server.op.errors import IdTokenCheck, IdTokenError
 from oxd_server.op.id_token import Expectations, half_hash, validate_id_token
 from oxd_server.op.jose import ALGORITHMS, parse_key_set, sign_token
 
+pytestmark = pytest.mark.hardening
+
 NOW = 1_800_000_000.0
 KEY = ECKey.generate_key("P-256")
 OTHER_KEY = ECKey.generate_key("P-256")

@@ -16,6 +16,8 @@ from oxd_protocol.json_text import decode_object
 from oxd_protocol.messages import Response, claims_as_lists, decode_request, encode_response, error_response
 from oxd_protocol.params import AnyCommand, decode_params
 
+pytestmark = pytest.mark.hardening
+
 CAP = 200
 MAX_CHUNK = 40
 HEADER_DIGITS = 6

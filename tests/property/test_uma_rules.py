@@ -19,6 +19,8 @@ from oxd_server.rp.uma_rules import (
 )
 from oxd_server.store.base import UmaResource
 
+pytestmark = pytest.mark.hardening
+
 NOW = 1_800_000_000
 SCOPES = ["a", "b", "c", "d"]
 
