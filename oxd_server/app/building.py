@@ -37,6 +37,7 @@ from oxd_server.rp.certificates import ClientCertificates
 from oxd_server.rp.logins import Logins, open_logins
 from oxd_server.rp.refreshes import Refreshes
 from oxd_server.rp.services import Services
+from oxd_server.rp.under_way import UnderWay
 from oxd_server.store import Store
 from oxd_server.sync.locks import KeyedLocks, ProcessLocks
 from oxd_server.sync.waits import Waits
@@ -264,9 +265,11 @@ async def make_edition(
                 certificates=certificates,
                 now=lasting.now,
                 random=os.urandom,
-                site_locks=lasting.site_locks,
-                refreshes=Refreshes(store.locks),
-                logout_waits=Waits(max(2, config.max_commands_in_flight // _SHARE_THAT_WAITS)),
+                under_way=UnderWay(
+                    site_locks=lasting.site_locks,
+                    refreshes=Refreshes(store.locks),
+                    logout_waits=Waits(max(2, config.max_commands_in_flight // _SHARE_THAT_WAITS)),
+                ),
             )
         else:
             services = replace(

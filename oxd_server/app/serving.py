@@ -150,7 +150,7 @@ async def _serve(
         else:
             await inherited.manager.stopping()
         background.cancel_scope.cancel()
-        editions.current.services.logout_waits.stop()
+        editions.current.services.under_way.logout_waits.stop()
         entrances.drain()
         seconds = editions.current.config.shutdown_timeout_in_seconds
         connections.cancel_scope.deadline = trio.current_time() + seconds
@@ -202,5 +202,5 @@ def _counts(editions: Editions, entrances: OpenEntrances) -> dict[str, int]:
         "commands_in_flight": edition.dispatcher.in_flight,
         "providers_known": len(op.discovery) + len(op.uma_discovery),
         "key_sets_known": len(op.key_sets),
-        "sites_locked": len(edition.services.site_locks),
+        "sites_locked": len(edition.services.under_way.site_locks),
     }

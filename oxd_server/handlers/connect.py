@@ -239,7 +239,7 @@ async def get_access_token_by_refresh_token(
     site = await services.site(params.oxd_id)
     token, scope, further = params.refresh_token, " ".join(params.scope) or None, targets(params)
     wanted = msgspec.json.encode((scope, further)).decode() if further else scope
-    tokens = await services.refreshes.run(
+    tokens = await services.under_way.refreshes.run(
         site.oxd_id, token, wanted, lambda: _refresh(services, site, token, scope, further)
     )
     if tokens.access_token is None:

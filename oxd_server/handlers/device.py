@@ -32,7 +32,7 @@ async def start_device_login(services: Services, params: StartDeviceLoginParams)
     form: Form = {"scope": scope, **({"acr_values": acr_values} if acr_values else {}), **targets(params)}
     metadata = await services.metadata_of(site)
     started = await start_device(services.op, metadata, services.credentials_of(site), form)
-    services.device_logins.start(started.device_code, started.interval, services.now())
+    services.under_way.device_logins.start(started.device_code, started.interval, services.now())
     return StartDeviceLoginResult(
         device_code=started.device_code,
         user_code=started.user_code,
@@ -46,7 +46,7 @@ async def start_device_login(services: Services, params: StartDeviceLoginParams)
 async def poll_device_login(services: Services, params: PollDeviceLoginParams) -> PollDeviceLoginResult:
     """Ask once whether the user has logged in, unless it is too early to ask. The tokens are checked and remembered."""
     site = await services.site(params.oxd_id)
-    code, logins = params.device_code, services.device_logins
+    code, logins = params.device_code, services.under_way.device_logins
     metadata = await services.metadata_of(site)
     credentials = services.credentials_of(site)
     if early := logins.ask(code, services.now()):

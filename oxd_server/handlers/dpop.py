@@ -103,7 +103,7 @@ def check_proof(services: Services, introspection: Mapping[str, object], token: 
         now=now,
         leeway=leeway,
     )
-    if not services.dpop_proofs.is_new(name, now, leeway):
+    if not services.under_way.dpop_proofs.is_new(name, now, leeway):
         raise DpopProofError(IdTokenCheck.USED, "a new jti", "one that came before")
 
 

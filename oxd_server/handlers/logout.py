@@ -74,7 +74,7 @@ async def wait_for_logout(services: Services, params: WaitForLogoutParams) -> Se
     seconds = _seconds(services, params.timeout)
     site = await services.site(params.oxd_id)
     session = await _named_session(services, site, params)
-    waits, seen = services.logout_waits, -1
+    waits, seen = services.under_way.logout_waits, -1
     deadline = trio.current_time() + seconds
     with waits.hold(site.oxd_id):
         while True:

@@ -88,7 +88,7 @@ async def update_site(services: Services, params: UpdateSiteParams) -> OxdIdResu
     A client that was brought along and that the OP does not manage can have its credentials changed here; the rest of
     the change then counts here only.
     """
-    async with services.site_locks.hold(params.oxd_id):
+    async with services.under_way.site_locks.hold(params.oxd_id):
         site = await services.site(params.oxd_id)
         changed = _changed(services, site, params)
         check_site(changed)
@@ -151,7 +151,7 @@ async def remove_site(services: Services, params: OxdIdParams) -> OxdIdResult:
     if not services.config.deregister_client_on_remove:
         await services.store.remove(params.oxd_id)
         return OxdIdResult(oxd_id=params.oxd_id)
-    async with services.site_locks.hold(params.oxd_id):  # an update of the client would follow its deletion
+    async with services.under_way.site_locks.hold(params.oxd_id):  # an update of the client would follow its deletion
         await _delete_client(services, await services.site(params.oxd_id))
         await services.store.remove(params.oxd_id)
     return OxdIdResult(oxd_id=params.oxd_id)

@@ -24,7 +24,7 @@ _BAD_REQUEST = 400
 async def uma_rs_modify(services: Services, params: UmaRsModifyParams) -> OxdIdResult:
     """Change what the resource of a path and method needs: scopes, or an expression, which comes as JSON text."""
     wanted = _wanted(params)
-    async with services.site_locks.hold(params.oxd_id):
+    async with services.under_way.site_locks.hold(params.oxd_id):
         site = await services.site(params.oxd_id)
         found = find_resource(site.uma_protected_resources, params.path, params.http_method)
         if found is None:

@@ -48,7 +48,7 @@ _MAX_CONDITIONS = 500
 async def uma_rs_protect(services: Services, params: UmaRsProtectParams) -> OxdIdResult:
     """Protect resources: those of this command, and with ``overwrite`` no others."""
     wanted = _wanted(params.resources)
-    async with services.site_locks.hold(params.oxd_id):
+    async with services.under_way.site_locks.hold(params.oxd_id):
         site = await services.site(params.oxd_id)
         if site.uma_protected_resources and not params.overwrite:
             raise CommandError("uma_protection_exists")

@@ -58,7 +58,7 @@ class ClientSync:
 
     async def _sync(self, services: Services, oxd_id: str) -> None:
         """Read and keep, under the site's lock: an update of the client must not be overwritten by what was before."""
-        async with services.site_locks.hold(oxd_id):
+        async with services.under_way.site_locks.hold(oxd_id):
             site = await services.site(oxd_id)
             if not self._is_due(site, services.now()):  # another node was first
                 return

@@ -63,7 +63,7 @@ async def keep_logout(services: Services, site: Site, logout: LogoutToken) -> No
         for kind, name in _named_by(logout)
     ]
     await services.store.change_session(site.oxd_id, lambda session: session, keep=kept, now=now)
-    services.logout_waits.ring(site.oxd_id)
+    services.under_way.logout_waits.ring(site.oxd_id)
 
 
 def _named_by(logout: LogoutToken) -> list[tuple[str, str]]:

@@ -60,10 +60,10 @@ class ProtectionApi:
         kept = _usable_pat(await self._services.store.session(self._site.oxd_id), self._services.now(), stale)
         if kept is not None:
             return kept
-        return await self._services.pats.run(self._site.oxd_id, lambda: self._renew(stale))
+        return await self._services.under_way.pats.run(self._site.oxd_id, lambda: self._renew(stale))
 
     async def _renew(self, stale: str | None) -> str:
-        async with self._services.site_locks.hold(f"pat {self._site.oxd_id}"):
+        async with self._services.under_way.site_locks.hold(f"pat {self._site.oxd_id}"):
             return await self._renew_alone(stale)
 
     async def _renew_alone(self, stale: str | None) -> str:

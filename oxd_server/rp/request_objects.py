@@ -130,7 +130,7 @@ def request_uri_of(host_url: str, name: str) -> str:
 async def keep_request_object(services: Services, site: Site, text: str) -> str:
     """Keep a request object and return its id, which nobody can guess. Raises ``TooBusy`` and ``StoreError``."""
     now, lifetime = services.now(), lifetime_of_request_objects(services)
-    services.request_objects.take(site.oxd_id, len(text), now, lifetime)
+    services.under_way.request_objects.take(site.oxd_id, len(text), now, lifetime)
     name = encode_base64url(services.random(_ID_BYTES))
     kept = Kept(
         hash=token_hash(_ISSUED_TO, name),

@@ -12,33 +12,22 @@ from oxd_server.op.client_auth import ClientCredentials, secret_expires_within
 from oxd_server.op.client_identity import ClientIdentity
 from oxd_server.op.context import OpContext
 from oxd_server.op.discovery import ProviderMetadata
-from oxd_server.op.dpop import ProofReplays
 from oxd_server.op.key_store import KeyStore
 from oxd_server.op.transport import Transport
 from oxd_server.op.uma_discovery import UmaMetadata
 from oxd_server.rp.access import Access
 from oxd_server.rp.certificates import ClientCertificates
-from oxd_server.rp.device_logins import DeviceLogins
 from oxd_server.rp.logins import Logins
-from oxd_server.rp.refreshes import Refreshes
 from oxd_server.rp.site_as_client import as_registered, credentials_of, metadata_of, uses_certificate
+from oxd_server.rp.under_way import UnderWay
 from oxd_server.store.base import Site, SiteNotFound, Store
-from oxd_server.sync.locks import KeyedLocks
 from oxd_server.sync.memo import Memo
-from oxd_server.sync.room import Room
-from oxd_server.sync.single_flight import SingleFlight
-from oxd_server.sync.waits import Waits
 
 __all__ = ["Services"]
 
 _WARN_SECONDS = 24 * 3600.0
-_REQUEST_OBJECT_BYTES = 256 * 1024
-_ALL_REQUEST_OBJECTS_BYTES = 32 * 1024 * 1024
 _MOST_SHOWN = 500
 _MOST_CLIENTS = 500
-_MAX_WAITING_FOR_PAT = 1000
-"""Every request to an application asks for a decision, so that many wait when its PAT has expired."""
-_MAX_WAITING_FOR_LOGOUT = 100
 
 
 class Services(msgspec.Struct, frozen=True):
@@ -60,17 +49,9 @@ class Services(msgspec.Struct, frozen=True):
     random: Callable[[int], bytes]
     certificates: ClientCertificates = msgspec.field(default_factory=ClientCertificates)
     access: Access = msgspec.field(default_factory=Access)
-    site_locks: KeyedLocks = msgspec.field(default_factory=KeyedLocks)
-    refreshes: Refreshes = msgspec.field(default_factory=Refreshes)
-    pats: SingleFlight[str, str] = msgspec.field(default_factory=lambda: SingleFlight(max_waiting=_MAX_WAITING_FOR_PAT))
+    under_way: UnderWay = msgspec.field(default_factory=UnderWay)
     shown_sites: Memo[Any] = msgspec.field(default_factory=lambda: Memo(_MOST_SHOWN))
     clients: Memo[ClientCredentials] = msgspec.field(default_factory=lambda: Memo(_MOST_CLIENTS))
-    request_objects: Room = msgspec.field(
-        default_factory=lambda: Room(_REQUEST_OBJECT_BYTES, _ALL_REQUEST_OBJECTS_BYTES)
-    )
-    device_logins: DeviceLogins = msgspec.field(default_factory=DeviceLogins)
-    dpop_proofs: ProofReplays = msgspec.field(default_factory=ProofReplays)
-    logout_waits: Waits = msgspec.field(default_factory=lambda: Waits(_MAX_WAITING_FOR_LOGOUT))
     log: Any = msgspec.field(default_factory=lambda: structlog.get_logger("oxd_server.handlers"))
 
     @property

@@ -91,7 +91,7 @@ async def test_one_reading_for_all_and_no_more_for_a_while() -> None:
         other = replace(site, oxd_id="site-2")
         await house.store.add(other)
         sync = ClientSync(most_failed=1)
-        async with trio.open_nursery() as nursery, house.services.site_locks.hold(OXD_ID):
+        async with trio.open_nursery() as nursery, house.services.under_way.site_locks.hold(OXD_ID):
             for _ in range(3):
                 nursery.start_soon(sync.before_use, house.services, site)
             await trio.testing.wait_all_tasks_blocked()

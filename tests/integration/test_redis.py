@@ -15,10 +15,10 @@ import trio.testing
 from oxd_server.client_metadata import ClientMetadata
 from oxd_server.op.tokens import TokenAnswer
 from oxd_server.rp.refreshes import Refreshes
+from oxd_server.rp.under_way import UnderWay
 from oxd_server.sandbox import RunningSandbox
 from oxd_server.store import Site
 from oxd_server.store.redis import RedisStore, open_redis_store
-from oxd_server.sync.single_flight import SingleFlight
 from tests.integration.logins import Rp, data_of, error_of, register
 from tests.integration.oxd_process import ServerProcess
 from tests.integration.redis_nodes import settings_of, storage, two_nodes
@@ -168,7 +168,7 @@ async def test_one_renewal_of_a_pat_for_all_nodes(redis_port: int) -> None:
                 house,
                 store=store,
                 services=msgspec.structs.replace(
-                    house.services, store=store, site_locks=store.locks, pats=SingleFlight()
+                    house.services, store=store, under_way=UnderWay(site_locks=store.locks)
                 ),
             )
             for store in (a, b)
