@@ -15,7 +15,7 @@ something.
   brought bytes but no command.
 - To fall asleep and wake up costs more than a command. So where the last waits were shorter than that, the leader goes
   on to look around for such a moment before it waits: a peer that sends one command after the other is served without
-  a wait. One moment in vain, and the leader waits again.
+  a wait. One moment in vain, and the leader waits again. While a turn waits in a task of its own, it does so at once.
 - A turn that need not wait (for an OP, the disk, a peer that does not read) is as good as a function call. One that
   has to wait is finished in the task where it began, for trio knows it by that task. But before it waits, it hands the
   lead to a new task. When it is done, its task ends.
@@ -90,6 +90,7 @@ class FrameListener:
         self._answers: list[tuple[Peer, bytes]] = []
         self._full = trio.Event()
         self._to_begin = 0  # tasks that will lead
+        self._waiting = 0  # turns that wait, in tasks of their own
         self._waits_in_a_row = 0  # turns that had to wait, since one that had not
         self._short_waits = 0  # of the leader, since a long one
         self._draining = False
@@ -178,7 +179,7 @@ class FrameListener:
                     turns = 0
                     await trio.lowlevel.checkpoint()
                 found = self._look_around()
-                if not found and not self._line and self._short_waits >= _SHORT_WAITS:
+                if not found and not self._line and not self._waiting and self._short_waits >= _SHORT_WAITS:
                     found = self._look_for_a_moment()
                     turns += _ROUND // 4  # other tasks wait for that too
                 if not self._line:
@@ -197,7 +198,11 @@ class FrameListener:
                     peer.away = True
                     self._waits_in_a_row += 1
                     self._hand_on()
-                    await finish(turn, trap)
+                    self._waiting += 1
+                    try:
+                        await finish(turn, trap)
+                    finally:
+                        self._waiting -= 1
                     self._send_answers()
                     return
                 self._waits_in_a_row = 0

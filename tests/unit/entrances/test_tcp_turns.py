@@ -1,6 +1,7 @@
 """Who leads, whose turn it is and who waits, over real sockets: no command holds up another one."""
 
 import socket
+import time
 from contextvars import ContextVar
 
 import pytest
@@ -9,6 +10,7 @@ import trio.testing
 
 from oxd_protocol.messages import Response
 from oxd_server.entrances import tcp
+from oxd_server.entrances.tcp import FrameListener
 from oxd_server.observe.call import Caller
 from tests.unit.entrances.listening import SECONDS, Commands, Listening, frame, listening, names
 
@@ -195,23 +197,35 @@ async def test_a_flood_without_a_frame_gives_way_to_the_others(peers: int) -> No
     assert steps.count >= reads
 
 
-async def test_a_peer_that_comes_back_at_once_is_waited_for_in_the_same_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    """After some short waits the leader looks around for a moment; after one in vain it waits again."""
+@pytest.mark.parametrize("others_wait", [False, True])
+async def test_a_peer_that_comes_back_at_once(monkeypatch: pytest.MonkeyPatch, *, others_wait: bool) -> None:
+    """After some short waits the leader looks around for a moment, in the same step, unless other tasks have to run.
+
+    After a moment in vain it waits again.
+    """
+    look, moments = FrameListener._look_for_a_moment, list[int]()
+
+    def noted(listener: FrameListener) -> int:
+        moments.append(look(listener))
+        return moments[-1]
+
+    monkeypatch.setattr(FrameListener, "_look_for_a_moment", noted)
     monkeypatch.setattr(tcp, "_MOMENT", 0.5)
-    asked = [f"c{number}" for number in range(40)]
+    asked = [f"c{number}" for number in range(20)]
+
+    def think_and_send(sock: socket.socket, name: str) -> int:
+        time.sleep(0.002)  # longer than the server takes to look around once
+        return sock.send(frame(name))
 
     def call(port: int) -> list[bytes]:
         with socket.create_connection(("127.0.0.1", port)) as sock:
-            return [sock.recv(65536) for name in asked if sock.send(frame(name))]
+            return [sock.recv(65536) for name in asked if think_and_send(sock, name)]
 
     async with listening() as server:
-        steps = Steps()
-        trio.lowlevel.add_instrument(steps)
+        if others_wait:
+            await _sent(server, "slow")
+            await server.commands.arrived.wait()
         assert len(await trio.to_thread.run_sync(call, server.port)) == len(asked)
-        assert steps.count < len(asked)
-        quiet = await server.connect()
-        await trio.testing.wait_all_tasks_blocked()
-        await quiet.send_all(frame("last"))
-        assert await names(quiet, 1) == ["last"]
-        trio.lowlevel.remove_instrument(steps)
-    assert server.commands.ran == [*asked, "last"]
+        assert any(moments) is not others_wait
+        assert await names(await _sent(server, "last"), 1) == ["last"]
+    assert server.commands.ran[-len(asked) - 1 :] == [*asked, "last"]
