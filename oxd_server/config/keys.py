@@ -382,7 +382,8 @@ class Config(Settings, frozen=True, kw_only=True):
         float,
         Key(
             seconds(0),
-            "How long a command may take in all; 0: four times op_total_timeout_in_seconds.",
+            "How long a command may take in all. 0: four times op_total_timeout_in_seconds. Commands that make few "
+            "requests to the OP are then bound by the time-outs of these alone.",
         ),
     ] = 0
     frame_timeout_in_seconds: Annotated[

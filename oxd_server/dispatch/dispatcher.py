@@ -257,8 +257,9 @@ class Dispatcher:
 
 def _makes_few_requests(params: Params, command: AnyCommand) -> bool:
     """Whether the time-outs of the single requests bound the command enough: then it is spared a cancel scope."""
-    brings_client = isinstance(params, RegisterSiteParams) and params.client_id is not None
-    return brings_client or command.name in _FEW_REQUESTS
+    if isinstance(params, RegisterSiteParams):  # with a token, several setup clients may have to ask whose it is
+        return params.client_id is not None and params.protection_access_token is None
+    return command.name in _FEW_REQUESTS
 
 
 def _whose(owner: str, site: Site | None) -> str:

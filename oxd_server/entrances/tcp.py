@@ -15,7 +15,7 @@ something.
   brought bytes but no command.
 - To fall asleep and wake up costs more than a command. So where the last waits were shorter than that, the leader goes
   on to look around for such a moment before it waits: a peer that sends one command after the other is served without
-  a wait. One moment in vain, and the leader waits again. While a turn waits in a task of its own, it does so at once.
+  a wait. One moment in vain, and the leader waits again. While a turn waits in a task of its own, it waits at once.
 - A turn that need not wait (for an OP, the disk, a peer that does not read) is as good as a function call. One that
   has to wait is finished in the task where it began, for trio knows it by that task. But before it waits, it hands the
   lead to a new task. When it is done, its task ends.
@@ -184,9 +184,10 @@ class FrameListener:
                     turns += _ROUND // 4  # other tasks wait for that too
                 if not self._line:
                     turns = 0
-                    if found:
+                    if found:  # bytes, but no command: that is no reason to look for a moment
+                        self._short_waits = 0
                         await trio.lowlevel.checkpoint()
-                    else:
+                    elif self._has_work():  # it may have ended since: nothing would end the wait
                         await self._wait()
             for _ in range(min(len(self._line), _TOGETHER)):
                 turns += 1

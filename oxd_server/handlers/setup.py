@@ -90,7 +90,7 @@ def _new_site(services: Services, params: SetupClientParams) -> Site:
     # The client of the default site configuration is not used: the answer would tell its secret to a caller who need
     # not have shown a token.
     default = replace(services.default_site, client_id=None, client_secret=None)
-    return new_site(params, default, new_oxd_id(services))
+    return new_site(params, default, new_oxd_id(services), services.templates)
 
 
 def _with(names: tuple[str, ...], *more: str) -> tuple[str, ...]:

@@ -38,7 +38,7 @@ async def register_site(services: Services, params: RegisterSiteParams, caller: 
     default = services.default_site
     if params.protects_itself:  # the answer tells the client's secret, to a caller who need not have shown a token
         default = replace(default, client_id=None, client_secret=None)
-    site = with_logout(services, new_site(params, default, new_oxd_id(services)), params, default)
+    site = with_logout(services, new_site(params, default, new_oxd_id(services), services.templates), params, default)
     if params.protects_itself and site.client.dpop_bound_access_tokens:
         raise CommandError("invalid_request", "A site whose own client protects it cannot have its tokens bound.")
     if params.client_id is not None:

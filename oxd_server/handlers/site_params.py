@@ -55,14 +55,14 @@ _EMPTY: Final = Site(
     op_host="",
     client=ClientMetadata(application_type="web", response_types=("code",), grant_types=("authorization_code",)),
 )
-_templates: Final = Memo[Site]()
-"""What the defaults make of an empty site: the same for every registration."""
 _IMPLICIT: Final = "implicit"
 _RESPONSE_MODES: Final = ("query", "form_post", "fragment", "jwt", "query.jwt", "form_post.jwt", "fragment.jwt")
 
 
-def new_site(params: NewSiteParams, default: NewSiteParams, oxd_id: str) -> Site:
+def new_site(params: NewSiteParams, default: NewSiteParams, oxd_id: str, templates: Memo[Site]) -> Site:
     """Return the site that ``params`` and the defaults describe, as far as it is known before the OP is asked.
+
+    ``templates`` remembers what the defaults alone describe: mostly that is the same each time.
 
     Raises ``CommandError`` for everything that can be seen to be wrong already.
     """
@@ -71,7 +71,7 @@ def new_site(params: NewSiteParams, default: NewSiteParams, oxd_id: str) -> Site
         raise CommandError(
             "invalid_op_host", "'op_host' is missing, in the command and in the default site configuration."
         )
-    template = _templates.get("default", default, lambda: changed_site(_EMPTY, default))
+    template = templates.get("default", default, lambda: changed_site(_EMPTY, default))
     client = template.client
     site = replace(
         template,

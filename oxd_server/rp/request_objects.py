@@ -1,7 +1,7 @@
 """Request objects: making those of a site, and keeping the ones that OPs will come to fetch.
 
-The store keeps one beside the tokens that its site was issued: there it expires, and every worker finds it. `Services`
-count how much room they take, so that no site fills the store.
+The store keeps one beside the tokens that its site was issued: there it expires, and every worker finds it. `UnderWay`
+counts how much room they take, so that no site fills the store.
 """
 
 from collections.abc import Mapping

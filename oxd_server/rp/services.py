@@ -35,7 +35,7 @@ class Services(msgspec.Struct, frozen=True):
 
     ``to_applications`` calls URLs that applications on this machine have named; OPs are called by ``op``.
     ``shown_sites`` holds what the socket's ``get_rp`` answers: it fits into a frame. ``clients`` holds what those of
-    the sites authenticate with.
+    the sites authenticate with, ``templates`` what the default site alone makes of a new one.
     """
 
     config: Config
@@ -51,6 +51,7 @@ class Services(msgspec.Struct, frozen=True):
     access: Access = msgspec.field(default_factory=Access)
     under_way: UnderWay = msgspec.field(default_factory=UnderWay)
     shown_sites: Memo[Any] = msgspec.field(default_factory=lambda: Memo(_MOST_SHOWN))
+    templates: Memo[Site] = msgspec.field(default_factory=Memo)
     clients: Memo[ClientCredentials] = msgspec.field(default_factory=lambda: Memo(_MOST_CLIENTS))
     log: Any = msgspec.field(default_factory=lambda: structlog.get_logger("oxd_server.handlers"))
 

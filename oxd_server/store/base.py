@@ -166,7 +166,8 @@ class SiteSession(Discreet, frozen=True, kw_only=True, omit_defaults=True, gc=Fa
 
     `id_token_expires_at` is in seconds since 1970, 0 = unknown. `subject` is the user of the first login here, and
     `several_subjects` says whether there has been another one since. `tokens_issued` counts what `change_session` was
-    told of. `pat_created_at` is in milliseconds, `pat_expires_in` in seconds; 0 = unknown.
+    told to keep: tokens, request objects, ends of sessions. `pat_created_at` is in milliseconds, `pat_expires_in` in
+    seconds; 0 = unknown.
     """
 
     id_token: str | None = None
@@ -226,7 +227,7 @@ class Kept(Discreet, frozen=True, kw_only=True, gc=False):
 
 
 MAX_KEPT = 20_000
-"""How much of one site is kept under hashes; beyond that the oldest is forgotten."""
+"""How many values of one site are kept under hashes; beyond that the oldest are forgotten."""
 
 ChangeSite = Callable[[Site], Site]
 ChangeSession = Callable[[SiteSession], SiteSession]
@@ -292,7 +293,7 @@ class Store(Protocol):
         ...
 
     async def kept(self, under: bytes, now: float, kind: type[K]) -> K | None:
-        """What of this kind is kept under a hash; None if nothing is, or it has expired."""
+        """What is kept under a hash; None if nothing is, or it has expired. The caller knows what kind lies there."""
         ...
 
     async def remove(self, oxd_id: str) -> Site:

@@ -213,7 +213,7 @@ def write_session(connection: sqlite3.Connection, oxd_id: str, session: SiteSess
 
 
 def _remember(connection: sqlite3.Connection, oxd_id: str, first: int, keep: Sequence[Kept], now: float) -> None:
-    """Keep these in the site's next places, whatever has those; forget some that have expired, of any site."""
+    """Keep these in the site's next places, instead of what lies there; forget some that have expired, of any site."""
     connection.execute(
         "DELETE FROM issued WHERE hash IN (SELECT hash FROM issued WHERE expires_at <= ? ORDER BY expires_at LIMIT ?)",
         (now, _PURGED_AT_ONCE),

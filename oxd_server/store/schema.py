@@ -38,6 +38,7 @@ _SCHEMA = (
 # nothing here has written, must not keep the others from being found. SQLite uses an index for the same words only.
 CLIENT_ID = "CASE WHEN json_valid(document) THEN json_extract(document, '$.client_id') END"
 REGISTERED_FROM = "CASE WHEN json_valid(document) THEN json_extract(document, '$.registered_from') END"
+# The column `login` has all that is kept under hashes: at first that was logins only.
 _ADDED = (
     """CREATE TABLE IF NOT EXISTS issued (
         hash BLOB PRIMARY KEY, oxd_id TEXT NOT NULL, place INTEGER NOT NULL, login TEXT NOT NULL,

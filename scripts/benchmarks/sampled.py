@@ -16,10 +16,10 @@ from oxd_server.cli import main
 
 SAMPLES: Final = "samples.json"
 _INTERVAL: Final = 0.001
-_TCP: Final = "oxd_server.entrances.tcp"
+_PEER: Final = "oxd_server.entrances.tcp_peer"
 _PARTS: Final = (
     # Where a name is given, the function waits for the kernel and does nothing else worth mentioning.
-    ("system calls", (f"{_TCP}.read", f"{_TCP}.write", "selectors.select", "trio._core._io_epoll.get_events")),
+    ("system calls", (f"{_PEER}.read", f"{_PEER}.write", "selectors.select", "trio._core._io_epoll.get_events")),
     ("listener", ("oxd_server.entrances", "oxd_server.sync.first_wait", "selectors")),
     ("event loop (trio)", ("trio", "outcome")),
     ("frames and JSON (msgspec)", ("oxd_protocol", "json")),

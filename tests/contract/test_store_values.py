@@ -71,6 +71,14 @@ async def test_what_is_kept_comes_back_as_it_was(store: Store, what: Login | Kep
     assert await store.kept(b"hash", 10.0, type(what)) is None
 
 
+def test_rows_are_spelt_as_ever() -> None:
+    """Stores have such rows already, and other nodes read them."""
+    assert msgspec.json.encode(Login(oxd_id="a", subject="s")) == b'{"oxd_id":"a","subject":"s"}'
+    kept = KeptRequestObject(oxd_id="a", request_object="x")
+    assert msgspec.json.encode(kept) == b'{"oxd_id":"a","request_object":"x"}'
+    assert msgspec.json.encode(KeptLogout(oxd_id="a", logged_out_at=5)) == b'{"oxd_id":"a","logged_out_at":5}'
+
+
 async def test_secret_is_made_once(store: Store) -> None:
     """Whoever asks for a secret, at once or later, gets the same bytes; another name has another."""
     got = []

@@ -11,6 +11,7 @@ import trio
 import trio.testing
 
 from oxd_protocol.connection import REPEAT_WAIT
+from oxd_server.entrances import tcp
 from oxd_server.entrances.sockets import address_of, open_listeners
 from oxd_server.entrances.tcp import FrameListener
 from oxd_server.entrances.tcp_peer import ListenerLimits, Peer
@@ -119,6 +120,54 @@ async def test_the_last_answer_ends_a_listener_that_drains() -> None:
             await trio.testing.wait_all_tasks_blocked()
             commands.release.set()
             assert await names(stream) == ["slow"]
+    await stream.aclose()
+
+
+class DrainsInBetween(trio.abc.Instrument):
+    """Has the listener drain between two steps of its leader, once so many commands ran."""
+
+    def __init__(self, listener: FrameListener, commands: Commands, after: int) -> None:
+        self._listener, self._commands, self._after = listener, commands, after
+
+    def after_task_step(self, task: trio.lowlevel.Task) -> None:
+        if "serve" in task.name and len(self._commands.ran) == self._after:
+            self._listener.drain()
+
+
+async def test_a_drain_between_two_rounds_ends_the_listener() -> None:
+    """The leader does not wait for peers when there are none any more."""
+    commands, asked = Commands(), [f"c{number}" for number in range(tcp._ROUND)]
+    listener = FrameListener(commands, ListenerLimits(10, 5000, None, None, 5.0))
+    (ear,) = open_listeners(["127.0.0.1"], 0)
+    with trio.fail_after(SECONDS):
+        async with trio.open_nursery() as serving:
+            async with trio.open_nursery() as accepting:
+                accepting.start_soon(listener.accept, ear, serving)
+                stream = await trio.open_tcp_stream(*address_of(ear))
+                await trio.testing.wait_all_tasks_blocked()
+                accepting.cancel_scope.cancel()
+            trio.lowlevel.add_instrument(DrainsInBetween(listener, commands, len(asked)))
+            await stream.send_all(b"".join(map(frame, asked)))
+            assert await names(stream) == asked
+    await stream.aclose()
+
+
+async def test_a_peer_that_sends_nothing_does_not_keep_a_listener_from_draining(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It has a moment for its first frame. Then its connection ends, and so does the listener."""
+    monkeypatch.setattr(tcp, "_FIRST_FRAME_SECONDS", 0.05)
+    listener = FrameListener(Commands(), ListenerLimits(10, 5000, None, None, 5.0))
+    (ear,) = open_listeners(["127.0.0.1"], 0)
+    with trio.fail_after(SECONDS):
+        async with trio.open_nursery() as serving:
+            async with trio.open_nursery() as accepting:
+                accepting.start_soon(listener.accept, ear, serving)
+                stream = await trio.open_tcp_stream(*address_of(ear))
+                await trio.testing.wait_all_tasks_blocked()
+                accepting.cancel_scope.cancel()
+            listener.drain()
+            assert await names(stream) == []
     await stream.aclose()
 
 

@@ -199,10 +199,7 @@ async def test_a_flood_without_a_frame_gives_way_to_the_others(peers: int) -> No
 
 @pytest.mark.parametrize("others_wait", [False, True])
 async def test_a_peer_that_comes_back_at_once(monkeypatch: pytest.MonkeyPatch, *, others_wait: bool) -> None:
-    """After some short waits the leader looks around for a moment, in the same step, unless other tasks have to run.
-
-    After a moment in vain it waits again.
-    """
+    """After some short waits the leader looks around for a moment, unless a turn waits in a task of its own."""
     look, moments = FrameListener._look_for_a_moment, list[int]()
 
     def noted(listener: FrameListener) -> int:
