@@ -142,10 +142,15 @@ class Dispatcher:
                 params = decode_params(route.command, raw_params)
                 services = self._services[entrance]
                 oxd_id: str | None = getattr(params, "oxd_id", None)
-                site = None if oxd_id is None else services.store.cached(oxd_id) or await services.store.get(oxd_id)
+                site = None if oxd_id is None else services.store.cached(oxd_id)
+                if site is None and oxd_id is not None:
+                    owners = self._count_for((oxd_id,), oxd_id)  # it waits for the disk, and is its site's already
+                    site = await services.store.get(oxd_id)
+                    self._places.discount(owners)
+                    owners = ()
                 if site is not None:
                     call.oxd_id, call.secret_expires_at = site.oxd_id, site.client_secret_expires_at
-                owners = self._count_for(services, params, site)
+                owners = self._count_for(self._owners(services, params, site), oxd_id)
                 seconds = self._time_out or (None if _makes_few_requests(params, route.command) else self._longest)
                 if seconds is None:
                     response = await self._run(route, params, entrance, call, site)
@@ -178,12 +183,11 @@ class Dispatcher:
             case _:
                 return self._fail(call, error, ERROR_CODES["internal_error"])
 
-    def _count_for(self, services: Services, params: Params, site: Site | None) -> tuple[str, ...]:
+    def _count_for(self, owners: tuple[str, ...], oxd_id: str | None) -> tuple[str, ...]:
         """Count the command's place for its owners, and return them. Raises ``ServerBusy`` if one has its share."""
-        owners = self._owners(services, params, site)
         full = self._places.count_for(owners)
         if full is not None:
-            raise ServerBusy(f"half of max_commands_in_flight: {_whose(full, site)}")
+            raise ServerBusy(f"half of max_commands_in_flight: {_whose(full, oxd_id)}")
         return owners
 
     def _owners(self, services: Services, params: Params, site: Site | None) -> tuple[str, ...]:
@@ -262,11 +266,11 @@ def _makes_few_requests(params: Params, command: AnyCommand) -> bool:
     return command.name in _FEW_REQUESTS
 
 
-def _whose(owner: str, site: Site | None) -> str:
+def _whose(owner: str, oxd_id: str | None) -> str:
     """Return whose share is used up, in the words of the log."""
     if owner == _STRANGERS:
         return "commands without a site"
-    return "one site" if site is not None and owner == site.oxd_id else "one OP host"
+    return "one site" if owner == oxd_id else "one OP host"
 
 
 def _said_by_us(error: BaseException | None) -> str | None:

@@ -38,6 +38,10 @@ class Places:
     def give_back(self, owners: Collection[str]) -> None:
         """Give back a place that counts for these owners."""
         self._taken -= 1
+        self.discount(owners)
+
+    def discount(self, owners: Collection[str]) -> None:
+        """Have a place count for these owners no more; it stays taken."""
         taken_by = self._taken_by
         for owner in owners:
             if taken_by[owner] > 1:

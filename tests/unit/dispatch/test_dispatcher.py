@@ -229,6 +229,31 @@ async def test_too_many_at_once(log: io.StringIO, autojump_clock: trio.testing.M
     assert (await ask(busy)).node is None
 
 
+async def test_a_site_that_is_looked_up_leaves_room_for_others(
+    log: io.StringIO, calls: list[Call], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Commands that wait for the disk to tell their site have half of the places at most, if they name the same one."""
+    get, told = _Services.get, trio.Event()
+
+    async def late(services: _Services, oxd_id: str) -> Any:
+        if oxd_id == "a":
+            await told.wait()
+        return await get(services, oxd_id)
+
+    monkeypatch.setattr(_Services, "get", late)
+    busy = dispatcher(answer, max_in_flight=4, calls=calls)
+    async with trio.open_nursery() as nursery:
+        for _ in range(2):
+            nursery.start_soon(partial(ask, busy, oxd_id="a"))
+        await trio.testing.wait_all_tasks_blocked()
+        assert (await ask(busy, oxd_id="a"))["error"] == "server_busy"
+        assert calls.pop().limit == "half of max_commands_in_flight: one site"
+        assert (await ask(busy, oxd_id="c")).node == "c"
+        told.set()
+    assert busy.in_flight == 0
+    assert (await ask(busy, oxd_id="a")).node == "a"
+
+
 async def test_one_site_leaves_room_for_others(log: io.StringIO, autojump_clock: trio.testing.MockClock) -> None:
     """One site gets half of the places; above that it is told so at once, while other sites' commands run."""
 
