@@ -19,7 +19,7 @@ from oxd_protocol.params import AnyCommand, Command, Params, Result, decode_para
 from oxd_protocol.site import REGISTER_SITE, SETUP_CLIENT, RegisterSiteParams
 from oxd_server.dispatch.disk_shares import DiskShares
 from oxd_server.dispatch.guard import Entrance, Guard, without_token
-from oxd_server.dispatch.places import Places
+from oxd_server.dispatch.places import Owner, Places
 from oxd_server.dispatch.shares import Registrations
 from oxd_server.dispatch.wire_errors import command_error, for_a_stranger, store_error
 from oxd_server.log.known import begin_command, end_command
@@ -53,8 +53,9 @@ _ERROR_ID_BYTES: Final = 6
 _REGISTER: Final = (SETUP_CLIENT.name, REGISTER_SITE.name)
 _FEW_REQUESTS: Final = frozenset({"get_authorization_url", "get_logout_uri", "get_rp", "introspect_access_token"})
 """Commands that need the OP's metadata and one request at most."""
-_STRANGERS: Final = "no site"
+_STRANGERS: Final = ("no site",)
 """Whose the commands are that name no site, or one that is not known here."""
+_OP_HOST: Final = "OP host"
 
 
 class Route(msgspec.Struct, frozen=True):
@@ -131,7 +132,7 @@ class Dispatcher:
         """Run one command and answer, whatever happens; only cancellation is raised."""
         call = self._calls.begin(caller, self._names[entrance], name)
         noted = begin_command(raw_params)
-        owners: tuple[str, ...] | None = None
+        owners: tuple[Owner, ...] | None = None
         try:
             try:
                 if not self._places.take():
@@ -144,13 +145,13 @@ class Dispatcher:
                 oxd_id: str | None = getattr(params, "oxd_id", None)
                 site = None if oxd_id is None else services.store.cached(oxd_id)
                 if site is None and oxd_id is not None:
-                    owners = self._count_for((oxd_id,), oxd_id)  # it waits for the disk, and is its site's already
+                    owners = self._count_for((oxd_id,))  # it waits for the disk, and is its site's already
                     site = await services.store.get(oxd_id)
                     self._places.discount(owners)
                     owners = ()
                 if site is not None:
                     call.oxd_id, call.secret_expires_at = site.oxd_id, site.client_secret_expires_at
-                owners = self._count_for(self._owners(services, params, site), oxd_id)
+                owners = self._count_for(self._owners(services, params, site))
                 seconds = self._time_out or (None if _makes_few_requests(params, route.command) else self._longest)
                 if seconds is None:
                     response = await self._run(route, params, entrance, call, site)
@@ -183,20 +184,20 @@ class Dispatcher:
             case _:
                 return self._fail(call, error, ERROR_CODES["internal_error"])
 
-    def _count_for(self, owners: tuple[str, ...], oxd_id: str | None) -> tuple[str, ...]:
+    def _count_for(self, owners: tuple[Owner, ...]) -> tuple[Owner, ...]:
         """Count the command's place for its owners, and return them. Raises ``ServerBusy`` if one has its share."""
         full = self._places.count_for(owners)
         if full is not None:
-            raise ServerBusy(f"half of max_commands_in_flight: {_whose(full, oxd_id)}")
+            raise ServerBusy(f"half of max_commands_in_flight: {_whose(full)}")
         return owners
 
-    def _owners(self, services: Services, params: Params, site: Site | None) -> tuple[str, ...]:
+    def _owners(self, services: Services, params: Params, site: Site | None) -> tuple[Owner, ...]:
         """Whose the command is: a site's, or that of all who name none, and the OP host's that it may wait for."""
         if site is not None:
-            return site.oxd_id, origin_of(site.op_host)
+            return site.oxd_id, (_OP_HOST, origin_of(site.op_host))
         op_host = getattr(params, "op_host", None) or services.default_site.op_host or ""
         try:
-            return _STRANGERS, origin_of(normalize_op_host(op_host))
+            return _STRANGERS, (_OP_HOST, origin_of(normalize_op_host(op_host)))
         except InvalidOpHost:
             return (_STRANGERS,)
 
@@ -266,11 +267,11 @@ def _makes_few_requests(params: Params, command: AnyCommand) -> bool:
     return command.name in _FEW_REQUESTS
 
 
-def _whose(owner: str, oxd_id: str | None) -> str:
+def _whose(owner: Owner) -> str:
     """Return whose share is used up, in the words of the log."""
     if owner == _STRANGERS:
         return "commands without a site"
-    return "one site" if owner == oxd_id else "one OP host"
+    return "one site" if isinstance(owner, str) else "one OP host"
 
 
 def _said_by_us(error: BaseException | None) -> str | None:

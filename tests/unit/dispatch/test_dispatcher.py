@@ -229,14 +229,18 @@ async def test_too_many_at_once(log: io.StringIO, autojump_clock: trio.testing.M
     assert (await ask(busy)).node is None
 
 
+@pytest.mark.parametrize("looked_up", ["a", "https://two.example", "no site"])
 async def test_a_site_that_is_looked_up_leaves_room_for_others(
-    log: io.StringIO, calls: list[Call], monkeypatch: pytest.MonkeyPatch
+    log: io.StringIO, calls: list[Call], monkeypatch: pytest.MonkeyPatch, looked_up: str
 ) -> None:
-    """Commands that wait for the disk to tell their site have half of the places at most, if they name the same one."""
+    """Commands that wait for the disk to tell their site have half of the places at most, if they name the same one.
+
+    They take none of an OP host's, or of those who name no site, whatever their oxd_id spells.
+    """
     get, told = _Services.get, trio.Event()
 
     async def late(services: _Services, oxd_id: str) -> Any:
-        if oxd_id == "a":
+        if oxd_id == looked_up:
             await told.wait()
         return await get(services, oxd_id)
 
@@ -244,14 +248,15 @@ async def test_a_site_that_is_looked_up_leaves_room_for_others(
     busy = dispatcher(answer, max_in_flight=4, calls=calls)
     async with trio.open_nursery() as nursery:
         for _ in range(2):
-            nursery.start_soon(partial(ask, busy, oxd_id="a"))
+            nursery.start_soon(partial(ask, busy, oxd_id=looked_up))
         await trio.testing.wait_all_tasks_blocked()
-        assert (await ask(busy, oxd_id="a"))["error"] == "server_busy"
+        assert (await ask(busy, oxd_id=looked_up))["error"] == "server_busy"
         assert calls.pop().limit == "half of max_commands_in_flight: one site"
         assert (await ask(busy, oxd_id="c")).node == "c"
+        assert (await ask(busy)).node is None
         told.set()
     assert busy.in_flight == 0
-    assert (await ask(busy, oxd_id="a")).node == "a"
+    assert (await ask(busy, oxd_id=looked_up)).node == looked_up
 
 
 async def test_one_site_leaves_room_for_others(log: io.StringIO, autojump_clock: trio.testing.MockClock) -> None:
