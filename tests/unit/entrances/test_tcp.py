@@ -4,6 +4,9 @@ import gc
 import os
 import resource
 import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 import pytest
 import structlog
@@ -103,8 +106,18 @@ async def test_draining() -> None:
         assert "never" not in server.commands.ran
 
 
-async def test_the_last_answer_ends_a_listener_that_drains() -> None:
-    """Its tasks end by themselves, however long the last command took."""
+@dataclass
+class Left:
+    """A listener that takes no more connections, but has one, and the commands that it runs."""
+
+    listener: FrameListener
+    commands: Commands
+    stream: trio.SocketStream
+
+
+@asynccontextmanager
+async def left_alone(sent: bytes = b"") -> AsyncIterator[Left]:
+    """Connect, send something, and have the listener take no more; at the end, all its tasks have ended in time."""
     commands = Commands()
     listener = FrameListener(commands, ListenerLimits(10, 5000, None, None, 5.0))
     (ear,) = open_listeners(["127.0.0.1"], 0)
@@ -113,43 +126,42 @@ async def test_the_last_answer_ends_a_listener_that_drains() -> None:
             async with trio.open_nursery() as accepting:
                 accepting.start_soon(listener.accept, ear, serving)
                 stream = await trio.open_tcp_stream(*address_of(ear))
-                await stream.send_all(frame("slow"))
-                await commands.arrived.wait()
+                await stream.send_all(sent)
+                if sent:
+                    await commands.arrived.wait()
+                await trio.testing.wait_all_tasks_blocked()
                 accepting.cancel_scope.cancel()
-            listener.drain()
-            await trio.testing.wait_all_tasks_blocked()
-            commands.release.set()
-            assert await names(stream) == ["slow"]
+            yield Left(listener, commands, stream)
     await stream.aclose()
+
+
+async def test_the_last_answer_ends_a_listener_that_drains() -> None:
+    """Its tasks end by themselves, however long the last command took."""
+    async with left_alone(frame("slow")) as left:
+        left.listener.drain()
+        await trio.testing.wait_all_tasks_blocked()
+        left.commands.release.set()
+        assert await names(left.stream) == ["slow"]
 
 
 class DrainsInBetween(trio.abc.Instrument):
     """Has the listener drain between two steps of its leader, once so many commands ran."""
 
-    def __init__(self, listener: FrameListener, commands: Commands, after: int) -> None:
-        self._listener, self._commands, self._after = listener, commands, after
+    def __init__(self, left: Left, after: int) -> None:
+        self._left, self._after = left, after
 
     def after_task_step(self, task: trio.lowlevel.Task) -> None:
-        if "serve" in task.name and len(self._commands.ran) == self._after:
-            self._listener.drain()
+        if "serve" in task.name and len(self._left.commands.ran) == self._after:
+            self._left.listener.drain()
 
 
 async def test_a_drain_between_two_rounds_ends_the_listener() -> None:
     """The leader does not wait for peers when there are none any more."""
-    commands, asked = Commands(), [f"c{number}" for number in range(tcp._ROUND)]
-    listener = FrameListener(commands, ListenerLimits(10, 5000, None, None, 5.0))
-    (ear,) = open_listeners(["127.0.0.1"], 0)
-    with trio.fail_after(SECONDS):
-        async with trio.open_nursery() as serving:
-            async with trio.open_nursery() as accepting:
-                accepting.start_soon(listener.accept, ear, serving)
-                stream = await trio.open_tcp_stream(*address_of(ear))
-                await trio.testing.wait_all_tasks_blocked()
-                accepting.cancel_scope.cancel()
-            trio.lowlevel.add_instrument(DrainsInBetween(listener, commands, len(asked)))
-            await stream.send_all(b"".join(map(frame, asked)))
-            assert await names(stream) == asked
-    await stream.aclose()
+    asked = [f"c{number}" for number in range(tcp._ROUND)]
+    async with left_alone() as left:
+        trio.lowlevel.add_instrument(DrainsInBetween(left, len(asked)))
+        await left.stream.send_all(b"".join(map(frame, asked)))
+        assert await names(left.stream) == asked
 
 
 async def test_a_peer_that_sends_nothing_does_not_keep_a_listener_from_draining(
@@ -157,42 +169,22 @@ async def test_a_peer_that_sends_nothing_does_not_keep_a_listener_from_draining(
 ) -> None:
     """It has a moment for its first frame. Then its connection ends, and so does the listener."""
     monkeypatch.setattr(tcp, "_FIRST_FRAME_SECONDS", 0.05)
-    listener = FrameListener(Commands(), ListenerLimits(10, 5000, None, None, 5.0))
-    (ear,) = open_listeners(["127.0.0.1"], 0)
-    with trio.fail_after(SECONDS):
-        async with trio.open_nursery() as serving:
-            async with trio.open_nursery() as accepting:
-                accepting.start_soon(listener.accept, ear, serving)
-                stream = await trio.open_tcp_stream(*address_of(ear))
-                await trio.testing.wait_all_tasks_blocked()
-                accepting.cancel_scope.cancel()
-            listener.drain()
-            assert await names(stream) == []
-    await stream.aclose()
+    async with left_alone() as left:
+        left.listener.drain()
+        assert await names(left.stream) == []
 
 
 async def test_what_is_left_of_an_answer_leaves_while_a_listener_drains(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also that of a peer that nobody watches any more, for it has sent something while its command waited."""
     write, at_once = Peer.write, iter([10])
     monkeypatch.setattr(Peer, "write", lambda peer, data: write(peer, data[: next(at_once, None)]))
-    commands = Commands()
-    listener = FrameListener(commands, ListenerLimits(10, 5000, None, None, 5.0))
-    (ear,) = open_listeners(["127.0.0.1"], 0)
-    with trio.fail_after(SECONDS):
-        async with trio.open_nursery() as serving:
-            async with trio.open_nursery() as accepting:
-                accepting.start_soon(listener.accept, ear, serving)
-                stream = await trio.open_tcp_stream(*address_of(ear))
-                await stream.send_all(frame("slow"))
-                await commands.arrived.wait()
-                await stream.send_all(frame("never"))
-                await trio.testing.wait_all_tasks_blocked()
-                accepting.cancel_scope.cancel()
-            listener.drain()
-            await trio.testing.wait_all_tasks_blocked()
-            commands.release.set()
-            assert await names(stream) == ["slow"]
-    await stream.aclose()
+    async with left_alone(frame("slow")) as left:
+        await left.stream.send_all(frame("never"))
+        await trio.testing.wait_all_tasks_blocked()
+        left.listener.drain()
+        await trio.testing.wait_all_tasks_blocked()
+        left.commands.release.set()
+        assert await names(left.stream) == ["slow"]
 
 
 async def test_the_error_is_not_lost_in_a_reset() -> None:
